@@ -1,0 +1,91 @@
+# Every target sets up what it needs in .venv, from the lock files alone. PYTHON names the interpreter to start from.
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+STUBS := clients/python
+TESTS ?= tests
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-full check lint types contracts protos drift stubs generate format lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on this machine: Turnout needs Python 3.11 or newer; name yours with 'make PYTHON=python3'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Turnout needs Python 3.11 or newer" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# What running needs; `make demo` and `make serve` install no more than this.
+$(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --require-hashes -r requirements-build.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What developing needs; a superset of the above.
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.run  ## see it work: simulated providers, a real sidecar, a failure and the recovery (30 s, no key)
+	@$(BIN)/turnout demo
+
+serve: $(VENV)/.run  ## start the sidecar with whatever provider keys are in the environment
+	@exec $(BIN)/turnout serve
+
+test: $(VENV)/.dev  ## the Python tests (5 minutes at most on two cores)
+	$(BIN)/python -m pytest $(TESTS) -m "not full" --numprocesses 2 --dist worksteal
+
+test-full: $(VENV)/.dev  ## what is slow or needs other tools; what is skipped is listed with its reason
+	$(BIN)/python -m pytest $(TESTS) -m full
+
+check: lint types contracts protos drift  ## lint, types, dependency rule, protos, generated code in step
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+protos: $(VENV)/.dev
+	$(BIN)/buf lint
+	$(BIN)/buf format -d --exit-code
+	@if git cat-file -e main:protos/turnout/v1/router.proto 2>/dev/null; then \
+	  $(BIN)/buf breaking --against '.git#branch=main' --path protos/turnout/v1/router.proto; fi
+
+stubs:  # writes the Python stubs below OUT; protobuf root = Python root, so imports need no rewriting
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=$(OUT) --grpc_python_out=$(OUT) \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=$(OUT) \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=$(OUT) \
+	  turnout/v1/router.proto turnout/v1/admin.proto turnout/v1/session.proto
+
+generate: $(VENV)/.dev  ## write everything generated anew: stubs, docs/configuration.md
+	@$(MAKE) --no-print-directory stubs OUT=$(STUBS)
+	$(BIN)/turnout schema --markdown > docs/configuration.md
+
+drift: $(VENV)/.dev  ## fail if generated files are not what the sources make
+	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
+	$(MAKE) --no-print-directory stubs OUT="$$new" && \
+	diff -r --exclude=__pycache__ --exclude=__init__.py "$$new/turnout/v1" $(STUBS)/turnout/v1 && \
+	$(BIN)/turnout schema --markdown | diff - docs/configuration.md && \
+	echo "generated files are in step"
+
+format: $(VENV)/.dev  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format -w
+
+lock: $(VENV)/.dev  ## resolve the lock files anew
+	$(RESOLVE) pyproject.toml --extra server --output-file requirements.lock
+	$(RESOLVE) pyproject.toml --extra server --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	printf 'hatchling\neditables\n' | $(RESOLVE) - --constraint requirements-dev.lock --output-file requirements-build.lock
+
+clean:  ## remove what was set up
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Turnout: a gRPC sidecar that routes LLM requests."""

@@ -1,0 +1,89 @@
+"""A decision: every known target accounted for, as candidate with its factors or as rejection with its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.model import (
+    Complexity,
+    HealthState,
+    Probe,
+    RejectionReason,
+    Strategy,
+    Target,
+)
+
+
+class Candidate(NamedTuple):
+    """A target that passed the filters. A named tuple, because a decision makes one for each of up to hundreds.
+
+    `score` is 0 to 1, 1 best, times the ramp factor; `factors` are the scaled parts it was made of. `share` is the
+    chance that a caller who holds this plan should give this candidate a call. Latencies are predictions in seconds.
+    """
+
+    spec: TargetSpec
+    score: float
+    factors: Mapping[str, float]
+    expected_latency_seconds: float
+    expected_time_to_first_token_seconds: float
+    expected_cost_nano_usd: int | None
+    health: HealthState
+    sample_count: int
+    attempt_timeout_seconds: float
+    explored: bool = False
+    share: float = 0.0
+    probe: Probe | None = None
+    half_open: bool = False
+    reason: str = ""
+
+    @property
+    def target(self) -> Target:
+        """The target itself."""
+        return self.spec.target
+
+
+class Rejection(NamedTuple):
+    """A target that did not pass: all reasons that apply, permanent ones first. `retry_at` is monotonic seconds."""
+
+    target: Target
+    reasons: tuple[RejectionReason, ...]
+    detail: str = ""
+    retry_at: float | None = None
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the target can never serve this request as asked."""
+        return self.reasons[0].permanent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The ranked candidates, best first, the rejections, and one sentence why.
+
+    `decided_at` is monotonic, `decided_at_wall` seconds since the epoch. `input_tokens` and `expected_output_tokens`
+    are what the scores were computed for. `probes_wanted` are half-open targets, opened by silence, that should now be
+    probed off the caller's path.
+    """
+
+    decision_id: str
+    candidates: tuple[Candidate, ...]
+    rejections: tuple[Rejection, ...]
+    strategy: Strategy
+    policy: str
+    policy_version: str
+    reason: str
+    confidence: float
+    task: str
+    tier: str
+    complexity: Complexity
+    input_tokens: int | None
+    expected_output_tokens: int | None
+    decided_at: float
+    decided_at_wall: float
+    valid_for_seconds: float
+    reusable: bool
+    probes_wanted: tuple[Target, ...] = ()
+    max_candidates: int | None = None

@@ -1,0 +1,207 @@
+"""What operators can turn, as the core sees it: defaults resolved, presets applied, names checked. Made by `config`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from turnout_server.core.model import MidStreamPolicy, Strategy, Weights
+
+
+class BackoffKind(StrEnum):
+    """How waits grow from one retry to the next."""
+
+    EXPONENTIAL = "exponential"
+    LINEAR = "linear"
+
+
+class Preset(StrEnum):
+    """Three sets of breaker values that fit together."""
+
+    AGGRESSIVE = "aggressive"
+    BALANCED = "balanced"
+    CONSERVATIVE = "conservative"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a breaker opens, for how long, and what closes it. Defaults are the balanced preset."""
+
+    consecutive_failures: int = 3
+    consecutive_span_seconds: float = 1.0
+    consecutive_expiry_seconds: float = 300.0
+    failure_ratio: float = 0.5
+    ratio_minimum_count: int = 10
+    ratio_window_seconds: float = 30.0
+    open_seconds: float = 5.0
+    open_max_seconds: float = 25.0
+    open_jitter: float = 0.1
+    recovery_successes: int = 2
+    ramp_seconds: float = 30.0
+    ramp_floor: float = 0.1
+    ramp_minimum_rate: float = 1.0
+
+
+PRESETS: Mapping[Preset, BreakerSettings] = MappingProxyType(
+    {
+        Preset.AGGRESSIVE: BreakerSettings(
+            consecutive_failures=2, open_seconds=3.0, open_max_seconds=15.0, recovery_successes=1
+        ),
+        Preset.BALANCED: BreakerSettings(),
+        Preset.CONSERVATIVE: BreakerSettings(
+            consecutive_failures=5, open_seconds=300.0, open_max_seconds=300.0, recovery_successes=3
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """How outcomes become health."""
+
+    window_outcomes: int = 100
+    window_seconds: float = 300.0
+    endpoint_failures: int = 3
+    endpoint_models: int = 2
+    suspect_attempts: int = 5
+    suspect_seconds: float = 2.0
+    suspect_factor: float = 3.0
+    local_network_seconds: float = 5.0
+    local_network_providers: int = 2
+    cooldown_seconds: float = 5.0
+    cooldown_max_seconds: float = 60.0
+    cooldown_limit_seconds: float = 3600.0
+    cooldown_jitter: float = 0.2
+    authentication_failures: int = 2
+    authentication_span_seconds: float = 5.0
+    authentication_out_seconds: float = 60.0
+    authentication_out_max_seconds: float = 600.0
+    permission_out_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackoffSettings:
+    """Waits before the same target is used again; full jitter is drawn over them."""
+
+    kind: BackoffKind = BackoffKind.EXPONENTIAL
+    base_seconds: float = 0.2
+    max_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailoverSettings:
+    """How one call is carried through failures."""
+
+    breaker: BreakerSettings = BreakerSettings()
+    health: HealthSettings = HealthSettings()
+    backoff: BackoffSettings = BackoffSettings()
+    max_attempts: int = 4
+    retry_budget_ratio: float = 0.2
+    retry_budget_seconds: float = 10.0
+    retry_budget_floor: int = 3
+    quick_retry_min_seconds: float = 0.05
+    quick_retry_max_seconds: float = 0.2
+    first_token_timeout_seconds: float | None = None
+    first_token_minimum_seconds: float = 10.0
+    first_token_factor: float = 4.0
+    silent_thinking_timeout_seconds: float = 180.0
+    idle_timeout_seconds: float = 20.0
+    connect_timeout_seconds: float = 2.0
+    request_timeout_seconds: float = 600.0
+    stream_max_seconds: float = 1800.0
+    attempt_share: float = 0.6
+    deadline_reserve_share: float = 0.02
+    deadline_reserve_min_seconds: float = 0.02
+    finish_grace_seconds: float = 2.0
+    unary_direct_max_tokens: int = 256
+    precommit_max_events: int = 64
+    precommit_max_bytes: int = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Hard limits of a policy; a request's own limits are laid over them, the tighter one holds."""
+
+    max_cost_usd: float | None = None
+    max_latency_seconds: float | None = None
+    min_availability: float | None = None
+    min_quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityFloor:
+    """Soft floor: `auto` takes 60, 75 or 85 by complexity, else `value`; None is no floor."""
+
+    auto: bool = True
+    value: float | None = None
+
+
+NO_TABLE: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+DEFAULT_WEIGHTS = Weights(cost=0.4, latency=0.3, availability=0.3, quality=0.0, priority=0.0)
+NO_SHARES: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Named routing rules, inheritance already resolved."""
+
+    name: str = "default"
+    strategy: Strategy = Strategy.HYBRID
+    weights: Weights = DEFAULT_WEIGHTS
+    preferences: tuple[str, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=lambda: NO_SHARES)
+    tasks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=lambda: NO_TABLE)
+    limits: Limits = Limits()
+    quality_floor: QualityFloor = QualityFloor()
+    failover_on_refusal: bool = False
+    wait_for_preferred_seconds: float = 0.0
+    mid_stream: MidStreamPolicy = MidStreamPolicy.FAIL
+    failover: FailoverSettings | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySelector:
+    """Chooses `policy` where every condition given fits; empty conditions fit everything."""
+
+    policy: str
+    tenant: str = ""
+    task: str = ""
+    tier: str = ""
+    label: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearEqual:
+    """Within `margin` of the best (relative; `cold_margin` below `cold_samples` samples), chance decides."""
+
+    margin: float = 0.05
+    cold_margin: float = 0.15
+    cold_samples: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingSettings:
+    """Everything `decide` needs that is not state."""
+
+    policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({"default": Policy()}))
+    default_policy: str = "default"
+    select: tuple[PolicySelector, ...] = ()
+    near_equal: NearEqual = NearEqual()
+    tiers: Mapping[str, float | None] = field(
+        default_factory=lambda: MappingProxyType({"free": 0.01, "pro": 0.10, "ultimate": 1.00})
+    )
+    """Tier name to the dearest request it may make, in USD; None is no cap."""
+    plan_valid_seconds: float = 5.0
+    policy_version: str = ""
+    """Changes whenever any of these settings does; stands in every decision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of the core's settings together."""
+
+    routing: RoutingSettings = RoutingSettings()
+    failover: FailoverSettings = FailoverSettings()
+    history_max_bytes: int = 8 * 1024 * 1024

@@ -1,0 +1,83 @@
+"""What the use cases need from outside, as narrow protocols; `providers` implements them, tests bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from turnout_server.core.chat import ChatInput, StreamEvent
+from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.model import FailureKind, RateLimitReading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamCall:
+    """One attempt as a provider sees it.
+
+    `max_output_tokens` is set where the wire requires a limit or the caller gave one. `trace_headers` are W3C headers
+    to pass on, empty unless the operator configured it for this provider.
+    """
+
+    spec: TargetSpec
+    credential: str
+    chat: ChatInput
+    max_output_tokens: int | None = None
+    trace_headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseHead:
+    """The provider's answer has begun: its status, and what its headers say of the rate limit."""
+
+    http_status: int
+    rate_limit: RateLimitReading | None = None
+
+
+class UpstreamError(Exception):
+    """An attempt failed at the provider or on the way to it.
+
+    `kind` decides everything that follows; `detail` is safe to show (no prompt, completion or credential).
+    `retry_after_seconds` is what the provider asked for, clamped to 0 to 3,600. `possibly_billed` is false only where
+    the provider cannot have charged for it.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str,
+        *,
+        http_status: int | None = None,
+        retry_after_seconds: float | None = None,
+        rate_limit: RateLimitReading | None = None,
+        possibly_billed: bool = True,
+    ) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.http_status = http_status
+        self.retry_after_seconds = retry_after_seconds
+        self.rate_limit = rate_limit
+        self.possibly_billed = possibly_billed
+
+
+UpstreamEvent = ResponseHead | StreamEvent
+
+
+class Upstream(Protocol):
+    """Calls targets of one or more providers.
+
+    Both methods raise only `UpstreamError` and `asyncio.CancelledError`; both close the provider's connection when
+    closed or cancelled. Neither watches deadlines other than connecting: the caller does.
+    """
+
+    def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
+        """Yields what arrived with each read from the socket, in order, and ends after `Finished` and the last usage.
+
+        Ending without `Finished` is impossible: the wire raises TRUNCATED or PROTOCOL.
+        """
+        ...
+
+    async def complete(self, call: UpstreamCall) -> Sequence[UpstreamEvent]:
+        """Makes a call without streaming; returns the same events, each part as one delta."""
+        ...
