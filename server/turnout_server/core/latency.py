@@ -1,0 +1,180 @@
+"""How long a target will take for this request: a prior from the catalog, corrected by what was measured.
+
+What is learned is a ratio to the prior, so that long and short requests teach the same estimate. Each ratio is a
+time-decayed mean with a peak on top: a slow answer shows at once, and fades when nothing confirms it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import ceil, exp2, isfinite
+
+PREFILL_SHARE_PER_TOKEN = 3e-5
+"""Prior: each uncached input token adds this share of the base time to the first token (100,000 tokens: three times
+the base on top). Hosted models prefill some 20,000 to 50,000 tokens a second; measurements correct the whole."""
+HALF_LIFE_SECONDS = 60.0
+HALF_LIFE_SAMPLES = 10
+PRIOR_SAMPLES = 2.0
+"""The prior weighs as much as this many measurements."""
+RISE = 0.5
+"""How far one sample above the estimate pulls it up at once: one slow answer counts half, two in a row 75 %."""
+RATIO_MINIMUM, RATIO_MAXIMUM = 0.01, 100.0
+TOKENS_MINIMUM = 8
+"""Below this many output tokens the time per token is noise, and is not learned."""
+RECENT_COUNT = 100
+PRIOR_SECONDS_MINIMUM = 1e-6
+QUANTILE = 0.95
+
+
+class PeakRatio:
+    """A time-decayed mean of ratios, with a peak above it that halves in every half-life; starts at 1."""
+
+    __slots__ = ("_excess", "_half_life", "_last_at", "_mean", "_weight")
+
+    def __init__(self) -> None:
+        self._mean = 1.0
+        self._weight = PRIOR_SAMPLES
+        self._excess = 0.0
+        self._half_life = HALF_LIFE_SECONDS
+        self._last_at: float | None = None
+
+    def value(self, now: float) -> float:
+        """Returns the estimate, between the lowest and the highest ratio seen (1, the prior, included)."""
+        if self._excess == 0.0 or self._last_at is None:
+            return self._mean
+        return self._mean + self._excess * exp2(-max(0.0, now - self._last_at) / self._half_life)
+
+    def observe(self, ratio: float, half_life_seconds: float, now: float) -> None:
+        """Takes one measurement; `half_life_seconds` holds until the next."""
+        ratio = min(RATIO_MAXIMUM, max(RATIO_MINIMUM, ratio))
+        self._half_life = half_life_seconds
+        before = self.value(now)
+        excess = before - self._mean
+        if self._last_at is not None:
+            self._weight *= exp2(-max(0.0, now - self._last_at) / half_life_seconds)
+        self._weight += 1.0
+        self._mean += (ratio - self._mean) / self._weight
+        if ratio > before:
+            self._excess = max(0.0, before + RISE * (ratio - before) - self._mean)
+        else:
+            # Fast answers lower the mean at once, the peak above it only with time; together they never raise it.
+            self._excess = min(excess, max(0.0, before - self._mean))
+        self._last_at = now
+
+
+class RecentQuantile:
+    """The 95th percentile of the last hundred values; sorted only when asked for after a change."""
+
+    __slots__ = ("_known", "_values")
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque(maxlen=RECENT_COUNT)
+        self._known: float | None = None
+
+    def add(self, value: float) -> None:
+        """Takes one value; beyond a hundred the oldest is forgotten."""
+        self._values.append(value)
+        self._known = None
+
+    @property
+    def p95(self) -> float | None:
+        """The nearest-rank 95th percentile, None without values."""
+        if self._known is None and self._values:
+            ordered = sorted(self._values)
+            self._known = ordered[ceil(QUANTILE * len(ordered)) - 1]
+        return self._known
+
+
+class LatencyEstimate:
+    """Predicts one target's latency in seconds, never from zero: `observe` corrects the catalog's prior.
+
+    Predicted = time to first token (base + seconds per uncached input token) + seconds per output token x output.
+    """
+
+    __slots__ = (
+        "_first",
+        "_first_prior",
+        "_first_recent",
+        "_recent",
+        "_times",
+        "_token",
+        "_token_prior",
+        "sample_count",
+    )
+
+    def __init__(self, prior_time_to_first_token_seconds: float, prior_seconds_per_output_token: float) -> None:
+        self._first_prior = max(PRIOR_SECONDS_MINIMUM, prior_time_to_first_token_seconds)
+        self._token_prior = max(PRIOR_SECONDS_MINIMUM, prior_seconds_per_output_token)
+        self._first = PeakRatio()
+        self._token = PeakRatio()
+        self._first_recent = RecentQuantile()
+        self._recent = RecentQuantile()
+        self._times: deque[float] = deque(maxlen=HALF_LIFE_SAMPLES)
+        self.sample_count = 0
+
+    def time_to_first_token(self, uncached_input_tokens: float, now: float) -> float:
+        """Returns the predicted seconds to the first token."""
+        return self._prior_first(uncached_input_tokens) * self._first.value(now)
+
+    def seconds_per_output_token(self, now: float) -> float:
+        """Returns the predicted seconds for each token of output."""
+        return self._token_prior * self._token.value(now)
+
+    def predict(self, uncached_input_tokens: float, output_tokens: float, now: float) -> float:
+        """Returns the predicted seconds to the end of the answer."""
+        return self.both(max(0.0, uncached_input_tokens), max(0.0, output_tokens), now)[1]
+
+    def both(self, uncached_input_tokens: float, output_tokens: float, now: float) -> tuple[float, float]:
+        """Returns the predicted seconds to the first token and to the end, of token counts that are not negative."""
+        first = self._first_prior * (1.0 + PREFILL_SHARE_PER_TOKEN * uncached_input_tokens) * self._first.value(now)
+        return first, first + self._token_prior * self._token.value(now) * output_tokens
+
+    @property
+    def p95_time_to_first_token(self) -> float:
+        """The 95th percentile of the last hundred times to first token, in seconds; the prior before there is one."""
+        measured = self._first_recent.p95
+        return self._first_prior if measured is None else measured
+
+    @property
+    def p95_latency(self) -> float:
+        """The 95th percentile of the last hundred latencies; before there is one, the prior for 250 output tokens."""
+        measured = self._recent.p95
+        return self._first_prior + 250 * self._token_prior if measured is None else measured
+
+    def observe(
+        self,
+        *,
+        time_to_first_token_seconds: float | None,
+        latency_seconds: float,
+        uncached_input_tokens: float,
+        output_tokens: float | None,
+        streamed: bool,
+        now: float,
+    ) -> None:
+        """Learns from one complete answer.
+
+        Only a stream tells the two parts apart. Of another answer the whole is compared with the whole prior, and
+        corrects both parts alike. Values that are negative or not finite teach nothing.
+        """
+        first = time_to_first_token_seconds if streamed else None
+        if not (isfinite(latency_seconds) and latency_seconds >= 0.0):
+            return
+        if first is not None and not (isfinite(first) and 0.0 <= first <= latency_seconds):
+            first = None
+        self.sample_count += 1
+        self._times.append(now)
+        self._recent.add(latency_seconds)
+        half_life = max(HALF_LIFE_SECONDS, self._times[-1] - self._times[0])
+        prior_first = self._prior_first(uncached_input_tokens)
+        if first is not None:
+            self._first_recent.add(first)
+            self._first.observe(first / prior_first, half_life, now)
+            if output_tokens is not None and output_tokens >= TOKENS_MINIMUM:
+                self._token.observe((latency_seconds - first) / output_tokens / self._token_prior, half_life, now)
+        elif output_tokens is not None:
+            ratio = latency_seconds / (prior_first + self._token_prior * max(0.0, output_tokens))
+            self._first.observe(ratio, half_life, now)
+            self._token.observe(ratio, half_life, now)
+
+    def _prior_first(self, uncached_input_tokens: float) -> float:
+        return self._first_prior * (1.0 + PREFILL_SHARE_PER_TOKEN * max(0.0, uncached_input_tokens))

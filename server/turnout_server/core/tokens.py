@@ -1,0 +1,89 @@
+"""How many tokens go in and come out, before anybody has counted: bytes in, habits out, both learned from reports.
+
+No tokenizer: one would be wrong for most vendors, and a ratio learned per model is within a few percent after a few
+answers.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+TOKENS_PER_BYTE = 0.25
+"""Prior: four bytes of text make a token, the usual rule of thumb for English and code."""
+RATIO_MINIMUM, RATIO_MAXIMUM = 0.02, 2.0
+"""Outside of this a report is not about this text: 50 bytes to a token, or two tokens to a byte."""
+RATIO_FORGET = 0.98
+RATIO_PRIOR_BYTES = 1000.0
+RATIO_BYTES_MINIMUM = 64
+"""Shorter prompts say more about the vendor's framing than about text."""
+
+OUTPUT_TOKENS = 400.0
+"""Prior: what an answer has, where nothing is known of the task or the model."""
+LENGTH_PRIOR_COUNT = 2.0
+LENGTH_COUNT_MAXIMUM = 50.0
+"""A mean over about the last fifty answers."""
+ENTRIES_MAXIMUM = 4096
+"""Bound of each table; tasks are the callers' words. The entry longest without a report is forgotten first."""
+
+
+def estimate_input_tokens(byte_count: int, ratio: float) -> int:
+    """Returns the tokens that `byte_count` bytes of text make at `ratio` tokens per byte, rounded up; not negative."""
+    return max(0, ceil(byte_count * ratio))
+
+
+class TokenRatios:
+    """Tokens per byte of each (provider, model), from what providers report; 0.25 where nothing is known."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def ratio(self, provider: str, model: str) -> float:
+        """Returns tokens per byte, between 0.02 and 2."""
+        sums = self._known.get((provider, model))
+        return TOKENS_PER_BYTE if sums is None else sums[0] / sums[1]
+
+    def observe(self, provider: str, model: str, *, byte_count: int, input_tokens: int) -> None:
+        """Learns from one prompt; ignores short ones and reports that cannot be about this text."""
+        if byte_count < RATIO_BYTES_MINIMUM or not RATIO_MINIMUM <= input_tokens / byte_count <= RATIO_MAXIMUM:
+            return
+        key = (provider, model)
+        tokens, size = self._known.pop(key, (RATIO_PRIOR_BYTES * TOKENS_PER_BYTE, RATIO_PRIOR_BYTES))
+        self._known[key] = (tokens * RATIO_FORGET + input_tokens, size * RATIO_FORGET + byte_count)
+        if len(self._known) > ENTRIES_MAXIMUM:
+            del self._known[next(iter(self._known))]
+
+
+class OutputLengths:
+    """Tokens of output by (task, provider, model), from what was answered.
+
+    A pair never seen takes the model's mean over all tasks, a model never seen the prior.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str], tuple[float, float]] = {}
+
+    def expected(self, task: str, provider: str, model: str) -> float:
+        """Returns the expected tokens of output, without any cap of the request."""
+        known = self._known.get((task, provider, model))
+        if known is None and task:
+            known = self._known.get(("", provider, model))
+        return OUTPUT_TOKENS if known is None else known[0]
+
+    def observe(self, task: str, provider: str, model: str, output_tokens: int) -> None:
+        """Learns from one complete answer."""
+        if output_tokens < 0:
+            return
+        if task:
+            self._learn((task, provider, model), output_tokens, self.expected("", provider, model))
+        self._learn(("", provider, model), output_tokens, OUTPUT_TOKENS)
+
+    def _learn(self, key: tuple[str, str, str], output_tokens: int, prior: float) -> None:
+        mean, count = self._known.pop(key, (prior, LENGTH_PRIOR_COUNT))
+        count = min(count + 1.0, LENGTH_COUNT_MAXIMUM)
+        self._known[key] = (mean + (output_tokens - mean) / count, count)
+        if len(self._known) > ENTRIES_MAXIMUM:
+            del self._known[next(iter(self._known))]

@@ -1,0 +1,1 @@
+"""Speaks to providers: one file per wire format, one shared HTTP transport, one table of failures."""

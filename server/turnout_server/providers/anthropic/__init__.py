@@ -1,0 +1,50 @@
+"""The anthropic wire: the Messages API, as Anthropic and compatible servers speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from turnout_server.ports import UpstreamCall
+from turnout_server.providers.anthropic.answer import AnthropicDecoder, whole_answer
+from turnout_server.providers.anthropic.request import request_body
+from turnout_server.providers.anthropic.structured import answers_by_tool
+from turnout_server.providers.connection import Authentication, Dialect
+from turnout_server.providers.wire import Decoder, Events, JsonObject
+
+__all__ = ["AnthropicWire"]
+
+API_VERSION = "2023-06-01"
+
+
+class AnthropicWire:
+    """The Messages API."""
+
+    name = "anthropic"
+
+    def url(self, base_url: str) -> str:
+        """Returns where calls go: `/v1/messages` below the base URL, which may already end in part of that."""
+        base = base_url.rstrip("/")
+        if base.endswith("/messages"):
+            return base
+        return f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
+
+    def headers(self, secret: str, dialect: Dialect) -> Mapping[str, str]:
+        """Returns the header that carries the key, and the version of the API."""
+        headers = {"anthropic-version": API_VERSION}
+        if secret and dialect.authentication is Authentication.API_KEY:
+            headers["x-api-key"] = secret
+        elif secret:
+            headers["authorization"] = f"Bearer {secret}"
+        return headers
+
+    def body(self, call: UpstreamCall, dialect: Dialect, *, stream: bool) -> JsonObject:  # noqa: ARG002 - protocol
+        """Returns the request."""
+        return request_body(call, stream=stream)
+
+    def decoder(self, call: UpstreamCall, dialect: Dialect) -> Decoder:  # noqa: ARG002 - part of the protocol
+        """Returns what reads one streamed answer."""
+        return AnthropicDecoder(call.chat, by_tool=answers_by_tool(call))
+
+    def whole(self, answer: object, call: UpstreamCall, dialect: Dialect) -> Events:  # noqa: ARG002 - part of the protocol
+        """Reads an answer that came in one piece."""
+        return whole_answer(answer, call.chat, by_tool=answers_by_tool(call))

@@ -1,0 +1,176 @@
+"""Decides of which kind a provider's failure is: by its code or type, else by its message, else by its status.
+
+The tables are the decision; the code only looks things up. Where a provider gives nothing but words, the words
+stand here with the provider they come from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from turnout_server.core.model import FailureKind
+
+BY_CODE: Mapping[str, FailureKind] = MappingProxyType(
+    {
+        # money: waiting a second does not help
+        "insufficient_quota": FailureKind.QUOTA_EXHAUSTED,  # OpenAI, 429
+        "credit_balance_exhausted": FailureKind.QUOTA_EXHAUSTED,  # OpenAI, 429
+        "billing_hard_limit_reached": FailureKind.QUOTA_EXHAUSTED,  # OpenAI
+        "billing_not_active": FailureKind.QUOTA_EXHAUSTED,  # OpenAI
+        "billing_error": FailureKind.QUOTA_EXHAUSTED,  # Anthropic, 402
+        "enforced_spend_limit_reached": FailureKind.QUOTA_EXHAUSTED,  # Anthropic, 429
+        "exceeded_current_quota_error": FailureKind.QUOTA_EXHAUSTED,  # Kimi, 429
+        # no room
+        "server_is_overloaded": FailureKind.OVERLOADED,  # OpenAI, 503
+        "slow_down": FailureKind.OVERLOADED,  # OpenAI, 429
+        "overloaded_error": FailureKind.OVERLOADED,  # Anthropic, 529 or inside a 200
+        "engine_overloaded_error": FailureKind.OVERLOADED,  # Kimi, 429
+        "capacity_exceeded": FailureKind.OVERLOADED,  # Groq, 498
+        "service_unavailable_error": FailureKind.OVERLOADED,  # OpenAI, 503
+        # too long
+        "context_length_exceeded": FailureKind.CONTEXT_LENGTH,  # OpenAI, Groq, 400
+        "request_too_large": FailureKind.CONTEXT_LENGTH,  # Anthropic, 413
+        # refused content
+        "content_filter": FailureKind.CONTENT_FILTERED,  # Azure OpenAI, 400
+        "content_policy_violation": FailureKind.CONTENT_FILTERED,  # OpenAI, 400
+        "responsibleaipolicyviolation": FailureKind.CONTENT_FILTERED,  # Azure OpenAI, innererror
+        # who asks
+        "invalid_api_key": FailureKind.AUTHENTICATION,  # OpenAI, 401
+        "authentication_error": FailureKind.AUTHENTICATION,  # Anthropic, 401
+        "invalid_authentication_error": FailureKind.AUTHENTICATION,  # Kimi, 401
+        "permission_error": FailureKind.PERMISSION_DENIED,  # Anthropic, 403
+        "unsupported_country_region_territory": FailureKind.PERMISSION_DENIED,  # OpenAI, 403
+        # which model
+        "model_not_found": FailureKind.MODEL_NOT_FOUND,  # OpenAI, 404
+        "not_found_error": FailureKind.MODEL_NOT_FOUND,  # Anthropic, 404
+        # too often
+        "rate_limit_exceeded": FailureKind.RATE_LIMITED,  # OpenAI, Groq, 429
+        "rate_limit_error": FailureKind.RATE_LIMITED,  # Anthropic, 429
+        "rate_limit_reached_error": FailureKind.RATE_LIMITED,  # Kimi, 429
+        # their fault
+        "server_error": FailureKind.SERVER_ERROR,  # OpenAI
+        "internal_server_error": FailureKind.SERVER_ERROR,
+        "api_error": FailureKind.SERVER_ERROR,  # Anthropic, 500 or inside a 200
+        "timeout_error": FailureKind.SERVER_ERROR,  # Anthropic, 504
+    }
+)
+"""By `error.code`, `error.type` and what stands beside them, in lower case."""
+
+
+class MessageRule(NamedTuple):
+    """Words that decide where the code does not; only within these statuses."""
+
+    pattern: re.Pattern[str]
+    statuses: frozenset[int]
+    kind: FailureKind
+    example: str
+
+
+def _rule(pattern: str, statuses: set[int], kind: FailureKind, example: str) -> MessageRule:
+    return MessageRule(re.compile(pattern, re.IGNORECASE), frozenset(statuses), kind, example)
+
+
+BY_MESSAGE: tuple[MessageRule, ...] = (
+    _rule(
+        r"prompt is too long|input length and .max_tokens. exceed context limit",
+        {400, 413},
+        FailureKind.CONTEXT_LENGTH,
+        "prompt is too long: 210001 tokens > 200000 maximum",  # Anthropic
+    ),
+    _rule(
+        r"maximum context length|context window|exceeded model token limit|maximum prompt length|input_too_large",
+        {400, 413, 422},
+        FailureKind.CONTEXT_LENGTH,
+        "This model's maximum context length is 8192 tokens",  # OpenAI-compatible servers, Mistral, Kimi, xAI
+    ),
+    _rule(
+        r"credit balance is too low|available credits|spending limit|spend limit|insufficient balance",
+        {400, 403, 429},
+        FailureKind.QUOTA_EXHAUSTED,
+        "Your credit balance is too low to access the Anthropic API.",  # Anthropic 400, xAI 429, Kimi 403
+    ),
+    _rule(
+        r"incorrect api key|invalid api key|api key not valid",
+        {400, 401, 403},
+        FailureKind.AUTHENTICATION,
+        "Incorrect API key provided",  # xAI answers 400
+    ),
+    _rule(
+        r"content management policy|content filtering policy|safety system|usage policies",
+        {400, 403},
+        FailureKind.CONTENT_FILTERED,
+        "Output blocked by content filtering policy",  # Anthropic 400, Azure OpenAI 400
+    ),
+    _rule(
+        r"model\b.{0,80}(?:does not exist|not found|not supported|is not available)",
+        {400, 404},
+        FailureKind.MODEL_NOT_FOUND,
+        "The model `gpt-9` does not exist or you do not have access to it.",  # OpenAI-compatible servers
+    ),
+    _rule(
+        r"high traffic|experiencing high demand|overloaded|maximum pending requests",
+        {429, 500, 503},
+        FailureKind.OVERLOADED,
+        "We're experiencing high traffic right now",  # Cerebras 429, Azure OpenAI 429
+    ),
+)
+
+BY_STATUS: Mapping[int, FailureKind] = MappingProxyType(
+    {
+        400: FailureKind.INVALID_REQUEST,
+        401: FailureKind.AUTHENTICATION,
+        402: FailureKind.QUOTA_EXHAUSTED,
+        403: FailureKind.PERMISSION_DENIED,
+        404: FailureKind.MODEL_NOT_FOUND,
+        407: FailureKind.CONNECTION,  # the operator's proxy refuses
+        408: FailureKind.TIMEOUT,
+        410: FailureKind.MODEL_NOT_FOUND,
+        411: FailureKind.INVALID_REQUEST,
+        413: FailureKind.CONTEXT_LENGTH,
+        414: FailureKind.INVALID_REQUEST,
+        415: FailureKind.INVALID_REQUEST,
+        422: FailureKind.INVALID_REQUEST,
+        429: FailureKind.RATE_LIMITED,
+        431: FailureKind.INVALID_REQUEST,
+        498: FailureKind.OVERLOADED,
+        503: FailureKind.OVERLOADED,
+        529: FailureKind.OVERLOADED,
+    }
+)
+"""What a status says by itself. The rest: 5xx SERVER_ERROR, other 4xx UNKNOWN, anything else PROTOCOL."""
+
+UNBILLED_STATUSES = frozenset({503, 529})
+"""5xx before any output that no vendor charges for; a 4xx is never charged, but for 408."""
+
+
+def classify(status: int, codes: tuple[str, ...], message: str, *, should_retry: bool = False) -> FailureKind:
+    """Returns the kind of a failed answer.
+
+    `codes` are the error's code, type and the like, most telling first. `should_retry` is the vendor's own hint
+    (`x-should-retry: true`): it turns a 4xx that nothing else explains into a passing fault.
+    """
+    for code in codes:
+        kind = BY_CODE.get(code.lower())
+        if kind is not None:
+            return kind
+    for rule in BY_MESSAGE:
+        if status in rule.statuses and rule.pattern.search(message):
+            return rule.kind
+    known = BY_STATUS.get(status)
+    if known is not None:
+        return known
+    if 500 <= status <= 599:  # noqa: PLR2004 - status classes are numbers
+        return FailureKind.SERVER_ERROR
+    if 400 <= status <= 499:  # noqa: PLR2004
+        return FailureKind.SERVER_ERROR if should_retry else FailureKind.UNKNOWN
+    return FailureKind.PROTOCOL
+
+
+def can_be_billed(status: int, kind: FailureKind) -> bool:
+    """Whether a provider may charge for an answer of this status that failed before any output."""
+    if kind is FailureKind.TIMEOUT:
+        return True
+    return not (400 <= status <= 499 or status in UNBILLED_STATUSES)  # noqa: PLR2004

@@ -1,0 +1,163 @@
+"""Reads what a provider's headers say of its rate limit, in all the dialects there are, as data.
+
+Seconds come as integers or floats, as Go durations (`6m0s`, `12ms`), as RFC 3339 or HTTP dates, and as Unix times;
+everything becomes seconds from now, clamped to 0 to 3,600. What is negative or makes no sense is left out:
+unknown is not zero.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+
+from turnout_server.core.model import RateLimitBucket, RateLimitReading
+
+MAX_WAIT_SECONDS = 3600.0
+
+Headers = Mapping[str, str]
+"""Header values by lower-case name."""
+
+REQUEST_BUCKETS = (
+    ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    (
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-reset",
+    ),
+    ("x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute", "x-ratelimit-reset-req-minute"),
+    ("x-ratelimit-limit-requests-day", "x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day"),
+    ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+)
+"""Names of limit, remaining and reset of the requests bucket: OpenAI, Anthropic, Mistral, Cerebras, Kimi."""
+
+TOKEN_BUCKETS = (
+    ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+    ("anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+    (
+        "anthropic-ratelimit-input-tokens-limit",
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-reset",
+    ),
+    (
+        "anthropic-ratelimit-output-tokens-limit",
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-reset",
+    ),
+    ("x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute"),
+    ("x-ratelimit-limit-tokens-month", "x-ratelimit-remaining-tokens-month", "x-ratelimit-reset-tokens-month"),
+)
+"""The same for tokens; of several, the one with the least share left is the reading."""
+
+_GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|h|m|s))+")
+_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|h|m|s)")
+_GO_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIX_SECONDS_FROM = 1e9
+_UNIX_MILLISECONDS_FROM = 1e12
+
+
+def wait_seconds(value: str, now_wall: float) -> float | None:
+    """Returns the seconds from now that a header value stands for, 0 to 3,600; None if it stands for nothing.
+
+    A moment that has passed is 0; a negative duration is nothing. `now_wall` is Unix time.
+    """
+    text = value.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _clamped_duration(text, now_wall)
+    if not isfinite(seconds) or seconds < 0:
+        return None
+    if seconds >= _UNIX_MILLISECONDS_FROM:
+        seconds = max(0.0, seconds / 1000 - now_wall)
+    elif seconds >= _UNIX_SECONDS_FROM:
+        seconds = max(0.0, seconds - now_wall)
+    return min(seconds, MAX_WAIT_SECONDS)
+
+
+def retry_after(headers: Headers, now_wall: float) -> float | None:
+    """Returns how long the provider asks to wait, in seconds, 0 to 3,600; None if it does not say."""
+    milliseconds = headers.get("retry-after-ms")
+    if milliseconds is not None:
+        try:
+            seconds = float(milliseconds) / 1000
+        except ValueError:
+            seconds = -1.0
+        if isfinite(seconds) and seconds >= 0:
+            return min(seconds, MAX_WAIT_SECONDS)
+    value = headers.get("retry-after")
+    return None if value is None else wait_seconds(value, now_wall)
+
+
+def reading(headers: Headers, now_wall: float) -> RateLimitReading | None:
+    """Returns what the headers say of requests and tokens, or None if they say nothing of either."""
+    requests = _tightest(REQUEST_BUCKETS, headers, now_wall)
+    tokens = _tightest(TOKEN_BUCKETS, headers, now_wall)
+    return RateLimitReading(requests=requests, tokens=tokens) if requests or tokens else None
+
+
+def rate_limit_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Picks the headers this module reads out of raw ones, so that the many others cost nothing."""
+    picked: dict[str, str] = {}
+    for name, value in raw:
+        key = name.lower()
+        if b"ratelimit" in key or key.startswith(b"retry-after"):
+            picked[key.decode("latin-1")] = value.decode("latin-1")
+    return picked
+
+
+def _clamped_duration(text: str, now_wall: float) -> float | None:
+    if _GO_DURATION.fullmatch(text):
+        seconds = sum(float(number) * _GO_UNIT_SECONDS[unit] for number, unit in _GO_PART.findall(text))
+        return min(seconds, MAX_WAIT_SECONDS)
+    moment = _moment(text)
+    return None if moment is None else min(max(0.0, moment - now_wall), MAX_WAIT_SECONDS)
+
+
+def _moment(text: str) -> float | None:
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = parse(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError, TypeError, IndexError):
+            continue
+    return None
+
+
+def _tightest(names: tuple[tuple[str, str, str], ...], headers: Headers, now_wall: float) -> RateLimitBucket | None:
+    tightest: RateLimitBucket | None = None
+    least = 2.0
+    for limit_name, remaining_name, reset_name in names:
+        if limit_name not in headers and remaining_name not in headers:
+            continue
+        bucket = RateLimitBucket(
+            limit=_count(headers.get(limit_name)),
+            remaining=_count(headers.get(remaining_name)),
+            reset_seconds=wait_seconds(headers[reset_name], now_wall) if reset_name in headers else None,
+        )
+        if bucket.limit is None and bucket.remaining is None:
+            continue
+        share = _share_left(bucket)
+        if share < least:
+            tightest, least = bucket, share
+    return tightest
+
+
+def _share_left(bucket: RateLimitBucket) -> float:
+    if bucket.remaining is None:
+        return 1.5
+    if not bucket.limit:
+        return 0.0 if bucket.remaining == 0 else 1.0
+    return bucket.remaining / bucket.limit
+
+
+def _count(value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if isfinite(number) and number >= 0 else None

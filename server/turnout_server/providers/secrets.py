@@ -1,0 +1,99 @@
+"""Finds the secrets that references name, at the moment they are needed, so that a rotated key is used at once.
+
+A file is read again when its identity, size or modification time changes; it is looked at most once a second. No secret
+is ever part of a repr, an error or a log line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from turnout_server.providers.connection import ProviderConnection, SecretReference
+
+LOOK_EVERY_SECONDS = 1.0
+
+
+class SecretUnavailableError(Exception):
+    """A reference leads nowhere; the message names the reference, never a value."""
+
+
+@dataclass(slots=True)
+class _File:
+    looked_at: float
+    stamp: tuple[int, int, int]
+    text: str = field(repr=False)
+
+
+class SecretFiles:
+    """Contents of small secret files, kept until the file changes. `clock` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._files: dict[str, _File] = {}
+
+    def text(self, path: str) -> str:
+        """Returns the file's text without surrounding white space; SecretUnavailableError if it cannot be read."""
+        now = self._clock()
+        known = self._files.get(path)
+        if known is not None and now - known.looked_at < LOOK_EVERY_SECONDS:
+            return known.text
+        try:
+            status = os.stat(path)  # noqa: PTH116 - one call for three numbers
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if known is not None and known.stamp == stamp:
+                known.looked_at = now
+                return known.text
+            text = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self._files.pop(path, None)
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SecretUnavailableError(f"file {path} cannot be read: {reason}") from None
+        self._files[path] = _File(looked_at=now, stamp=stamp, text=text)
+        return text
+
+
+class Secrets:
+    """The secrets of all providers by (provider, label)."""
+
+    def __init__(
+        self,
+        connections: Iterable[ProviderConnection],
+        *,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._references: dict[tuple[str, str], SecretReference] = {
+            (connection.provider, label): reference
+            for connection in connections
+            for label, reference in connection.credentials.items()
+        }
+        self._environ = environ
+        self.files = SecretFiles(clock)
+        self._last: dict[tuple[str, str], str | None] = {}
+        self.changed()
+
+    def get(self, provider: str, label: str) -> str:
+        """Returns the secret; SecretUnavailableError, naming the reference, where there is none."""
+        reference = self._references.get((provider, label))
+        if reference is None:
+            raise SecretUnavailableError(f"no credential {label!r} is configured for {provider}")
+        value = self.files.text(reference.file) if reference.file else self._environ.get(reference.env, "").strip()
+        if not value:
+            raise SecretUnavailableError(f"{reference} is empty or not set")
+        return value
+
+    def changed(self) -> tuple[tuple[str, str], ...]:
+        """Returns the (provider, label) pairs whose secret differs from the last look's; called now and then."""
+        now: dict[tuple[str, str], str | None] = {}
+        for key in self._references:
+            try:
+                now[key] = self.get(*key)
+            except SecretUnavailableError:
+                now[key] = None
+        differing = tuple(key for key, value in now.items() if key in self._last and self._last[key] != value)
+        self._last = now
+        return differing

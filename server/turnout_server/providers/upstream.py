@@ -1,0 +1,259 @@
+"""One provider as the execution layer sees it: a wire format over a transport, with the provider's secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import orjson
+
+from turnout_server.core.model import FailureKind, RateLimitReading
+from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
+from turnout_server.providers.anthropic import AnthropicWire
+from turnout_server.providers.connection import ProviderConnection
+from turnout_server.providers.failures import failure, invalid_request, parse_error, protocol_error
+from turnout_server.providers.openai import OpenAIWire
+from turnout_server.providers.ratelimit_headers import rate_limit_headers, reading, retry_after
+from turnout_server.providers.reading import StreamReading
+from turnout_server.providers.secrets import Secrets, SecretUnavailableError
+from turnout_server.providers.transport import Answer, Transport, connect, tls_context
+from turnout_server.providers.wire import Events, Wire
+
+if TYPE_CHECKING:
+    import ssl
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+ERROR_BODY_SECONDS = 2.0
+"""How long the body of an error may take; after it the status alone decides."""
+
+USER_AGENT = "turnout"
+OK = 200
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+_OURS = frozenset({"host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding"})
+
+
+class HttpUpstream:
+    """Calls the targets of one provider. `wall` is Unix time, for moments that headers state."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        transport: Transport,
+        secrets: Secrets,
+        connection: ProviderConnection,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._wire = wire
+        self._transport = transport
+        self._secrets = secrets
+        self._connection = connection
+        self._dialect = connection.dialect
+        self._wall = wall
+
+    async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
+        """Yields what each read from the socket brought: first the head, then events; see `ports.Upstream`."""
+        answer, head = await self._open(call, stream=True)
+        try:
+            if answer.header("content-type").startswith("application/json"):
+                # Not every server can stream; the answer is none the worse for it.
+                yield (head, *await self._whole(answer, call))
+                return
+            yield (head,)
+            reading = StreamReading(self._wire.decoder(call, self._dialect))
+            chunks = answer.chunks()
+            try:
+                async for chunk in chunks:
+                    events = reading.feed(chunk)
+                    if events:
+                        yield events
+                    if reading.over:
+                        break
+                else:
+                    yield reading.end()
+            except UpstreamError as error:
+                reading.broke(error)
+            finally:
+                await chunks.aclose()
+            if reading.error is not None:
+                raise reading.error
+            answer.finish_later()
+        finally:
+            await answer.aclose()
+
+    async def complete(self, call: UpstreamCall) -> Sequence[UpstreamEvent]:
+        """Makes a call without streaming; see `ports.Upstream`."""
+        answer, head = await self._open(call, stream=False)
+        try:
+            return (head, *await self._whole(answer, call))
+        finally:
+            await answer.aclose()
+
+    async def aclose(self) -> None:
+        """Closes the provider's connections."""
+        await self._transport.aclose()
+
+    async def _open(self, call: UpstreamCall, *, stream: bool) -> tuple[Answer, ResponseHead]:
+        """Makes the call; returns an answer that began well, with its head, and raises UpstreamError for others."""
+        secret = self._secret(call.credential)
+        answer = await self._transport.post(
+            self._wire.url(call.spec.base_url), self._headers(call, secret, stream=stream), self._content(call, stream)
+        )
+        try:
+            return answer, await self._head(answer, call, secret)
+        except BaseException:
+            await answer.aclose()
+            raise
+
+    async def _head(self, answer: Answer, call: UpstreamCall, secret: str) -> ResponseHead:
+        rate_limit, retry_after_seconds = self._rate_limit(answer)
+        if answer.status != OK:
+            raise failure(
+                answer.status,
+                parse_error(await _error_body(answer)),
+                chat=call.chat,
+                secret=secret,
+                should_retry=answer.header("x-should-retry") == "true",
+                retry_after_seconds=retry_after_seconds,
+                rate_limit=rate_limit,
+            )
+        if answer.header("content-type").startswith("text/html"):
+            raise protocol_error("the answer is a web page: check the base URL")
+        return ResponseHead(http_status=answer.status, rate_limit=rate_limit)
+
+    def _headers(self, call: UpstreamCall, secret: str, *, stream: bool) -> dict[str, str]:
+        headers = {
+            "accept": "text/event-stream" if stream else "application/json",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": USER_AGENT,
+            **self._wire.headers(secret, self._dialect),
+        }
+        if self._connection.headers_from_file:
+            headers.update(self._extra_headers())
+        if self._connection.propagate_trace:
+            headers.update(call.trace_headers)
+        return headers
+
+    def _content(self, call: UpstreamCall, stream: bool) -> bytes:  # noqa: FBT001 - private
+        try:
+            return orjson.dumps(self._wire.body(call, self._dialect, stream=stream))
+        except (TypeError, orjson.JSONEncodeError) as error:
+            raise invalid_request(f"the request cannot be written as JSON: {error}") from None
+
+    def _secret(self, label: str) -> str:
+        if not label:
+            return ""
+        try:
+            secret = self._secrets.get(self._connection.provider, label)
+        except SecretUnavailableError as error:
+            raise UpstreamError(FailureKind.AUTHENTICATION, str(error), possibly_billed=False) from None
+        if not _HEADER_VALUE.fullmatch(secret):
+            raise UpstreamError(
+                FailureKind.AUTHENTICATION,
+                f"credential {label!r} holds characters that no header can carry",
+                possibly_billed=False,
+            )
+        return secret
+
+    def _extra_headers(self) -> dict[str, str]:
+        path = self._connection.headers_from_file
+        try:
+            return parse_headers(self._secrets.files.text(path), path)
+        except (SecretUnavailableError, ValueError) as error:
+            raise UpstreamError(FailureKind.AUTHENTICATION, str(error), possibly_billed=False) from None
+
+    def _rate_limit(self, answer: Answer) -> tuple[RateLimitReading | None, float | None]:
+        headers = rate_limit_headers(answer.raw_headers)
+        if not headers:
+            return None, None
+        now = self._wall()
+        return reading(headers, now), retry_after(headers, now)
+
+    async def _whole(self, answer: Answer, call: UpstreamCall) -> Events:
+        body, complete = await _read(answer, MAX_ANSWER_BYTES)
+        if not complete:
+            raise protocol_error("the answer is larger than 32 MiB")
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise protocol_error("the answer is not valid JSON") from None
+        return self._wire.whole(parsed, call, self._dialect)
+
+
+async def _read(answer: Answer, limit: int) -> tuple[bytes, bool]:
+    """Returns the body, and whether it ended within the limit."""
+    pieces: list[bytes] = []
+    length = 0
+    chunks = answer.chunks()
+    try:
+        async for chunk in chunks:
+            pieces.append(chunk)
+            length += len(chunk)
+            if length > limit:
+                return b"".join(pieces), False
+    finally:
+        await chunks.aclose()
+    return b"".join(pieces), True
+
+
+async def _error_body(answer: Answer) -> bytes:
+    """Returns what can be had of an error's body; without it the status alone decides."""
+    try:
+        async with asyncio.timeout(ERROR_BODY_SECONDS):
+            return (await _read(answer, MAX_ERROR_BYTES))[0]
+    except (TimeoutError, UpstreamError):
+        return b""
+
+
+def parse_headers(text: str, path: str) -> dict[str, str]:
+    """Reads `Name: value` lines; empty ones and those that begin with # are skipped. ValueError, without any value, for
+    a line that is none, and for names that are not the operator's to set.
+    """
+    headers: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, colon, value = line.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if not colon or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"line {number} of {path} is not a header: write Name: value")
+        if name in _OURS:
+            raise ValueError(f"line {number} of {path} sets {name}, which is not for the operator to set")
+        headers[name] = value
+    return headers
+
+
+def wire_of(name: str) -> Wire:
+    """Returns the wire of that name; ValueError, naming those there are, for another."""
+    if name == OpenAIWire.name:
+        return OpenAIWire()
+    if name == AnthropicWire.name:
+        return AnthropicWire()
+    raise ValueError(f"no wire is called {name!r}; there are: {', '.join(WIRES)}")
+
+
+WIRES = (OpenAIWire.name, AnthropicWire.name)
+
+
+def build_upstreams(connections: Iterable[ProviderConnection], secrets: Secrets) -> Mapping[str, HttpUpstream]:
+    """Makes the upstream of each provider; OSError or ssl.SSLError where a certificate file is not what it should be.
+
+    Nothing is connected yet. Whoever called closes each of them.
+    """
+    contexts: dict[tuple[str, str], ssl.SSLContext] = {}
+    upstreams: dict[str, HttpUpstream] = {}
+    for connection in connections:
+        files = (connection.ca_file, connection.client_cert_file)
+        if files not in contexts:
+            contexts[files] = tls_context(ca_file=files[0], client_cert_file=files[1])
+        upstreams[connection.provider] = HttpUpstream(
+            wire_of(connection.wire), connect(connection, tls=contexts[files]), secrets, connection
+        )
+    return upstreams
