@@ -20,6 +20,7 @@ class EventName(StrEnum):
     BREAKER_HALF_OPEN = "breaker.half_open"
     BREAKER_CLOSED = "breaker.closed"
     ENDPOINT_OPENED = "endpoint.opened"
+    ENDPOINT_HALF_OPEN = "endpoint.half_open"
     ENDPOINT_CLOSED = "endpoint.closed"
     LOCAL_NETWORK = "local_network"
     COOLING_DOWN = "cooling_down"

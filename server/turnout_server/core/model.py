@@ -297,6 +297,8 @@ class RequestProfile:
     """Bytes of prompt text and tool definitions, from which tokens are estimated where no count is given."""
     extra_input_tokens: int = 0
     """Tokens of what is not text (images, audio, documents), already estimated."""
+    url_capabilities: frozenset[Capability] = frozenset()
+    """The media (VISION, AUDIO, DOCUMENTS) that the request holds by URL: only wires that take URLs will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,3 +398,12 @@ class Outcome:
     def ok(self) -> bool:
         """Whether the attempt brought a complete answer."""
         return self.failure is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """A caller's judgement of one attempt's answer: `quality` is 0 to 1, 1 best."""
+
+    decision_id: str
+    attempt_id: str
+    quality: float

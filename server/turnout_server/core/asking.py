@@ -1,0 +1,190 @@
+"""What a caller may ask: names looked up, limits checked for sense, contradictions refused before any ranking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from turnout_server.core.errors import FieldViolation, InvalidRequestError, UnknownTargetError
+from turnout_server.core.model import NANO_USD, Capability, Priority, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from turnout_server.core.fleet import Fleet
+    from turnout_server.core.model import RequestProfile, RouteQuery, RoutingOptions
+
+QUALITY_MAXIMUM = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """What an earlier attempt of the same call has taught: who was tried, whose turn it is not, how large it must be.
+
+    Targets of `last_provider` rank after the others. The window must hold at least `minimum_context` tokens, and more
+    than `required_window_over`.
+    """
+
+    tried: frozenset[Target] = frozenset()
+    last_provider: str = ""
+    minimum_context: int | None = None
+    required_window_over: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one request asks of every target, its names resolved to places in the fleet; None is no such demand.
+
+    `named` are the targets that the request or a table names one by one: a deprecated model is used only so.
+    """
+
+    included: frozenset[int] | None = None
+    excluded: frozenset[int] = frozenset()
+    forced: frozenset[int] | None = None
+    named: frozenset[int] = frozenset()
+    regions: frozenset[str] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
+    custom_capabilities: frozenset[str] = frozenset()
+    url_capabilities: frozenset[Capability] = frozenset()
+    max_output_tokens: int | None = None
+    min_quality: float | None = None
+    tier: str = ""
+    tier_cap_nano_usd: int | None = None
+    max_cost_nano_usd: int | None = None
+    max_latency_seconds: float | None = None
+    max_first_token_seconds: float | None = None
+    min_availability: float | None = None
+    deadline_seconds: float | None = None
+    executing: bool = False
+    tenant: str = ""
+    priority: Priority = Priority.NORMAL
+    input_known: bool = True
+    hop: Hop = Hop()
+    chooses: bool = field(init=False)
+    """Whether any name, region or earlier attempt matters: most requests leave the choice open."""
+    needs: bool = field(init=False)
+    """Whether any capability is needed."""
+    limits: bool = field(init=False)
+    """Whether any explicit limit or a deadline holds."""
+
+    def __post_init__(self) -> None:
+        chosen = self.included is not None or self.forced is not None
+        object.__setattr__(self, "chooses", bool(chosen or self.excluded or self.regions or self.hop.tried))
+        needed = self.capabilities or self.custom_capabilities or self.url_capabilities
+        object.__setattr__(self, "needs", bool(needed))
+        limits = (self.max_latency_seconds, self.max_first_token_seconds, self.min_availability, self.deadline_seconds)
+        object.__setattr__(self, "limits", any(limit is not None for limit in limits))
+
+
+def check_query(query: RouteQuery) -> None:
+    """Raises InvalidRequestError with every value that makes no sense; None always means "not given"."""
+    violations = [*_check_options(query.options), *_check_profile(query.profile)]
+    if violations:
+        raise InvalidRequestError(violations)
+
+
+def build_demand(
+    query: RouteQuery,
+    fleet: Fleet,
+    *,
+    preferred: Mapping[int, int],
+    shares: Mapping[int, float],
+    tier_cap_nano_usd: int | None,
+    input_known: bool,
+    hop: Hop,
+) -> Demand:
+    """Returns the demand that `query` (with its policy's limits laid over it) makes on every target.
+
+    Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
+    """
+    options, profile = query.options, query.profile
+    included = _resolve_all(fleet, options.include)
+    excluded = _resolve_all(fleet, options.exclude)
+    forced = _resolve_all(fleet, (options.force_target,) if options.force_target else ())
+    _check_names(options, included, excluded, forced)
+    one_by_one = [name for name in (*options.include, options.force_target) if "/" in name]
+    return Demand(
+        included=included if options.include else None,
+        excluded=excluded,
+        forced=forced if options.force_target else None,
+        named=frozenset(preferred) | frozenset(shares) | _resolve_all(fleet, tuple(one_by_one)),
+        regions=frozenset(options.regions),
+        capabilities=profile.capabilities,
+        custom_capabilities=profile.custom_capabilities,
+        url_capabilities=profile.url_capabilities,
+        max_output_tokens=profile.max_output_tokens,
+        min_quality=options.min_quality,
+        tier=query.caller.tier,
+        tier_cap_nano_usd=tier_cap_nano_usd,
+        max_cost_nano_usd=None if options.max_cost_usd is None else round(options.max_cost_usd * NANO_USD),
+        max_latency_seconds=options.max_latency_seconds,
+        max_first_token_seconds=options.max_time_to_first_token_seconds,
+        min_availability=options.min_availability,
+        deadline_seconds=query.deadline_seconds,
+        executing=query.executing,
+        tenant=query.caller.tenant,
+        priority=options.priority,
+        input_known=input_known,
+        hop=hop,
+    )
+
+
+def _resolve_all(fleet: Fleet, names: tuple[str, ...]) -> frozenset[int]:
+    found: set[int] = set()
+    for name in names:
+        places = fleet.resolve(name)
+        if not places:
+            known = [str(spec.target) for spec in fleet.specs]
+            near = get_close_matches(name, [*known, *fleet.providers], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnknownTargetError(f"no enabled target is called {name!r}{hint}", name=name)
+        found.update(places)
+    return frozenset(found)
+
+
+def _check_names(
+    options: RoutingOptions, included: frozenset[int], excluded: frozenset[int], forced: frozenset[int]
+) -> None:
+    if options.force_target and forced <= excluded:
+        raise _contradiction("options.force_target", f"{options.force_target!r} is also excluded")
+    if options.force_target and options.include and forced.isdisjoint(included):
+        raise _contradiction("options.force_target", f"{options.force_target!r} is not among those included")
+    if options.include and included <= excluded:
+        raise _contradiction("options.exclude", "everything included is also excluded")
+
+
+def _contradiction(field: str, description: str) -> InvalidRequestError:
+    return InvalidRequestError([FieldViolation(field=field, description=description)])
+
+
+def _check_options(options: RoutingOptions) -> list[FieldViolation]:
+    violations = []
+    for name, value in (
+        ("max_cost_usd", options.max_cost_usd),
+        ("max_latency", options.max_latency_seconds),
+        ("max_time_to_first_token", options.max_time_to_first_token_seconds),
+    ):
+        # A limit of nothing at all is a mistake for times, and "free targets only" for cost.
+        lowest_wrong = value is not None and (value < 0 or (value == 0 and name != "max_cost_usd"))
+        if value is not None and (lowest_wrong or not isfinite(value)):
+            violations.append(FieldViolation(field=f"options.{name}", description="must be a positive, finite number"))
+    for name, value, highest in (
+        ("min_availability", options.min_availability, 1.0),
+        ("min_quality", options.min_quality, QUALITY_MAXIMUM),
+    ):
+        if value is not None and not 0.0 <= value <= highest:
+            violations.append(FieldViolation(field=f"options.{name}", description=f"must be from 0 to {highest:g}"))
+    if options.max_candidates is not None and options.max_candidates < 1:
+        violations.append(FieldViolation(field="options.max_candidates", description="must be at least 1"))
+    return violations
+
+
+def _check_profile(profile: RequestProfile) -> list[FieldViolation]:
+    violations = []
+    if profile.input_tokens is not None and profile.input_tokens < 0:
+        violations.append(FieldViolation(field="profile.input_tokens", description="must not be negative"))
+    if profile.max_output_tokens is not None and profile.max_output_tokens < 1:
+        violations.append(FieldViolation(field="profile.max_output_tokens", description="must be at least 1"))
+    return violations

@@ -1,0 +1,226 @@
+"""Which key to use, and whether any can be used: refusals are the credential's, not the target's health.
+
+Our own keys and those of callers who make calls themselves are kept apart: a caller's failing key never takes out ours.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.model import FailureKind, RateLimitReading, RejectionReason
+from turnout_server.core.outage import CALLER_KEYS_MAXIMUM, Blocked, Key, ModelKey, Outages, Refused
+from turnout_server.core.ratelimit import Headroom
+from turnout_server.core.settings import HealthSettings
+
+SEEN_SECONDS = 600.0
+"""How long a caller's label speaks for the calls of callers."""
+CALLER_LABELS_MAXIMUM = 32
+"""Labels remembered per provider and model; they are callers' words. The one longest unused is forgotten first."""
+
+
+class Verdict(NamedTuple):
+    """Whether a call can be made: with `label` ("" for none needed), or not, for `reason`, until `retry_at`.
+
+    `retry_at` is monotonic seconds, None where nothing is in the way or no waiting helps.
+    """
+
+    label: str | None
+    reason: RejectionReason | None = None
+    retry_at: float | None = None
+    detail: str = ""
+
+
+class CredentialStatus(NamedTuple):
+    """One credential for people. `failure` and `retry_at` are None while it can be used for every model."""
+
+    label: str
+    reported: bool
+    usable: bool
+    failure: FailureKind | None
+    retry_at: float | None
+    models: tuple[str, ...]
+    """Models that it cannot be used for where others can."""
+
+
+USABLE_WITHOUT = Verdict("")
+NONE_CONFIGURED = Verdict(
+    None, RejectionReason.NO_CREDENTIAL, None, "no credential is configured that this request may use"
+)
+
+
+class Credentials:
+    """All credentials. With nothing out, judging a target costs a few look-ups."""
+
+    __slots__ = ("_headroom", "_outages", "_seen", "_usable")
+
+    def __init__(self, settings: HealthSettings, rng: random.Random) -> None:
+        self._outages = Outages(settings, rng)
+        self._headroom: dict[ModelKey, Headroom] = {}
+        self._seen: dict[tuple[str, str], dict[str, float]] = {}
+        self._usable: dict[str, Verdict] = {}
+
+    def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float, needed_tokens: int = 0) -> Verdict:
+        """Judges the credentials that a call to the target could use; of blocked ones the first to be free speaks.
+
+        Executing, these are ours: those bound to the tenant first, then in file order. Otherwise those that callers
+        reported for the provider and model in the last 10 minutes, ours where there is none, and never NO_CREDENTIAL.
+        `needed_tokens` is what the request will take from a token bucket.
+        """
+        provider = spec.target.provider
+        callers = () if executing or not self._seen else self._caller_labels(spec, now)
+        if callers:
+            keys = [Key(provider, label, reported=True) for label in callers]
+            return self._first_usable(keys, spec, needed_tokens, now)
+        labels = _eligible(spec, tenant) if spec.credentials else ()
+        if not labels:
+            if executing and spec.needs_credential:
+                return NONE_CONFIGURED
+            if spec.needs_credential or spec.credentials:
+                return USABLE_WITHOUT
+            labels = ("",)
+        if not self._outages and not self._headroom:
+            return self._use(labels[0])
+        return self._first_usable([Key(provider, label) for label in labels], spec, needed_tokens, now)
+
+    def next_credential(self, spec: TargetSpec, tried: frozenset[str], *, tenant: str, now: float) -> str | None:
+        """Returns the first of our credentials that is usable and not among those tried, None where there is none."""
+        for label in _eligible(spec, tenant):
+            if label not in tried and self._blocked(Key(spec.target.provider, label), spec, 0, now) is None:
+                return label
+        return None
+
+    def headroom(self, spec: TargetSpec) -> Headroom | None:
+        """Returns what the provider last said of the target's rate limit, for our first credential it spoke of."""
+        for label in (*(c.label for c in spec.credentials), ""):
+            found = self._headroom.get(ModelKey(spec.target.provider, label, reported=False, model=spec.target.model))
+            if found is not None:
+                return found
+        return None
+
+    def statuses(self, specs: Iterable[TargetSpec], now: float) -> list[CredentialStatus]:
+        """Returns every credential that these targets use: ours first, then those that callers reported."""
+        models: dict[Key, dict[str, None]] = {}
+        for spec in specs:
+            provider, model = spec.target.provider, spec.target.model
+            for credential in spec.credentials:
+                if not credential.models or model in credential.models:
+                    models.setdefault(Key(provider, credential.label), {})[model] = None
+            for label in self._caller_labels(spec, now):
+                models.setdefault(Key(provider, label, reported=True), {})[model] = None
+        ordered = sorted(models.items(), key=lambda item: item[0].reported)
+        return [self._status(key, tuple(used_for), now) for key, used_for in ordered]
+
+    def started(self, spec: TargetSpec, label: str) -> None:
+        """Takes a request of ours out of the headroom."""
+        if self._headroom:
+            room = self._headroom.get(ModelKey(spec.target.provider, label, reported=False, model=spec.target.model))
+            if room is not None:
+                room.take_request()
+
+    def seen(self, spec: TargetSpec, label: str, now: float) -> None:
+        """Takes note that callers use a key of this label for the target."""
+        labels = self._seen.setdefault((spec.target.provider, spec.target.model), {})
+        labels.pop(label, None)
+        labels[label] = now
+        if len(labels) > CALLER_LABELS_MAXIMUM:
+            del labels[next(iter(labels))]
+
+    def read(self, key: Key, model: str, reading: RateLimitReading, now: float) -> None:
+        """Takes what a response said of the rate limit."""
+        if reading.requests is None and reading.tokens is None:
+            return
+        model_key = ModelKey(*key, model)
+        room = self._headroom.get(model_key)
+        if room is None:
+            room = self._headroom[model_key] = Headroom()
+            if len(self._headroom) > CALLER_KEYS_MAXIMUM:
+                self._headroom.pop(next((k for k in self._headroom if k.reported), model_key))
+        room.read(reading, now)
+
+    def success(self, key: Key, model: str) -> bool:
+        """Takes a complete answer; tells whether the credential had been out."""
+        return self._outages.success(key, model)
+
+    def failure(
+        self,
+        key: Key,
+        model: str,
+        kind: FailureKind,
+        *,
+        retry_after_seconds: float | None,
+        reading: RateLimitReading | None,
+        now: float,
+    ) -> Refused | None:
+        """Takes a refusal, one of CREDENTIAL_FAILURES; returns what is new about it, None for nothing."""
+        return self._outages.failure(
+            key, model, kind, retry_after_seconds=retry_after_seconds, reading=reading, now=now
+        )
+
+    def changed(self, provider: str, label: str) -> bool:
+        """Takes note that our key of this label is another one now; tells whether the old one had been out."""
+        return self._outages.key_changed(Key(provider, label))
+
+    def _first_usable(self, keys: Iterable[Key], spec: TargetSpec, needed_tokens: int, now: float) -> Verdict:
+        soonest: Blocked | None = None
+        for key in keys:
+            blocked = self._blocked(key, spec, needed_tokens, now)
+            if blocked is None:
+                return Verdict(key.label) if key.reported else self._use(key.label)
+            if soonest is None or blocked.until < soonest.until:
+                soonest = blocked
+        if soonest is None:
+            return USABLE_WITHOUT
+        detail = f"{soonest.what}; free in {soonest.until - now:.1f} s"
+        return Verdict(None, soonest.reason, soonest.until, detail)
+
+    def _use(self, label: str) -> Verdict:
+        """Returns the same verdict for the same label of ours: hundreds are asked for in one decision."""
+        verdict = self._usable.get(label)
+        if verdict is None:
+            verdict = self._usable[label] = Verdict(label)
+        return verdict
+
+    def _blocked(self, key: Key, spec: TargetSpec, needed_tokens: int, now: float) -> Blocked | None:
+        model = spec.target.model
+        found = self._outages.blocked(key, model, now) if self._outages else None
+        if found is not None or not self._headroom:
+            return found
+        room = self._headroom.get(ModelKey(*key, model))
+        until = None if room is None else room.exhausted_until(needed_tokens, now)
+        return None if until is None else Blocked(RejectionReason.RATE_LIMIT, until, None, "rate limit used up")
+
+    def _caller_labels(self, spec: TargetSpec, now: float) -> list[str]:
+        seen = self._seen.get((spec.target.provider, spec.target.model))
+        return [label for label, at in seen.items() if now - at < SEEN_SECONDS] if seen else []
+
+    def _status(self, key: Key, models: tuple[str, ...], now: float) -> CredentialStatus:
+        blocked = self._outages.blocked_for_all(key, now)
+        held = [] if blocked else [m for m in models if self._outages.blocked_for_model(key, m, now)]
+        if held:
+            each = [self._outages.blocked_for_model(key, model, now) for model in held]
+            blocked = min((b for b in each if b is not None), key=lambda b: b.until)
+        return CredentialStatus(
+            label=key.label,
+            reported=key.reported,
+            usable=blocked is None,
+            failure=None if blocked is None else blocked.failure,
+            retry_at=None if blocked is None else blocked.until,
+            models=tuple(held) if len(held) < len(models) else (),
+        )
+
+
+def _eligible(spec: TargetSpec, tenant: str) -> tuple[str, ...]:
+    """Returns the labels of our credentials for this model and tenant: those bound to the tenant before the others."""
+    model = spec.target.model
+    bound, free = [], []
+    for credential in spec.credentials:
+        if credential.models and model not in credential.models:
+            continue
+        if not credential.tenants:
+            free.append(credential.label)
+        elif tenant in credential.tenants:
+            bound.append(credential.label)
+    return (*bound, *free)

@@ -1,0 +1,220 @@
+"""Who may serve this request: every target passes, or is rejected with all reasons that apply, permanent ones first.
+
+The same filters run for the first choice and for every hop of a failover, so that a fallback fits as well as the first.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from turnout_server.core.decision import Rejection
+from turnout_server.core.model import (
+    REASON_ORDER,
+    BreakerState,
+    Capability,
+    Priority,
+    RejectionReason,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from turnout_server.core.asking import Demand
+    from turnout_server.core.expectation import Expected
+    from turnout_server.core.fleet import TargetSpec
+    from turnout_server.core.readings import FleetReading, TargetReading
+
+LONG_CONTEXT_TOKENS = 200_000
+TRIAL_PRIORITIES = frozenset({Priority.LOW, Priority.NORMAL})
+"""Who may carry the trial of a target that went silent, where the caller makes the call: nobody in a hurry."""
+
+
+class Standing(Enum):
+    """What a target that passed may be used for."""
+
+    CLEAR = "clear"
+    TRIAL = "half-open: one trial at a time"
+    SILENT_TRIAL = "half-open after silence: no user should wait for its trial"
+
+
+# A member read from its class costs as much as a call, and these are compared hundreds of times in one decision.
+CLEAR = Standing.CLEAR
+_CLOSED = BreakerState.CLOSED
+
+
+class Findings:
+    """The reasons against one target with a short sentence for each, kept in the contract's order."""
+
+    __slots__ = ("_found", "retry_at")
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, RejectionReason, str]] = []
+        self.retry_at: float | None = None
+
+    def add(self, reason: RejectionReason, detail: str, retry_at: float | None = None) -> None:
+        """Adds a reason; the target is worth another try when the last of its reasons has passed."""
+        self._found.append((REASON_ORDER[reason], reason, detail))
+        if retry_at is not None:
+            self.retry_at = retry_at if self.retry_at is None else max(self.retry_at, retry_at)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def rejection(self, target: Target) -> Rejection:
+        """Returns the rejection; a target that never fits has no time to try it again."""
+        found = sorted(self._found)
+        reasons = tuple(dict.fromkeys(reason for _, reason, _ in found))
+        retry_at = None if reasons[0].permanent else self.retry_at
+        return Rejection(target, reasons, "; ".join(detail for _, _, detail in found), retry_at)
+
+
+def examine(
+    target: TargetReading, index: int, expected: Expected, *, demand: Demand, state: FleetReading, now: float
+) -> Standing | Rejection:
+    """Returns what the target may be used for, or the rejection with every reason that applies."""
+    findings = Findings()
+    spec = target.spec
+    if demand.chooses:
+        _choice(spec, index, demand, findings)
+    if spec.deprecated and index not in demand.named:
+        findings.add(RejectionReason.DEPRECATED, "deprecated: used only when named")
+    _fit(spec, expected, demand, findings)
+    if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None:
+        _price(expected, demand, findings)
+    standing = _health(target, demand, findings, now)
+    if demand.limits:
+        _limits(target, expected, demand, findings, now)
+    room = spec.max_concurrency
+    if room is not None and target.in_flight >= room:
+        findings.add(RejectionReason.CONCURRENCY, f"{target.in_flight} calls in flight, {room} allowed")
+    verdict = state.credentials.verdict(spec, tenant=demand.tenant, executing=demand.executing, now=now)
+    if verdict.reason is not None:
+        findings.add(verdict.reason, verdict.detail, verdict.retry_at)
+    return findings.rejection(spec.target) if findings else standing
+
+
+def _choice(spec: TargetSpec, index: int, demand: Demand, findings: Findings) -> None:
+    """What the request names, where it may be, and what this call has tried."""
+    if index in demand.excluded:
+        findings.add(RejectionReason.EXCLUDED, "excluded by the request")
+    elif demand.included is not None and index not in demand.included:
+        findings.add(RejectionReason.EXCLUDED, "not among the targets that the request includes")
+    elif demand.hop.tried and spec.target in demand.hop.tried:
+        findings.add(RejectionReason.EXCLUDED, "already tried in this call")
+    if demand.forced is not None and index not in demand.forced:
+        findings.add(RejectionReason.NOT_FORCED, "another target is forced")
+    if demand.regions and spec.region not in demand.regions:
+        where = f"region {spec.region}" if spec.region else "region unknown"
+        findings.add(RejectionReason.REGION, f"{where}, not {' or '.join(sorted(demand.regions))}")
+
+
+def _fit(spec: TargetSpec, expected: Expected, demand: Demand, findings: Findings) -> None:
+    """What the model can do, hold and is worth."""
+    missing = missing_capabilities(spec, demand) if demand.needs else None
+    if missing:
+        findings.add(RejectionReason.CAPABILITY, f"lacks {', '.join(missing)}")
+    window = spec.context_window_tokens
+    needed = _needed_window(spec, expected, demand)
+    if window is None:
+        # An unknown window may be large enough, but cannot be shown to be larger than one that was too small.
+        if demand.hop.minimum_context is not None or demand.hop.required_window_over is not None:
+            findings.add(RejectionReason.CONTEXT_WINDOW, "window unknown, and a smaller one was too small")
+    elif needed > window:
+        findings.add(RejectionReason.CONTEXT_WINDOW, f"needs a window of {needed} tokens, has {window}")
+    if demand.min_quality is not None and (spec.quality is None or spec.quality < demand.min_quality):
+        quality = "unknown" if spec.quality is None else f"{spec.quality:g}"
+        findings.add(RejectionReason.QUALITY, f"quality {quality}, at least {demand.min_quality:g} asked for")
+
+
+def _needed_window(spec: TargetSpec, expected: Expected, demand: Demand) -> int:
+    output = demand.max_output_tokens or 1
+    if spec.max_output_tokens is not None:
+        output = min(output, spec.max_output_tokens)
+    # Where nothing is known of the prompt, what it is assumed to be for ranking must not reject anybody.
+    needed = expected.input_tokens + output if demand.input_known else output
+    if demand.hop.minimum_context is not None:
+        needed = max(needed, demand.hop.minimum_context)
+    if demand.hop.required_window_over is not None:
+        needed = max(needed, demand.hop.required_window_over + 1)
+    return needed
+
+
+def missing_capabilities(spec: TargetSpec, demand: Demand) -> list[str]:
+    """Returns the names of what the target lacks, sorted; LONG_CONTEXT is a window of at least 200,000 tokens."""
+    lacks = demand.capabilities - spec.capabilities
+    window = spec.context_window_tokens
+    if window is not None and Capability.LONG_CONTEXT in demand.capabilities:
+        held = window >= LONG_CONTEXT_TOKENS
+        lacks = lacks - {Capability.LONG_CONTEXT} if held else lacks | {Capability.LONG_CONTEXT}
+    missing = [capability.value for capability in lacks]
+    missing += demand.custom_capabilities - spec.custom_capabilities
+    missing += [f"{capability.value} by URL" for capability in demand.url_capabilities - spec.url_capabilities]
+    return sorted(missing)
+
+
+def _price(expected: Expected, demand: Demand, findings: Findings) -> None:
+    """What it may cost: the tier's cap and the request's or policy's limit."""
+    cap, limit, cost = demand.tier_cap_nano_usd, demand.max_cost_nano_usd, expected.cost_nano_usd
+    if cost is None:
+        findings.add(RejectionReason.UNKNOWN_PRICE, "price unknown while a cost limit holds")
+        return
+    if cap is not None and cost > cap:
+        findings.add(RejectionReason.TIER, f"{usd(cost)} expected, tier {demand.tier} allows {usd(cap)}")
+    if limit is not None and cost > limit:
+        findings.add(RejectionReason.COST_LIMIT, f"{usd(cost)} expected, the limit is {usd(limit)}")
+
+
+def _health(target: TargetReading, demand: Demand, findings: Findings, now: float) -> Standing:
+    """What has happened to it: drained, open, or half-open with or without a free trial."""
+    if target.drained:
+        findings.add(RejectionReason.DRAINED, "drained by an operator")
+    breaker, endpoint = target.breaker, target.endpoint
+    of_target, of_endpoint = breaker.state(now), endpoint.state(now)
+    if of_target is _CLOSED and of_endpoint is _CLOSED:
+        return CLEAR
+    if not breaker.admits(now):
+        findings.add(*_refused("", of_target, breaker.retry_at(now), now))
+    if not endpoint.admits(now):
+        findings.add(*_refused("endpoint ", of_endpoint, endpoint.retry_at(now), now))
+    # A closed breaker was opened by nothing: what is silent here is what has to be tried.
+    if not (breaker.opened_by_silence or endpoint.opened_by_silence):
+        return Standing.TRIAL
+    half_open = BreakerState.OPEN not in (of_target, of_endpoint)
+    if half_open and not demand.executing and demand.priority not in TRIAL_PRIORITIES:
+        detail = f"half-open after silence: its trial is not for calls of priority {demand.priority.value}"
+        findings.add(RejectionReason.BREAKER_OPEN, detail)
+    return Standing.SILENT_TRIAL
+
+
+def _refused(
+    what: str, state: BreakerState, retry_at: float | None, now: float
+) -> tuple[RejectionReason, str, float | None]:
+    if state is BreakerState.HALF_OPEN:
+        return RejectionReason.BREAKER_OPEN, f"{what}half-open, its one trial is taken", retry_at
+    left = "" if retry_at is None else f" for {max(0.0, retry_at - now):.1f} s more"
+    return RejectionReason.BREAKER_OPEN, f"{what}breaker open{left}", retry_at
+
+
+def _limits(target: TargetReading, expected: Expected, demand: Demand, findings: Findings, now: float) -> None:
+    """Explicit limits, and the time that is left."""
+    first, whole = expected.first_token_seconds, expected.latency_seconds
+    limit = demand.max_latency_seconds
+    if limit is not None and whole > limit:
+        findings.add(RejectionReason.LATENCY_LIMIT, f"{whole:.2f} s expected, the limit is {limit:g} s")
+    limit = demand.max_first_token_seconds
+    if limit is not None and first > limit:
+        detail = f"first token expected after {first:.2f} s, the limit is {limit:g} s"
+        findings.add(RejectionReason.LATENCY_LIMIT, detail)
+    if demand.min_availability is not None:
+        availability = target.availability.value(now)
+        if availability < demand.min_availability:
+            detail = f"availability {availability:.3f}, at least {demand.min_availability:g} asked for"
+            findings.add(RejectionReason.AVAILABILITY, detail)
+    if demand.executing and demand.deadline_seconds is not None and first > demand.deadline_seconds:
+        detail = f"first token expected after {first:.2f} s, {demand.deadline_seconds:.2f} s are left"
+        findings.add(RejectionReason.DEADLINE, detail)
+
+
+def usd(nano_usd: int) -> str:
+    """Returns an amount for people, to six significant digits, as in "0.0123 USD"."""
+    return f"{nano_usd / 1e9:.6g} USD"

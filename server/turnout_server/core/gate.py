@@ -1,0 +1,188 @@
+"""What every breaker has in common: how long it is open, whose turn the one trial is, and how it closes.
+
+When to open is each breaker's own business (`breaker`, `endpoint`); this is what opening means. Only an outcome that
+carries the id of a trial leased since the opening moves it: an answer to a call from before says nothing about now.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import Enum
+from typing import NamedTuple
+
+from turnout_server.core.model import SILENCE_FAILURES, BreakerState, FailureKind, Probe
+from turnout_server.core.settings import BreakerSettings
+
+TRIALS_REMEMBERED = 16
+"""Trials of one opening whose late end still counts; a lease lapses long before so many are out."""
+
+
+# A member read from its class costs as much as a call, and these are read for hundreds of targets in one decision.
+_CLOSED, _OPEN, _HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+
+
+class Change(Enum):
+    """What an outcome did to a breaker."""
+
+    NONE = "none"
+    OPENED = "opened"
+    CLOSED = "closed"
+
+
+class Due(NamedTuple):
+    """What time alone has done to a breaker: it became half-open, or the trial `lapsed` ("" for none) ran out."""
+
+    half_open: bool = False
+    lapsed: str = ""
+
+
+NOTHING_DUE = Due()
+
+
+class Gate:
+    """Closed, open until `reopen_at`, or half-open with one leased trial at a time.
+
+    The open time doubles with each opening up to its maximum, with jitter so that many sidecars do not return as one.
+    It starts anew once the gate has stayed closed for the time of the ramp.
+    """
+
+    __slots__ = (
+        "_before",
+        "_closed_at",
+        "_lease",
+        "_opened_at",
+        "_openings",
+        "_rng",
+        "_settings",
+        "_successes",
+        "_told_half_open",
+        "_trials",
+        "opened_by",
+        "reopen_at",
+    )
+
+    def __init__(self, settings: BreakerSettings, rng: random.Random) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._opened_at: float | None = None
+        self._closed_at: float | None = None
+        self._openings = 0
+        self._lease: Probe | None = None
+        self._trials: dict[str, None] = {}
+        self._successes = 0
+        self._told_half_open = False
+        self._before: tuple[float | None, float | None, int, FailureKind | None, float] | None = None
+        self.reopen_at = 0.0
+        """Monotonic seconds; means something only while it is not closed."""
+        self.opened_by: FailureKind | None = None
+        """The kind of the failure that opened it last; None while closed."""
+
+    def state(self, now: float) -> BreakerState:
+        """Closed, open, or half-open once the reopen time has passed."""
+        if self._opened_at is None:
+            return _CLOSED
+        return _OPEN if now < self.reopen_at else _HALF_OPEN
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._opened_at is None
+
+    @property
+    def opened_by_silence(self) -> bool:
+        """Whether it is not closed because calls were not answered: then a trial may take somebody's time."""
+        return self.opened_by in SILENCE_FAILURES
+
+    def admits(self, now: float) -> bool:
+        """Whether a call may be made: closed, or half-open with its one trial free."""
+        if self._opened_at is None:
+            return True
+        return now >= self.reopen_at and (self._lease is None or now >= self._lease.expires_at)
+
+    def retry_at(self, now: float) -> float | None:
+        """When it may admit again: the reopen time, or the end of the lease; None while it admits."""
+        if self.admits(now):
+            return None
+        if now < self.reopen_at or self._lease is None:
+            return self.reopen_at
+        return self._lease.expires_at
+
+    def lease(self, *, now: float, lease_seconds: float, probe_id: str) -> Probe | None:
+        """Takes the one trial of a half-open gate until it ends or `lease_seconds` pass; None where there is none."""
+        if self._opened_at is None or not self.admits(now):
+            return None
+        self._lease = Probe(probe_id=probe_id, expires_at=now + lease_seconds)
+        self._trials[probe_id] = None
+        if len(self._trials) > TRIALS_REMEMBERED:
+            del self._trials[next(iter(self._trials))]
+        return self._lease
+
+    def release(self, probe_id: str) -> bool:
+        """Ends a trial that says nothing either way; tells whether it was one of this opening."""
+        known = probe_id in self._trials
+        if known:
+            del self._trials[probe_id]
+        if self._lease is not None and self._lease.probe_id == probe_id:
+            self._lease = None
+        return known
+
+    def due(self, now: float) -> Due:
+        """Returns what has passed by itself since this was last asked; each is told once."""
+        if self._opened_at is None or now < self.reopen_at:
+            return NOTHING_DUE
+        is_news = not self._told_half_open
+        self._told_half_open = True
+        lapsed = ""
+        if self._lease is not None and now >= self._lease.expires_at:
+            # The trial's end still counts if it comes late: only the slot is free for another.
+            lapsed, self._lease = self._lease.probe_id, None
+        return Due(half_open=is_news, lapsed=lapsed)
+
+    def _trial_succeeded(self, probe_id: str, now: float) -> Change:
+        """Counts a trial's success; enough of them close the gate."""
+        if self._opened_at is None or not self.release(probe_id):
+            return Change.NONE
+        self._successes += 1
+        if self._successes < self._settings.recovery_successes:
+            return Change.NONE
+        self._opened_at = None
+        self._closed_at = now
+        self._forget_trials()
+        self.opened_by = None
+        self._before = None
+        return Change.CLOSED
+
+    def _trial_failed(self, probe_id: str, kind: FailureKind, now: float) -> Change:
+        """Opens a half-open gate again; a failure that is not a trial's changes nothing."""
+        if self._opened_at is None or not self.release(probe_id):
+            return Change.NONE
+        self._open(kind, now)
+        return Change.OPENED
+
+    def _open(self, kind: FailureKind, now: float) -> None:
+        settings = self._settings
+        self._before = (self._opened_at, self._closed_at, self._openings, self.opened_by, self.reopen_at)
+        if self._opened_at is None and self._closed_at is not None and now - self._closed_at >= settings.ramp_seconds:
+            self._openings = 0
+        # The exponent is bounded, as an endless fault would otherwise make a number too large to be a float.
+        doubled = settings.open_seconds * 2.0 ** min(self._openings, 32)
+        jitter = self._rng.uniform(1.0 - settings.open_jitter, 1.0 + settings.open_jitter)
+        self.reopen_at = max(self.reopen_at, now + min(doubled, settings.open_max_seconds) * jitter)
+        self._openings += 1
+        self._opened_at = now
+        self.opened_by = kind
+        self._forget_trials()
+
+    def _undo_opening(self) -> None:
+        """Takes the last opening back, as if the failure behind it had not been."""
+        if self._before is None:
+            return
+        self._opened_at, self._closed_at, self._openings, self.opened_by, self.reopen_at = self._before
+        self._before = None
+        self._forget_trials()
+
+    def _forget_trials(self) -> None:
+        self._lease = None
+        self._trials.clear()
+        self._successes = 0
+        self._told_half_open = False

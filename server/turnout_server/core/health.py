@@ -1,0 +1,119 @@
+"""A target's health from its outcomes: availability for scoring, one word and one number for people."""
+
+from __future__ import annotations
+
+from math import exp, exp2, isfinite
+
+from turnout_server.core.model import BreakerState, HealthState
+from turnout_server.core.settings import HealthSettings
+
+PRIOR_SUCCESSES = 24.9
+PRIOR_OUTCOMES = 25.0
+"""A target starts as if 24.9 of 25 calls had succeeded: one failure does not condemn."""
+
+HEALTHY_FROM = 0.99
+DEGRADED_FROM = 0.95
+OFFLINE_BELOW = 0.5
+
+LATENCY_PART = 0.3
+STREAK_PART = 0.5
+UTILISATION_PART = 0.2
+SHORT_HALF_LIFE_SECONDS = 60.0
+LONG_HALF_LIFE_SECONDS = 3600.0
+
+
+class Availability:
+    """(successes + 24.9) / (outcomes + 25), both decayed over about 100 outcomes and 5 minutes."""
+
+    __slots__ = ("_at", "_keep", "_successes", "_total", "_window")
+
+    def __init__(self, settings: HealthSettings) -> None:
+        self._keep = 1.0 - 1.0 / settings.window_outcomes
+        self._window = settings.window_seconds
+        self._successes = 0.0
+        self._total = 0.0
+        self._at = 0.0
+
+    def value(self, now: float) -> float:
+        """The share of calls that succeed, strictly between 0 and 1."""
+        if self._total == 0.0:
+            return PRIOR_SUCCESSES / PRIOR_OUTCOMES
+        decay = exp(-max(0.0, now - self._at) / self._window)
+        return (self._successes * decay + PRIOR_SUCCESSES) / (self._total * decay + PRIOR_OUTCOMES)
+
+    def record(self, now: float, *, ok: bool) -> None:
+        """Takes one outcome."""
+        decay = exp(-max(0.0, now - self._at) / self._window) * self._keep
+        self._successes = self._successes * decay + ok
+        self._total = self._total * decay + 1.0
+        self._at = max(self._at, now)
+
+    def forgive_one(self) -> None:
+        """Takes a failure of a moment ago back, as far as it can be told from the others."""
+        self._total = max(self._successes, self._total - 1.0)
+
+    def reset(self) -> None:
+        """Starts anew: what was before a breaker closed says nothing about after."""
+        self._successes = self._total = 0.0
+
+
+class Slowness:
+    """How slow a target is against its own past: the last minute's ratio to the prior by the last hour's."""
+
+    __slots__ = ("_at", "_long", "_short")
+
+    def __init__(self) -> None:
+        self._short: float | None = None
+        self._long = 0.0
+        self._at = 0.0
+
+    def observe(self, ratio: float, now: float) -> None:
+        """Takes the ratio of a measured latency to the prior for the same tokens; what makes no sense is ignored."""
+        if not isfinite(ratio) or ratio <= 0.0:
+            return
+        if self._short is None:
+            self._short = self._long = ratio
+        else:
+            passed = max(0.0, now - self._at)
+            # At least a tenth of each sample is taken in, or a burst of samples within one instant would teach nothing.
+            self._short += (ratio - self._short) * max(0.1, 1.0 - exp2(-passed / SHORT_HALF_LIFE_SECONDS))
+            self._long += (ratio - self._long) * max(0.005, 1.0 - exp2(-passed / LONG_HALF_LIFE_SECONDS))
+        self._at = max(self._at, now)
+
+    @property
+    def factor(self) -> float:
+        """Own baseline / present latency, above 0, at most 1; 1 where nothing is known."""
+        return 1.0 if self._short is None else min(1.0, self._long / self._short)
+
+
+def health_state(availability: float, breaker: BreakerState) -> HealthState:
+    """Returns health in one word: HEALTHY from 99 %, DEGRADED from 95 %, OFFLINE below 50 % or with an open breaker."""
+    if breaker is BreakerState.OPEN or availability < OFFLINE_BELOW:
+        return HealthState.OFFLINE
+    if availability >= HEALTHY_FROM:
+        return HealthState.HEALTHY
+    return HealthState.DEGRADED if availability >= DEGRADED_FROM else HealthState.UNHEALTHY
+
+
+def health_score(
+    *,
+    availability: float,
+    latency_factor: float,
+    consecutive_failures: int,
+    failure_threshold: int,
+    utilisation: float | None,
+    breaker: BreakerState,
+) -> float:
+    """Returns a target's health as a number for people, 0 to 100; 0 while its breaker is open.
+
+    100 x availability x (0.7 + 0.3 x latency) x (1 - 0.5 x streak) x (1 - 0.2 x utilisation), where latency is the own
+    baseline by the present latency (at most 1), streak the failures in a row by the breaker's threshold (at most 1),
+    and utilisation the calls in flight by the most allowed (0 without a limit). The weights are ours: a streak halves,
+    for it is one failure from an open breaker; slowness costs a third, a full target a fifth.
+    """
+    if breaker is BreakerState.OPEN:
+        return 0.0
+    streak = min(1.0, consecutive_failures / max(1, failure_threshold))
+    busy = 0.0 if utilisation is None else min(1.0, max(0.0, utilisation))
+    latency = 1.0 - LATENCY_PART + LATENCY_PART * min(1.0, max(0.0, latency_factor))
+    return 100.0 * availability * latency * (1.0 - STREAK_PART * streak) * (1.0 - UTILISATION_PART * busy)

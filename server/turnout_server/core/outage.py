@@ -1,0 +1,265 @@
+"""How long one credential is left alone after the provider refused it: each kind of refusal has its own time.
+
+A later refusal never shortens an earlier one, and refusals that arrive while it is already out, as those of concurrent
+calls do, make nothing longer by themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple, TypeVar
+
+from turnout_server.core.model import FailureKind, RateLimitReading, RejectionReason
+from turnout_server.core.ratelimit import refused_seconds
+from turnout_server.core.settings import HealthSettings
+
+CALLER_KEYS_MAXIMUM = 4096
+"""Bound of what is known of callers' keys, in each table. Ours are bounded by the configuration, and never dropped."""
+MODEL_REFUSALS = frozenset({FailureKind.PERMISSION_DENIED, FailureKind.MODEL_NOT_FOUND})
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Key(NamedTuple):
+    """A credential of one provider by its label: our own, or one that callers reported."""
+
+    provider: str
+    label: str
+    reported: bool = False
+
+
+class ModelKey(NamedTuple):
+    """A credential as it is used for one model."""
+
+    provider: str
+    label: str
+    reported: bool
+    model: str
+
+
+class Blocked(NamedTuple):
+    """Why a credential cannot be used, and until when (monotonic seconds)."""
+
+    reason: RejectionReason
+    until: float
+    failure: FailureKind | None
+    what: str
+
+
+class Refused(NamedTuple):
+    """A credential that cools, or (`out`) is out, for so many seconds from now on."""
+
+    failure: FailureKind
+    out: bool
+    seconds: float
+
+
+class CoolDown:
+    """A pause after RATE_LIMITED or QUOTA_EXHAUSTED."""
+
+    __slots__ = ("_next_seconds", "until")
+
+    def __init__(self) -> None:
+        self._next_seconds = 0.0
+        self.until = 0.0
+
+    def refused(self, asked_seconds: float, now: float, settings: HealthSettings, rng: random.Random) -> bool:
+        """Takes a refusal; `asked_seconds` is what the provider asks for at least, 0 for nothing.
+
+        Asked: that, plus up to 20 % by chance so that not all return at once, at most an hour. Not asked: 5 s, doubling
+        to 60 s until a success. Tells whether a pause began.
+        """
+        if asked_seconds <= 0.0:
+            if now < self.until:
+                return False
+            asked_seconds = max(settings.cooldown_seconds, self._next_seconds)
+            self._next_seconds = min(2.0 * asked_seconds, settings.cooldown_max_seconds)
+        wait = min(asked_seconds * (1.0 + rng.uniform(0.0, settings.cooldown_jitter)), settings.cooldown_limit_seconds)
+        before = self.until
+        self.until = max(before, now + wait)
+        return before <= now < self.until
+
+    def success(self) -> None:
+        """Takes a success: the doubling starts anew. A pause that runs goes on: the answer may be from before it."""
+        self._next_seconds = 0.0
+
+
+class KeyOutage:
+    """A credential out for AUTHENTICATION: after two in a row at least 5 s apart, for 60 s, doubling to 600 s."""
+
+    __slots__ = ("_count", "_counted_at", "_next_seconds", "until")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._counted_at = 0.0
+        self._next_seconds = 0.0
+        self.until = 0.0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it was taken out and has not worked since."""
+        return self._next_seconds > 0.0
+
+    def refused(self, now: float, settings: HealthSettings) -> bool:
+        """Takes an AUTHENTICATION failure; tells whether the credential is out from now on.
+
+        Refusals closer together than the span count as one: calls that ran side by side met one fault.
+        """
+        if now < self.until or (self._count and now - self._counted_at < settings.authentication_span_seconds):
+            return False
+        self._count += 1
+        self._counted_at = now
+        if self._count < settings.authentication_failures:
+            return False
+        seconds = max(settings.authentication_out_seconds, self._next_seconds)
+        self._next_seconds = min(2.0 * seconds, settings.authentication_out_max_seconds)
+        self.until = now + seconds
+        return True
+
+    def works(self) -> bool:
+        """Takes a success, or a changed key; tells whether the credential had been out."""
+        was_wrong = self.wrong
+        self._count = 0
+        self._next_seconds = 0.0
+        self.until = 0.0
+        return was_wrong
+
+
+class CredentialOutage:
+    """One credential, for all models."""
+
+    __slots__ = ("key", "quota")
+
+    def __init__(self) -> None:
+        self.key = KeyOutage()
+        self.quota = CoolDown()
+
+
+class ModelOutage:
+    """One credential for one model. `refusal` is PERMISSION_DENIED or MODEL_NOT_FOUND while it is out for that."""
+
+    __slots__ = ("cool_down", "out_until", "refusal")
+
+    def __init__(self) -> None:
+        self.cool_down = CoolDown()
+        self.out_until = 0.0
+        self.refusal: FailureKind | None = None
+
+    def refused(self, kind: FailureKind, now: float, settings: HealthSettings) -> bool:
+        """Takes a refusal of this model; tells whether it is out from now on."""
+        is_new = now >= self.out_until
+        self.refusal = kind
+        self.out_until = max(self.out_until, now + settings.permission_out_seconds)
+        return is_new
+
+
+class Outages:
+    """What is known against every credential; one that was never refused takes no room."""
+
+    __slots__ = ("_by_key", "_by_model", "_rng", "_settings")
+
+    def __init__(self, settings: HealthSettings, rng: random.Random) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._by_key: dict[Key, CredentialOutage] = {}
+        self._by_model: dict[ModelKey, ModelOutage] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any credential was ever refused."""
+        return bool(self._by_key or self._by_model)
+
+    def blocked(self, key: Key, model: str, now: float) -> Blocked | None:
+        """Returns why the credential cannot be used for the model: what holds longest; None where it can."""
+        found = self.blocked_for_all(key, now)
+        of_model = self.blocked_for_model(key, model, now)
+        return of_model if found is None or (of_model is not None and of_model.until > found.until) else found
+
+    def blocked_for_all(self, key: Key, now: float) -> Blocked | None:
+        """Returns why the credential cannot be used for any model."""
+        whole = self._by_key.get(key)
+        if whole is None:
+            return None
+        refused_until, cools_until = whole.key.until, whole.quota.until
+        if now < refused_until and refused_until >= cools_until:
+            return Blocked(RejectionReason.CREDENTIALS, refused_until, FailureKind.AUTHENTICATION, "credential refused")
+        if now < cools_until:
+            return Blocked(RejectionReason.COOLING_DOWN, cools_until, FailureKind.QUOTA_EXHAUSTED, "quota exhausted")
+        return None
+
+    def blocked_for_model(self, key: Key, model: str, now: float) -> Blocked | None:
+        """Returns why the credential cannot be used for this model, apart from what holds for all."""
+        of_model = self._by_model.get(ModelKey(*key, model))
+        if of_model is None:
+            return None
+        out_until, cools_until = of_model.out_until, of_model.cool_down.until
+        if now < out_until and out_until >= cools_until:
+            missing = of_model.refusal is FailureKind.MODEL_NOT_FOUND
+            what = "model not found with this credential" if missing else "credential may not use this model"
+            return Blocked(RejectionReason.CREDENTIALS, out_until, of_model.refusal, what)
+        if now < cools_until:
+            return Blocked(RejectionReason.COOLING_DOWN, cools_until, FailureKind.RATE_LIMITED, "rate limited")
+        return None
+
+    def success(self, key: Key, model: str) -> bool:
+        """Takes a complete answer; tells whether the credential had been out."""
+        of_model = self._by_model.get(ModelKey(*key, model)) if self._by_model else None
+        if of_model is not None:
+            of_model.cool_down.success()
+        whole = self._by_key.get(key) if self._by_key else None
+        if whole is None:
+            return False
+        whole.quota.success()
+        return whole.key.works()
+
+    def failure(
+        self,
+        key: Key,
+        model: str,
+        kind: FailureKind,
+        *,
+        retry_after_seconds: float | None,
+        reading: RateLimitReading | None,
+        now: float,
+    ) -> Refused | None:
+        """Takes a refusal, one of CREDENTIAL_FAILURES; returns what is new about it, None for nothing."""
+        settings = self._settings
+        if kind in MODEL_REFUSALS:
+            of_model = self._of_model(key, model)
+            is_new = of_model.refused(kind, now, settings)
+            return Refused(kind, out=True, seconds=of_model.out_until - now) if is_new else None
+        if kind is FailureKind.AUTHENTICATION:
+            outage = self._of_key(key).key
+            return Refused(kind, out=True, seconds=outage.until - now) if outage.refused(now, settings) else None
+        quota = kind is FailureKind.QUOTA_EXHAUSTED
+        cool_down = self._of_key(key).quota if quota else self._of_model(key, model).cool_down
+        asked_seconds = refused_seconds(retry_after_seconds, reading)
+        is_new = cool_down.refused(asked_seconds, now, settings, self._rng)
+        return Refused(kind, out=False, seconds=cool_down.until - now) if is_new else None
+
+    def key_changed(self, key: Key) -> bool:
+        """Takes note that there is another secret behind the label now; tells whether it had been out."""
+        whole = self._by_key.get(key)
+        return whole is not None and whole.key.works()
+
+    def _of_key(self, key: Key) -> CredentialOutage:
+        found = self._by_key.get(key)
+        if found is None:
+            found = self._by_key[key] = CredentialOutage()
+            if len(self._by_key) > CALLER_KEYS_MAXIMUM:
+                _drop(self._by_key, next((k for k in self._by_key if k.reported), None))
+        return found
+
+    def _of_model(self, key: Key, model: str) -> ModelOutage:
+        model_key = ModelKey(*key, model)
+        found = self._by_model.get(model_key)
+        if found is None:
+            found = self._by_model[model_key] = ModelOutage()
+            if len(self._by_model) > CALLER_KEYS_MAXIMUM:
+                _drop(self._by_model, next((k for k in self._by_model if k.reported), None))
+        return found
+
+
+def _drop(table: dict[K, V], oldest: K | None) -> None:
+    if oldest is not None:
+        del table[oldest]

@@ -1,0 +1,118 @@
+"""Leave to use a target once: the key, the place in flight, and the one trial where it is half-open.
+
+A decision only looks; what it found may be gone when somebody acts on it. So everything is checked again here, and
+either all of it is taken or nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from turnout_server.core.decision import Candidate, Decision, Rejection
+from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.model import BreakerState, Probe, RejectionReason
+
+if TYPE_CHECKING:
+    from turnout_server.core.state import FleetState, TargetState
+
+TRIAL_WAITS = "half-open: its one trial is taken, or goes to a request that would choose it first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """Leave to call one target once: counted as in flight until it is finished. `credential` is a label."""
+
+    index: int
+    spec: TargetSpec
+    call_id: str
+    decision_id: str
+    attempt_id: str
+    credential: str
+    probe_id: str
+    started_at: float
+    started_at_wall: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Who wants a permit, and under which ids.
+
+    `tried_credentials` are labels that already failed in this call. `trial_only`: nothing but the trial of a half-open
+    target will do. `probe_id` is used where there is a trial to lease, for `lease_seconds`.
+    """
+
+    tenant: str
+    call_id: str
+    decision_id: str
+    attempt_id: str
+    probe_id: str
+    lease_seconds: float
+    tried_credentials: frozenset[str] = frozenset()
+    trial_only: bool = False
+
+
+def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, now_wall: float) -> Permit | None:
+    """Takes what one attempt needs; None where the target cannot be called now after all, and then nothing is taken."""
+    target = state.targets[index]
+    spec = target.spec
+    if target.drained or not target.has_room():
+        return None
+    if wanted.tried_credentials:
+        credential = state.credentials.next_credential(spec, wanted.tried_credentials, tenant=wanted.tenant, now=now)
+    else:
+        credential = state.credentials.verdict(spec, tenant=wanted.tenant, executing=True, now=now).label
+    if credential is None:
+        return None
+    probe_id = ""
+    if not breakers_closed(target, now):
+        probe = state.lease_probe(index, now=now, lease_seconds=wanted.lease_seconds, probe_id=wanted.probe_id)
+        if probe is None:
+            return None
+        probe_id = probe.probe_id
+    elif wanted.trial_only:
+        return None
+    state.attempt_started(index, credential=credential, call_id=wanted.call_id, attempt_id=wanted.attempt_id, now=now)
+    return Permit(
+        index=index,
+        spec=spec,
+        call_id=wanted.call_id,
+        decision_id=wanted.decision_id,
+        attempt_id=wanted.attempt_id,
+        credential=credential,
+        probe_id=probe_id,
+        started_at=now,
+        started_at_wall=now_wall,
+    )
+
+
+def lease_first(
+    state: FleetState, decision: Decision, *, plan_valid_seconds: float, probe_id: str, now: float
+) -> Decision:
+    """Returns a plan with the trial of a half-open first candidate leased; other half-open ones wait as rejections.
+
+    The lease lasts as long as the plan and one attempt together. Without any candidate left, none is in the plan.
+    """
+    if not any(candidate.half_open for candidate in decision.candidates):
+        return decision
+    candidates: list[Candidate] = []
+    waiting: list[Rejection] = []
+    for candidate in decision.candidates:
+        if not candidate.half_open:
+            candidates.append(candidate)
+            continue
+        probe: Probe | None = None
+        index = state.fleet.index(candidate.target)
+        if not candidates and index is not None:
+            seconds = plan_valid_seconds + candidate.attempt_timeout_seconds
+            probe = state.lease_probe(index, now=now, lease_seconds=seconds, probe_id=probe_id)
+        if probe is not None:
+            candidates.append(candidate._replace(probe=probe))
+        else:
+            waiting.append(Rejection(candidate.target, (RejectionReason.BREAKER_OPEN,), TRIAL_WAITS, now))
+    return replace(decision, candidates=tuple(candidates), rejections=(*decision.rejections, *waiting), reusable=False)
+
+
+def breakers_closed(target: TargetState, now: float) -> bool:
+    """Whether the breakers of a target and of its endpoint are closed."""
+    return target.breaker.state(now) is target.endpoint.state(now) is BreakerState.CLOSED

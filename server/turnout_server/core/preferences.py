@@ -1,0 +1,168 @@
+"""What the operator wants for this request: which policy, which table of targets first, which cap, which strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from turnout_server.core.errors import FieldViolation, InvalidRequestError, NotYetError, UnknownPolicyError
+from turnout_server.core.fleet import Fleet
+from turnout_server.core.model import NANO_USD, Complexity, RouteQuery, Strategy, Weights
+from turnout_server.core.settings import DEFAULT_WEIGHTS, Policy, PolicySelector, RoutingSettings
+
+ANY_TIER = "any"
+SIMPLE_TILT = 3.0
+"""A simple request prefers cheap and fast: cost and latency weigh three times as much against the rest."""
+QUALITY_FLOORS = {Complexity.SIMPLE: 60.0, Complexity.MEDIUM: 75.0, Complexity.COMPLEX: 85.0}
+FLOORED_STRATEGIES = frozenset({Strategy.COST, Strategy.LATENCY, Strategy.HYBRID})
+"""Strategies that the cheapest or fastest model would win every time; the others mind quality or mean their order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """How this decision ranks: the strategy in force, HYBRID's weights scaled to the sum 1, and why this strategy."""
+
+    strategy: Strategy
+    weights: tuple[float, float, float, float, float]
+    """Cost, latency, availability, quality, priority."""
+    why: str
+
+
+def select_policy(query: RouteQuery, settings: RoutingSettings) -> Policy:
+    """Returns the policy the request names, else that of the first selector that fits, else the default.
+
+    Raises UnknownPolicyError where no policy has that name.
+    """
+    name = query.options.policy
+    if not name:
+        name = next((s.policy for s in settings.select if _fits(s, query)), settings.default_policy)
+    policy = settings.policies.get(name)
+    if policy is None:
+        known = ", ".join(sorted(settings.policies))
+        raise UnknownPolicyError(f"policy {name!r} does not exist; the policies are {known}", name=name)
+    return policy
+
+
+def _fits(selector: PolicySelector, query: RouteQuery) -> bool:
+    caller = query.caller
+    return (
+        selector.tenant in ("", caller.tenant)
+        and selector.task in ("", query.profile.task)
+        and selector.tier in ("", caller.tier)
+        and (selector.label is None or caller.labels.get(selector.label[0]) == selector.label[1])
+    )
+
+
+def preferred_names(policy: Policy, task: str, tier: str) -> tuple[str, ...]:
+    """Returns the names that come first, in order: the task's table for the tier, or any; then the policy's list."""
+    tiers = policy.tasks.get(task) if task else None
+    table: tuple[str, ...] = ()
+    if tiers is not None:
+        table = tiers.get(tier) or tiers.get(ANY_TIER) or ()
+    return (*table, *policy.preferences) if table else policy.preferences
+
+
+def preferred_order(fleet: Fleet, names: tuple[str, ...]) -> dict[int, int]:
+    """Returns each preferred target's place in the order, by its index; a name's targets stand in file order."""
+    order: dict[int, int] = {}
+    for name in names:
+        for index in fleet.resolve(name):
+            order.setdefault(index, len(order))
+    return order
+
+
+def tier_cap_nano_usd(settings: RoutingSettings, tier: str) -> int | None:
+    """Returns the dearest request of the tier; None without tier or cap. Raises InvalidRequestError: no such tier."""
+    if not tier:
+        return None
+    if tier not in settings.tiers:
+        known = ", ".join(settings.tiers)
+        raise InvalidRequestError(
+            [FieldViolation(field="caller.tier", description=f"{tier!r} is not a tier; the tiers are {known}")]
+        )
+    cap = settings.tiers[tier]
+    return None if cap is None else round(cap * NANO_USD)
+
+
+def quality_floor(policy: Policy, strategy: Strategy, complexity: Complexity) -> float | None:
+    """Returns the quality below which targets rank after the others; None where the strategy or policy has no floor."""
+    if strategy not in FLOORED_STRATEGIES:
+        return None
+    return QUALITY_FLOORS[complexity] if policy.quality_floor.auto else policy.quality_floor.value
+
+
+def resolve_ranking(query: RouteQuery, policy: Policy, complexity: Complexity) -> Ranking:
+    """Returns the strategy in force: the request's, else the policy's.
+
+    Where neither strategy, weights nor task is given and the policy leaves it at HYBRID, complexity decides: SIMPLE
+    tilts the weights to cost and latency, COMPLEX takes QUALITY. Raises NotYetError for ADAPTIVE, InvalidRequestError
+    for weights of which none is above 0.
+    """
+    options = query.options
+    strategy = options.strategy or policy.strategy
+    weights = scaled_weights(options.weights, policy.weights)
+    why = "asked for" if options.strategy else f"policy {policy.name}"
+    if strategy is Strategy.ADAPTIVE:
+        raise NotYetError("strategy ADAPTIVE is not part of this version; HYBRID is the nearest that is")
+    open_to_complexity = options.strategy is None and options.weights is None and not query.profile.task
+    if open_to_complexity and strategy is Strategy.HYBRID:
+        if complexity is Complexity.COMPLEX:
+            return Ranking(strategy=Strategy.QUALITY, weights=weights, why="the request is COMPLEX")
+        if complexity is Complexity.SIMPLE:
+            cost, latency, *rest = weights
+            weights = _to_one((cost * SIMPLE_TILT, latency * SIMPLE_TILT, *rest))
+            why = "the request is SIMPLE: cheap and fast weigh more"
+    return Ranking(strategy=strategy, weights=weights, why=why)
+
+
+def scaled_weights(asked: Weights | None, of_policy: Weights) -> tuple[float, float, float, float, float]:
+    """Returns the request's weights over the policy's over the defaults, scaled to the sum 1."""
+    layers = [layer for layer in (asked, of_policy, DEFAULT_WEIGHTS) if layer is not None]
+    values = tuple(
+        next(float(value) for layer in layers if (value := getattr(layer, name)) is not None)
+        for name in ("cost", "latency", "availability", "quality", "priority")
+    )
+    if not all(isfinite(value) and value >= 0 for value in values) or not isfinite(sum(values)) or sum(values) <= 0:
+        raise InvalidRequestError(
+            [
+                FieldViolation(
+                    field="options.weights",
+                    description="weights must be finite numbers, none below 0 and one above 0, with a finite sum",
+                )
+            ]
+        )
+    return _to_one(values)
+
+
+def with_limits(query: RouteQuery, policy: Policy) -> RouteQuery:
+    """Returns the query with the policy's hard limits laid over its own; of two, the tighter one holds."""
+    limits, options = policy.limits, query.options
+    if (
+        limits.max_cost_usd is None
+        and limits.max_latency_seconds is None
+        and limits.min_availability is None
+        and limits.min_quality is None
+    ):
+        return query
+    options = replace(
+        options,
+        max_cost_usd=_lower(options.max_cost_usd, limits.max_cost_usd),
+        max_latency_seconds=_lower(options.max_latency_seconds, limits.max_latency_seconds),
+        min_availability=_higher(options.min_availability, limits.min_availability),
+        min_quality=_higher(options.min_quality, limits.min_quality),
+    )
+    return replace(query, options=options)
+
+
+def _lower(asked: float | None, limit: float | None) -> float | None:
+    return min(asked, limit) if asked is not None and limit is not None else (limit if asked is None else asked)
+
+
+def _higher(asked: float | None, limit: float | None) -> float | None:
+    return max(asked, limit) if asked is not None and limit is not None else (limit if asked is None else asked)
+
+
+def _to_one(values: tuple[float, ...]) -> tuple[float, float, float, float, float]:
+    whole = sum(values)
+    cost, latency, availability, quality, priority = (value / whole for value in values)
+    return cost, latency, availability, quality, priority

@@ -1,0 +1,154 @@
+"""What a decision reads of the fleet's state, and no more: `state.FleetState` offers it, tests bring their own.
+
+Everything is asked for up to hundreds of targets in each decision, so every answer is O(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from turnout_server.core.fleet import Fleet, TargetSpec
+from turnout_server.core.latency import LatencyEstimate
+from turnout_server.core.model import BreakerState, HealthState, RejectionReason
+from turnout_server.core.tokens import OutputLengths, TokenRatios
+
+
+class EndpointReading(Protocol):
+    """A breaker as far as it decides whether a target may be called."""
+
+    def state(self, now: float) -> BreakerState:
+        """Closed, open, or half-open once the reopen time has passed."""
+        ...
+
+    def admits(self, now: float) -> bool:
+        """Whether a call may be made: closed, or half-open with its one trial free."""
+        ...
+
+    def retry_at(self, now: float) -> float | None:
+        """When it may admit again: the reopen time, or the end of the lease; asked only while it does not admit."""
+        ...
+
+    @property
+    def opened_by_silence(self) -> bool:
+        """Whether it was silence that opened it, so that a trial may take a user's time."""
+        ...
+
+
+class BreakerReading(EndpointReading, Protocol):
+    """A target's own breaker."""
+
+    def ramp_factor(self, now: float) -> float:
+        """What its score is multiplied by, 0.1 to 1; below 1 only for a while after closing."""
+        ...
+
+
+class AvailabilityReading(Protocol):
+    """How often a target answers."""
+
+    def value(self, now: float) -> float:
+        """The decayed share of successes, 0 to 1, never from nothing."""
+        ...
+
+
+class TargetReading(Protocol):
+    """One target."""
+
+    @property
+    def spec(self) -> TargetSpec:
+        """What does not change."""
+        ...
+
+    @property
+    def breaker(self) -> BreakerReading:
+        """Its own breaker."""
+        ...
+
+    @property
+    def endpoint(self) -> EndpointReading:
+        """The breaker that it shares with the other models of its endpoint."""
+        ...
+
+    @property
+    def availability(self) -> AvailabilityReading:
+        """How often it answers."""
+        ...
+
+    @property
+    def latency(self) -> LatencyEstimate:
+        """How long it takes."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Our own calls to it that have not ended."""
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """Whether an operator took it out."""
+        ...
+
+    def health(self, now: float) -> HealthState:
+        """Its health in one word."""
+        ...
+
+    def suspect(self, now: float) -> bool:
+        """Whether its calls wait suspiciously long for a first token."""
+        ...
+
+
+class VerdictReading(Protocol):
+    """Whether there is a usable credential; `reason` is None where there is."""
+
+    @property
+    def reason(self) -> RejectionReason | None:
+        """NO_CREDENTIAL, CREDENTIALS, COOLING_DOWN, RATE_LIMIT or None."""
+        ...
+
+    @property
+    def retry_at(self) -> float | None:
+        """When that passes, monotonic seconds; None is not known or never."""
+        ...
+
+    @property
+    def detail(self) -> str:
+        """One short sentence."""
+        ...
+
+
+class CredentialsReading(Protocol):
+    """The state of all credentials."""
+
+    def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float) -> VerdictReading:
+        """Judges the credentials that a call to the target could use."""
+        ...
+
+
+class FleetReading(Protocol):
+    """Everything known of all targets; `targets` stand in the order of `fleet.specs`."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The targets' names and static facts."""
+        ...
+
+    @property
+    def targets(self) -> Sequence[TargetReading]:
+        """Each target's state."""
+        ...
+
+    @property
+    def credentials(self) -> CredentialsReading:
+        """All credentials."""
+        ...
+
+    @property
+    def lengths(self) -> OutputLengths:
+        """How long answers are."""
+        ...
+
+    @property
+    def token_ratios(self) -> TokenRatios:
+        """How many tokens a byte makes."""
+        ...

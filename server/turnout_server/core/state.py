@@ -1,0 +1,283 @@
+"""All that changes while the sidecar runs, and the only writer of health: attempts begin, outcomes end them.
+
+Arrow line: outcome -> known target? -> counts once? -> history, statistics -> known decision? -> whose fault? ->
+what it teaches. Everything here returns at once and takes `now`, monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+
+from turnout_server.core.credentials import Credentials
+from turnout_server.core.endpoint import EndpointBreaker
+from turnout_server.core.events import Event, EventName
+from turnout_server.core.faults import Effects, EndpointGroup, Faults, release_trial
+from turnout_server.core.fleet import Fleet
+from turnout_server.core.history import History
+from turnout_server.core.learning import learn
+from turnout_server.core.model import FailureKind, Feedback, Outcome, Probe
+from turnout_server.core.once import SeenKeys
+from turnout_server.core.retry_budget import RetryBudget
+from turnout_server.core.settings import Settings
+from turnout_server.core.status import StatusReport
+from turnout_server.core.status_report import StatusReader
+from turnout_server.core.target_state import TargetState
+from turnout_server.core.tokens import OutputLengths, TokenRatios
+
+__all__ = ["FleetState", "RecordResult", "Recorded", "TargetState"]
+
+LATE_CANCEL_FACTOR = 3.0
+"""A caller who gives up before the first byte after more than 3 x the p95 tells of a timeout, not of a whim."""
+
+
+class RecordResult(StrEnum):
+    """What became of a report."""
+
+    ACCEPTED = "ACCEPTED"
+    DUPLICATE = "DUPLICATE"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of a report, why, and what an operator would want to hear of it."""
+
+    result: RecordResult
+    reason: str = ""
+    events: tuple[Event, ...] = ()
+
+
+class FleetState:
+    """The state of all targets (in the order of `fleet.specs`), credentials and decisions."""
+
+    def __init__(self, fleet: Fleet, settings: Settings, *, now: float, rng: random.Random) -> None:
+        failover = settings.failover
+        self.fleet = fleet
+        self.groups = _groups(fleet, settings, rng)
+        self._group_of = {index: group for group in self.groups for index in group.indexes}
+        self.targets: list[TargetState] = [
+            TargetState(spec, index, failover, self._group_of[index].breaker, rng)
+            for index, spec in enumerate(fleet.specs)
+        ]
+        self.credentials = Credentials(failover.health, rng)
+        self.lengths = OutputLengths()
+        self.token_ratios = TokenRatios()
+        self.retry_budget = RetryBudget(failover)
+        self.history = History(settings.history_max_bytes)
+        self.missing_outcomes = 0
+        """Trials that nobody told the end of in time."""
+        self.revision = 0
+        """Grows with every change of a target's state."""
+        self._faults = Faults(self.targets, self.groups, self.credentials, failover.health)
+        self._started_at = now
+        self._running: dict[str, int] = {}
+        """By attempt id, the places of the targets that are called now."""
+        self._recorded = SeenKeys()
+        self._changed_at = [0] * len(self.targets)
+        # Only these can change by time passing, so only these are looked at before each decision.
+        self._restless: set[int] = set()
+
+    # An attempt's life.
+
+    def attempt_started(self, index: int, *, credential: str, call_id: str, attempt_id: str, now: float) -> None:  # noqa: ARG002  # told for symmetry with `record`
+        """Takes note of a call of ours that is sent now; `record` with `in_flight` ends it."""
+        target = self.targets[index]
+        self._running[attempt_id] = index
+        target.in_flight += 1
+        target.suspects.started(attempt_id, now)
+        if target.suspects.may_be:
+            self._restless.add(index)
+        target.statistics.last_request_at = now
+        self.credentials.started(target.spec, credential)
+        self._touch((index,))
+
+    def first_token(self, index: int, attempt_id: str, now: float) -> None:  # noqa: ARG002  # which and when do not matter
+        """Takes note that a target has begun to answer."""
+        target = self.targets[index]
+        if target.suspect(now):
+            self._touch((index,))
+        target.suspects.first_token()
+
+    def record(self, outcome: Outcome, *, call_id: str, now: float, in_flight: bool) -> Recorded:
+        """Takes how an attempt ended, of ours or as a caller reports it: the one way to health.
+
+        `call_id` is what the attempt belongs to: a target's failures count once per call. `in_flight` ends an
+        `attempt_started`.
+        """
+        index = self.fleet.index(outcome.target)
+        if index is None:
+            return Recorded(result=RecordResult.REJECTED, reason=f"there is no target {outcome.target} here")
+        if not outcome.attempt_id:
+            return Recorded(result=RecordResult.REJECTED, reason="attempt_id is missing; make one for each call")
+        if in_flight:
+            self._ended(outcome.attempt_id)
+        elif outcome.attempt_id in self._running:
+            return Recorded(result=RecordResult.REJECTED, reason="this attempt is the sidecar's own and still runs")
+        if not self._recorded.add(outcome.decision_id, outcome.attempt_id, now=now):
+            return Recorded(result=RecordResult.DUPLICATE, reason="this attempt was reported before")
+        target = self.targets[index]
+        self.history.attempt(outcome)
+        target.statistics.record(outcome, now)
+        self._touch((index,))
+        if not (in_flight or self.history.made(outcome.decision_id, now) or target.take_unproven(now)):
+            reason = "counted in statistics only: no decision known here vouches for it, nor for several before it"
+            return Recorded(result=RecordResult.ACCEPTED, reason=reason)
+        if outcome.reported:
+            self.credentials.seen(target.spec, outcome.credential, now)
+        # Judged before it is learned from: what is late is late by what was known before.
+        failure = _counted_failure(outcome, target)
+        effects = self._faults.judge(outcome, failure, target, self._group_of[index], call_id=call_id, now=now)
+        if outcome.ok:
+            learn(target, outcome, self.lengths, self.token_ratios, now)
+        self._apply(effects)
+        return Recorded(result=RecordResult.ACCEPTED, events=tuple(effects.events))
+
+    def feedback(self, judgement: Feedback, now: float) -> Recorded:
+        """Takes a caller's judgement of an answer, at any time after the decision."""
+        if not (isfinite(judgement.quality) and 0.0 <= judgement.quality <= 1.0):
+            return Recorded(result=RecordResult.REJECTED, reason="quality must be from 0 to 1")
+        is_first = self.history.judged(judgement)
+        if is_first is None:
+            reason = f"there is no decision {judgement.decision_id!r} in the history; it may have been pushed out"
+            return Recorded(result=RecordResult.REJECTED, reason=reason)
+        if not is_first:
+            return Recorded(result=RecordResult.DUPLICATE, reason="this attempt was judged before")
+        record = self.history.get(judgement.decision_id)
+        for attempt in () if record is None else record.attempts:
+            index = self.fleet.index(attempt.outcome.target)
+            if index is not None and attempt.outcome.attempt_id == judgement.attempt_id:
+                self.targets[index].statistics.feedback(judgement.quality, now)
+        return Recorded(result=RecordResult.ACCEPTED)
+
+    # Trials of half-open targets.
+
+    def lease_probe(self, index: int, *, now: float, lease_seconds: float, probe_id: str) -> Probe | None:
+        """Takes the one trial of a half-open target, and of its half-open endpoint; None where either is not free."""
+        target = self.targets[index]
+        gates = [gate for gate in (target.breaker, target.endpoint) if not gate.closed]
+        if not gates or not all(gate.admits(now) for gate in gates):
+            return None
+        probe = None
+        for gate in gates:
+            probe = gate.lease(now=now, lease_seconds=lease_seconds, probe_id=probe_id)
+        self._touch((index,))
+        return probe
+
+    def release_probe(self, index: int, probe_id: str, now: float) -> None:  # noqa: ARG002  # nothing to remember it by
+        """Ends a trial that tells nothing: the caller went away, or the attempt was never made."""
+        release_trial(probe_id, self.targets[index])
+        self._touch((index,))
+
+    def expire(self, now: float) -> list[Event]:
+        """Lets time take effect: open times and leases that ended, targets that have become suspect. Cheap."""
+        if not self._restless:
+            return []
+        events: list[Event] = []
+        lapsed: dict[str, Event] = {}
+        for group in self.groups:
+            due = group.breaker.due(now)
+            if due.half_open:
+                events.append(_of_endpoint(EventName.ENDPOINT_HALF_OPEN, group, now))
+                self._touch(group.indexes)
+            if due.lapsed:
+                lapsed[due.lapsed] = _of_endpoint(EventName.PROBE_EXPIRED, group, now)
+                self._touch(group.indexes)
+        for index in sorted(self._restless):
+            target = self.targets[index]
+            due = target.breaker.due(now)
+            if due.half_open:
+                events.append(_of_target(EventName.BREAKER_HALF_OPEN, target, now))
+                self._touch((index,))
+            if due.lapsed:
+                # The same trial may have held the endpoint's slot too: it is one, and told with its target.
+                lapsed[due.lapsed] = _of_target(EventName.PROBE_EXPIRED, target, now)
+                self._touch((index,))
+            if target.suspects.flag(target.latency.p95_time_to_first_token, now):
+                events.append(_of_target(EventName.SUSPECT, target, now, waiting=target.suspects.waiting_count))
+                self._touch((index,))
+            if target.breaker.closed and target.endpoint.closed and not target.suspects.may_be:
+                self._restless.discard(index)
+        self.missing_outcomes += len(lapsed)
+        return [*events, *lapsed.values()]
+
+    # Reading.
+
+    def changed_since(self, revision: int) -> list[int]:
+        """Returns the places of the targets whose state changed after that revision."""
+        return [index for index, changed_at in enumerate(self._changed_at) if changed_at > revision]
+
+    def status(self, *, providers: Sequence[str], window_seconds: float, now: float, now_wall: float) -> StatusReport:
+        """Returns how the providers named are doing, all of them without names."""
+        reader = StatusReader(
+            self.targets,
+            self.groups,
+            self.credentials,
+            started_at=self._started_at,
+            window_seconds=window_seconds,
+            now=now,
+        )
+        return reader.report(providers or self.fleet.providers, now_wall)
+
+    def set_drained(self, index: int, *, drained: bool) -> None:
+        """Takes a target out for an operator, or back in."""
+        self.targets[index].drained = drained
+        self._touch((index,))
+
+    def _ended(self, attempt_id: str) -> None:
+        index = self._running.pop(attempt_id, None)
+        if index is not None:
+            target = self.targets[index]
+            target.in_flight -= 1
+            target.suspects.ended(attempt_id)
+
+    def _apply(self, effects: Effects) -> None:
+        self._touch(effects.touched)
+        self._restless.update(
+            index
+            for index in effects.touched
+            if not (self.targets[index].breaker.closed and self.targets[index].endpoint.closed)
+        )
+
+    def _touch(self, indexes: set[int] | tuple[int, ...]) -> None:
+        self.revision += 1
+        for index in indexes:
+            self._changed_at[index] = self.revision
+
+
+def _groups(fleet: Fleet, settings: Settings, rng: random.Random) -> tuple[EndpointGroup, ...]:
+    members: dict[tuple[str, str], list[int]] = {}
+    for index, spec in enumerate(fleet.specs):
+        members.setdefault((spec.target.provider, spec.target.endpoint), []).append(index)
+    failover = settings.failover
+    return tuple(
+        EndpointGroup(
+            provider=provider,
+            endpoint=endpoint,
+            breaker=EndpointBreaker(failover.breaker, failover.health, rng),
+            indexes=tuple(indexes),
+        )
+        for (provider, endpoint), indexes in members.items()
+    )
+
+
+def _counted_failure(outcome: Outcome, target: TargetState) -> FailureKind | None:
+    """Returns the kind that an outcome counts as: a cancelled call may have been one that timed out."""
+    if outcome.failure is not FailureKind.CANCELLED or not outcome.before_first_byte:
+        return outcome.failure
+    waited = outcome.latency_seconds
+    usual = target.latency.p95_time_to_first_token if outcome.streamed else target.latency.p95_latency
+    late = waited is not None and waited > LATE_CANCEL_FACTOR * usual
+    return FailureKind.TIMEOUT if late else FailureKind.CANCELLED
+
+
+def _of_target(name: EventName, target: TargetState, now: float, **fields: int) -> Event:
+    where = target.spec.target
+    return Event(name=name, at=now, target=where, provider=where.provider, endpoint=where.endpoint, fields=fields)
+
+
+def _of_endpoint(name: EventName, group: EndpointGroup, now: float) -> Event:
+    return Event(name=name, at=now, provider=group.provider, endpoint=group.endpoint)

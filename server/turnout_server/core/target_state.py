@@ -1,0 +1,105 @@
+"""Everything that changes about one target, in one place: read by decisions, written by `state.FleetState` alone."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+from turnout_server.core.breaker import Breaker
+from turnout_server.core.endpoint import EndpointBreaker
+from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.health import Availability, Slowness, health_score, health_state
+from turnout_server.core.latency import LatencyEstimate
+from turnout_server.core.model import BreakerState, HealthState
+from turnout_server.core.settings import FailoverSettings
+from turnout_server.core.statistics import TargetStatistics
+from turnout_server.core.suspect import SuspectWatch
+
+UNPROVEN_COUNT = 5
+UNPROVEN_SECONDS = 10.0
+"""At most 5 outcomes without a known decision count for a target's health in 10 s: nobody can talk it dead."""
+
+_OPEN = BreakerState.OPEN
+
+
+class TargetState:
+    """One target. `endpoint` is shared by all models of its (provider, endpoint)."""
+
+    __slots__ = (
+        "_threshold",
+        "_unproven",
+        "availability",
+        "breaker",
+        "drained",
+        "endpoint",
+        "in_flight",
+        "index",
+        "latency",
+        "slowness",
+        "spec",
+        "statistics",
+        "suspects",
+    )
+
+    def __init__(
+        self, spec: TargetSpec, index: int, settings: FailoverSettings, endpoint: EndpointBreaker, rng: random.Random
+    ) -> None:
+        self.spec = spec
+        self.index = index
+        self.breaker = Breaker(settings.breaker, rng)
+        self.endpoint = endpoint
+        self.availability = Availability(settings.health)
+        self.latency = LatencyEstimate(spec.latency_prior_seconds, spec.seconds_per_output_token_prior)
+        self.slowness = Slowness()
+        self.suspects = SuspectWatch(settings.health)
+        self.statistics = TargetStatistics()
+        self.in_flight = 0
+        self.drained = False
+        self._threshold = settings.breaker.consecutive_failures
+        self._unproven: deque[float] = deque(maxlen=UNPROVEN_COUNT)
+
+    def health(self, now: float) -> HealthState:
+        """Its health in one word; an open endpoint is an open breaker to it."""
+        return health_state(self.availability.value(now), self._breaker_state(now))
+
+    def score(self, now: float) -> float:
+        """Its health as a number, 0 to 100; see `health.health_score`."""
+        return health_score(
+            availability=self.availability.value(now),
+            latency_factor=self.slowness.factor,
+            consecutive_failures=self.breaker.consecutive_failures,
+            failure_threshold=self._threshold,
+            utilisation=self.utilisation,
+            breaker=self._breaker_state(now),
+        )
+
+    @property
+    def utilisation(self) -> float | None:
+        """Calls in flight as a share of the most allowed, 0 to 1; None without a limit."""
+        limit = self.spec.max_concurrency
+        return None if not limit else min(1.0, self.in_flight / limit)
+
+    def suspect(self, now: float) -> bool:
+        """Whether its calls wait suspiciously long for a first token."""
+        suspects = self.suspects
+        return suspects.may_be and suspects.suspect(self.latency.p95_time_to_first_token, now)
+
+    def has_room(self) -> bool:
+        """Whether one more call of ours may run."""
+        limit = self.spec.max_concurrency
+        return limit is None or self.in_flight < limit
+
+    def take_unproven(self, now: float) -> bool:
+        """Tells whether an outcome that no decision of ours vouches for may count for health now."""
+        times = self._unproven
+        if len(times) == UNPROVEN_COUNT and now - times[0] < UNPROVEN_SECONDS:
+            return False
+        times.append(now)
+        return True
+
+    def _breaker_state(self, now: float) -> BreakerState:
+        state = self.breaker.state(now)
+        if self.endpoint.closed or state is _OPEN:
+            return state
+        of_endpoint = self.endpoint.state(now)
+        return of_endpoint if of_endpoint is _OPEN or self.breaker.closed else state
