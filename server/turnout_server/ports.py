@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from turnout_server.core.call import AttemptRecord
 from turnout_server.core.chat import ChatInput, StreamEvent
+from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import TargetSpec
-from turnout_server.core.model import FailureKind, RateLimitReading
+from turnout_server.core.model import FailureKind, RateLimitReading, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,4 +82,28 @@ class Upstream(Protocol):
 
     async def complete(self, call: UpstreamCall) -> Sequence[UpstreamEvent]:
         """Makes a call without streaming; returns the same events, each part as one delta."""
+        ...
+
+
+class Instruments(Protocol):
+    """Counts what happens. Every method returns at once, keeps nothing it is given, and never raises."""
+
+    def decision(self, decision: Decision) -> None:
+        """Counts a decision that a caller asked for, its choice and its rejections; failover hops are not counted."""
+        ...
+
+    def attempt(self, record: AttemptRecord) -> None:
+        """Counts an attempt that ended and what it cost, made here or reported by a caller."""
+        ...
+
+    def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
+        """Counts a call that moved to another target after a failure."""
+        ...
+
+    def outcome(self, result: str) -> None:
+        """Counts a caller's report by what became of it: accepted, duplicate or rejected."""
+        ...
+
+    def overhead(self, seconds: float) -> None:
+        """Observes the time of one executed call that was not spent waiting for somebody or in pauses."""
         ...

@@ -1,0 +1,137 @@
+"""One executed call from its decision to its one end: a complete answer, or an error that says what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from turnout_server.core.call import AttemptDeltas, AttemptRecord, AttemptStarted, CallEvent, Completed, Restarted
+from turnout_server.core.chat import Delta
+from turnout_server.core.deadlines import attempt_limits
+from turnout_server.core.model import MidStreamPolicy
+from turnout_server.execution.accounting import delta_bytes
+from turnout_server.execution.attempt import Attempt
+from turnout_server.execution.ends import CallEnd, error_of
+from turnout_server.execution.hops import CallFacts, Chosen, Hops
+from turnout_server.execution.running import Running, Shell
+from turnout_server.execution.sending import upstream_call
+from turnout_server.execution.settling import Sent
+
+
+class Call:
+    """Runs one call. `events` may be iterated once; closing it closes whatever provider's connection is open."""
+
+    def __init__(self, shell: Shell, facts: CallFacts, hops: Hops) -> None:
+        self._shell = shell
+        self._facts = facts
+        self._hops = hops
+        self._records: list[AttemptRecord] = []
+        self._delivered = False
+        """The caller holds content of the present attempt."""
+        self._delivered_bytes = 0
+        self._outside_seconds = 0.0
+        mid_stream = facts.query.options.mid_stream or facts.policy.mid_stream
+        self._restarts = mid_stream is MidStreamPolicy.RESTART
+
+    @property
+    def outside_seconds(self) -> float:
+        """Time of the call that was spent waiting: for providers, for the caller, in pauses."""
+        return self._outside_seconds + self._hops.paused_seconds
+
+    async def events(self) -> AsyncGenerator[CallEvent]:
+        """Yields what happens after the decision, Completed last. Raises a TurnoutError when the call fails."""
+        clock = self._shell.clock
+        chosen = self._hops.first()
+        while True:
+            attempt_id = chosen.permit.attempt_id
+            async with self._running(chosen) as running:
+                yielded_at = clock()
+                yield AttemptStarted(attempt_id=attempt_id, target=chosen.permit.spec.target)
+                # The caller may have been slow to take the event; that is not the target's time.
+                self._outside_seconds += clock() - yielded_at
+                attempt = self._begin(running, chosen)
+                while (deltas := await attempt.read()) is not None:
+                    self._deliver(deltas)
+                    yielded_at = clock()
+                    yield AttemptDeltas(attempt_id=attempt_id, deltas=deltas)
+                    self._outside_seconds += clock() - yielded_at
+            self._note(running)
+            if running.error is None:
+                yield self._completed(running)
+                return
+            following = await self._following(chosen, running)
+            if following is None:
+                raise error_of(self._end(running))
+            if self._delivered:
+                self._delivered = False
+                self._delivered_bytes = 0
+                yield Restarted(discarded_attempt_id=attempt_id, failure=running.error.kind)
+            chosen = following
+
+    def _running(self, chosen: Chosen) -> Running:
+        facts = self._facts
+        profile = facts.query.profile
+        sent = Sent(
+            tokens=facts.decision.input_tokens,
+            # Tokens of media would spoil what is learned of text.
+            text_bytes=None if profile.extra_input_tokens else profile.input_bytes,
+            tokens_per_byte=self._shell.router.tokens_per_byte(chosen.permit.spec.target),
+        )
+        return Running(self._shell, chosen.permit, query=facts.query, sent=sent, reason=chosen.reason)
+
+    def _begin(self, running: Running, chosen: Chosen) -> Attempt:
+        facts = self._facts
+        limits = attempt_limits(
+            chosen.permit.spec,
+            facts.times,
+            facts.settings,
+            now=self._shell.clock(),
+            answer_limit_seconds=chosen.answer_limit_seconds,
+            others_remain=chosen.others_remain,
+            effort=facts.query.profile.reasoning_effort,
+            streaming=facts.streaming,
+        )
+        call = upstream_call(chosen.permit, facts.chat, facts.decision.input_tokens, self._shell.trace_headers())
+        return running.begin(call, limits, facts.settings, streaming=chosen.streaming)
+
+    def _deliver(self, deltas: tuple[Delta, ...]) -> None:
+        if self._facts.streaming:
+            self._delivered = True
+            self._delivered_bytes += sum(map(delta_bytes, deltas))
+
+    def _note(self, running: Running) -> None:
+        assert running.record is not None
+        self._records.append(running.record)
+        if running.attempt is not None:
+            self._outside_seconds += running.attempt.waited_seconds
+
+    async def _following(self, failed: Chosen, running: Running) -> Chosen | None:
+        assert running.error is not None
+        if running.out_of_time or (self._delivered and not self._restarts):
+            return None
+        return await self._hops.next(failed, running.error.kind, delivered=self._delivered)
+
+    def _completed(self, running: Running) -> Completed:
+        attempt, record = running.attempt, self._records[-1]
+        assert attempt is not None
+        assert attempt.finish_reason is not None
+        return Completed(
+            target=record.target,
+            finish_reason=attempt.finish_reason,
+            attempts=tuple(self._records),
+            usage=record.usage,
+            cost_nano_usd=record.cost_nano_usd,
+            model=attempt.model,
+            response_id=attempt.response_id,
+        )
+
+    def _end(self, running: Running) -> CallEnd:
+        assert running.error is not None
+        return CallEnd(
+            decision_id=self._facts.decision.decision_id,
+            error=running.error,
+            attempts=tuple(self._records),
+            rejections=self._hops.rejections,
+            delivered_bytes=self._delivered_bytes,
+            delivered=self._delivered,
+            out_of_time=running.out_of_time,
+        )

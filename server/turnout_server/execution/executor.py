@@ -1,0 +1,144 @@
+"""Execute and ExecuteStream: decides, then carries the call out until it has an answer or an honest error."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+
+from turnout_server.core.call import AttemptDeltas, AttemptStarted, CallEvent, CallResult, Completed
+from turnout_server.core.chat import ChatInput, ChatOutput
+from turnout_server.core.deadlines import call_times
+from turnout_server.core.demands import demanded_profile
+from turnout_server.core.errors import TurnoutError
+from turnout_server.core.model import RouteQuery, Target
+from turnout_server.execution.call import Call
+from turnout_server.execution.gather import Gatherer
+from turnout_server.execution.hops import CallFacts, Hops
+from turnout_server.execution.probing import Probing
+from turnout_server.execution.running import Shell
+from turnout_server.ports import Upstream
+from turnout_server.router import Router
+
+
+class Executor:
+    """Makes calls for callers. One per router; `upstreams` has the provider's caller under each provider's name.
+
+    `clock` is monotonic seconds, the one that `router` uses; `wall` seconds since the epoch. `trace_headers` returns
+    the W3C headers of the present call. Close it with `aclose` when no call runs any more.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        upstreams: Mapping[str, Upstream],
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        rng: random.Random,
+        new_id: Callable[[], str],
+        trace_headers: Callable[[], tuple[tuple[str, str], ...]] = tuple,
+    ) -> None:
+        self._router = router
+        self._clock = clock
+        self._rng = rng
+        self._new_id = new_id
+        self._shell = Shell(
+            router=router, upstream=upstreams.__getitem__, clock=clock, wall=wall, trace_headers=trace_headers
+        )
+        self._probing = Probing(self._shell)
+        self._waiting: set[Target] = set()
+
+    async def execute(self, query: RouteQuery, chat: ChatInput) -> CallResult:
+        """Returns a complete answer. Raises TurnoutError: CallError and its kinds say what was tried.
+
+        `query.deadline_seconds` is what the caller's deadline leaves, None for no deadline; the profile may be empty,
+        since the input says what is needed.
+        """
+        facts = self._facts(query, chat, streaming=False)
+        gathered = Gatherer()
+        completed: Completed | None = None
+        async with aclosing(self._run(facts)) as events:
+            async for event in events:
+                match event:
+                    case AttemptStarted():
+                        gathered.clear()
+                    case AttemptDeltas():
+                        gathered.add(event.deltas)
+                    case Completed():
+                        completed = event
+                    case _:
+                        pass
+        assert completed is not None, "a call ended without an answer and without an error"
+        return CallResult(
+            output=ChatOutput(
+                parts=gathered.parts(completed.target.provider),
+                finish_reason=completed.finish_reason,
+                model=completed.model,
+                response_id=completed.response_id,
+            ),
+            target=completed.target,
+            decision=facts.decision,
+            attempts=completed.attempts,
+            usage=completed.usage,
+            cost_nano_usd=completed.cost_nano_usd,
+        )
+
+    async def execute_stream(self, query: RouteQuery, chat: ChatInput) -> AsyncGenerator[CallEvent]:
+        """Yields the decision, then what happens, Completed last; raises as `execute` does.
+
+        To be closed (`aclosing`) by whoever iterates it: closing it closes the provider's connection.
+        """
+        facts = self._facts(query, chat, streaming=True)
+        yield facts.decision
+        async with aclosing(self._run(facts)) as events:
+            async for event in events:
+                yield event
+
+    async def aclose(self) -> None:
+        """Ends what runs in the background."""
+        await self._probing.aclose()
+
+    def _facts(self, query: RouteQuery, chat: ChatInput, *, streaming: bool) -> CallFacts:
+        """Decides. Raises as `Router.decide_call` does, and InvalidRequestError where profile and input disagree."""
+        now = self._clock()
+        given_seconds = query.deadline_seconds
+        times = call_times(given_seconds, self._router.settings.failover, now=now)
+        query = dataclasses.replace(
+            query,
+            profile=demanded_profile(query.profile, chat, streaming=streaming),
+            executing=True,
+            deadline_seconds=max(0.0, times.ends_at - now),
+        )
+        decision = self._router.decide_call(query)
+        self._probing.start(decision.probes_wanted)
+        settings = self._router.failover_settings(decision)
+        return CallFacts(
+            call_id=self._new_id(),
+            query=query,
+            chat=chat,
+            decision=decision,
+            policy=self._router.policy(decision),
+            settings=settings,
+            # Only now is the policy known, which may have a time limit of its own.
+            times=call_times(given_seconds, settings, now=now),
+            streaming=streaming,
+        )
+
+    async def _run(self, facts: CallFacts) -> AsyncGenerator[CallEvent]:
+        hops = Hops(facts, self._router, clock=self._clock, rng=self._rng, waiting=self._waiting)
+        call = Call(self._shell, facts, hops)
+        try:
+            async with aclosing(call.events()) as events:
+                async for event in events:
+                    yield event
+        except TurnoutError:
+            self._observe(call, facts)
+            raise
+        # A call whose caller went away is not observed: what it still waited for then is not known.
+        self._observe(call, facts)
+
+    def _observe(self, call: Call, facts: CallFacts) -> None:
+        spent_seconds = self._clock() - facts.times.started_at
+        self._router.observe_overhead(max(0.0, spent_seconds - call.outside_seconds))

@@ -1,0 +1,278 @@
+"""Where one call has been and where it goes next: carries out the first step of the rules that can be carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from turnout_server.core.backoff import backoff_seconds, quick_retry_seconds
+from turnout_server.core.chat import ChatInput
+from turnout_server.core.deadlines import (
+    CallTimes,
+    first_token_limit_seconds,
+    streams_unary,
+    whole_answer_limit_seconds,
+)
+from turnout_server.core.decide import Hop, unavailable
+from turnout_server.core.decision import Candidate, Decision, Rejection
+from turnout_server.core.failover import RULES, Situation, Step, next_steps
+from turnout_server.core.model import SILENCE_FAILURES, Capability, FailureKind, RejectionReason, RouteQuery, Target
+from turnout_server.core.permits import Permit
+from turnout_server.core.settings import FailoverSettings, Policy
+from turnout_server.router import Router
+
+WAIT_MARGIN_SECONDS = 0.001
+"""Added to a wait for a cool-down's end, so that clocks of different grain agree that it is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The next attempt: permitted, with what limits it. `reason` tells why it is made, "" for the first."""
+
+    permit: Permit
+    candidate: Candidate
+    streaming: bool
+    answer_limit_seconds: float
+    others_remain: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFacts:
+    """What holds for a whole call."""
+
+    call_id: str
+    query: RouteQuery
+    chat: ChatInput
+    decision: Decision
+    policy: Policy
+    settings: FailoverSettings
+    times: CallTimes
+    streaming: bool
+    """The caller gets a stream."""
+
+
+class Hops:
+    """The way of one call. `waiting` holds the targets that some call of this process waits for; all calls share it."""
+
+    def __init__(
+        self,
+        facts: CallFacts,
+        router: Router,
+        *,
+        clock: Callable[[], float],
+        rng: random.Random,
+        waiting: set[Target],
+    ) -> None:
+        self._facts = facts
+        self._router = router
+        self._clock = clock
+        self._rng = rng
+        self._waiting = waiting
+        self._tried: set[Target] = set()
+        self._barred: set[Target] = set()
+        self._silent: set[Target] = set()
+        self._quick_retried: set[Target] = set()
+        self._credentials: dict[Target, frozenset[str]] = {}
+        self._last_provider = ""
+        self._minimum_context: int | None = None
+        self._again_count = 0
+        self._attempt_count = 0
+        self.rejections: tuple[Rejection, ...] = facts.decision.rejections
+        self.paused_seconds = 0.0
+
+    def first(self) -> Chosen:
+        """Takes the best candidate that can be called.
+
+        Raises AllTargetsUnavailableError or NoEligibleTargetError where none can after all: since the decision was
+        made, others may have taken the last places.
+        """
+        chosen = self._take(self._facts.decision, "")
+        if chosen is not None:
+            return chosen
+        again = self._ahead(self._tried)
+        chosen = self._take(again, "")
+        if chosen is not None:
+            return chosen
+        taken = tuple(
+            Rejection(candidate.target, (RejectionReason.CONCURRENCY,), "was taken by other calls meanwhile")
+            for candidate in again.candidates
+        )
+        left = dataclasses.replace(again, candidates=(), rejections=(*again.rejections, *taken))
+        raise unavailable(left, self._clock())
+
+    async def next(self, failed: Chosen, failure: FailureKind, *, delivered: bool) -> Chosen | None:
+        """Goes on after a failure; may pause. None: there is nowhere to go, or nothing more is allowed.
+
+        `delivered` says that the caller has seen content of the failed attempt.
+        """
+        self._note(failed, failure)
+        larger = failure is FailureKind.CONTEXT_LENGTH
+        if larger:
+            window = failed.candidate.spec.context_window_tokens or self._facts.decision.input_tokens or 0
+            self._minimum_context = max(self._minimum_context or 0, window + 1)
+        ahead = self._ahead(self._tried)
+        for step in next_steps(
+            self._situation(failed, failure, delivered=delivered, others_remain=bool(ahead.candidates))
+        ):
+            chosen = await self._carry_out(step, failed, ahead, f"{step} after {failure}")
+            if chosen is not None:
+                if chosen.permit.spec is not failed.permit.spec:
+                    self._router.failed_over(failed.permit.spec.target, chosen.permit.spec.target, failure)
+                return chosen
+        return None
+
+    def _note(self, failed: Chosen, failure: FailureKind) -> None:
+        target = failed.permit.spec.target
+        self._tried.add(target)
+        self._last_provider = target.provider
+        self._credentials[target] = self._credentials.get(target, frozenset()) | {failed.permit.credential}
+        if failure in SILENCE_FAILURES:
+            self._silent.add(target)
+        if failure in SILENCE_FAILURES or Step.SAME_AGAIN not in RULES[failure]:
+            self._barred.add(target)
+
+    def _situation(self, failed: Chosen, failure: FailureKind, *, delivered: bool, others_remain: bool) -> Situation:
+        facts = self._facts
+        spec = failed.permit.spec
+        now = self._clock()
+        cool_down_ends = self._router.cool_down_ends(spec, facts.query) if failure is FailureKind.RATE_LIMITED else None
+        return Situation(
+            failure=failure,
+            attempts_left=facts.settings.max_attempts - self._attempt_count,
+            others_remain=others_remain,
+            quick_retry_used=spec.target in self._quick_retried,
+            target_was_silent=spec.target in self._silent,
+            delivered=delivered,
+            failover_allowed=facts.query.options.allow_fallback is not False,
+            failover_on_refusal=facts.policy.failover_on_refusal,
+            priority=facts.query.options.priority,
+            wait_for_preferred_seconds=facts.policy.wait_for_preferred_seconds,
+            cool_down_seconds=None if cool_down_ends is None else max(0.0, cool_down_ends - now) + WAIT_MARGIN_SECONDS,
+            waitable_seconds=facts.times.ends_at - now - failed.candidate.expected_time_to_first_token_seconds,
+            another_waits=spec.target in self._waiting,
+        )
+
+    async def _carry_out(self, step: Step, failed: Chosen, ahead: Decision, reason: str) -> Chosen | None:
+        match step:
+            case Step.NEXT_TARGET | Step.LARGER_WINDOW:
+                return self._take(ahead, reason)
+            case Step.NEXT_CREDENTIAL:
+                tried = self._credentials[failed.permit.spec.target]
+                return self._permitted(failed.candidate, ahead, reason, tried_credentials=tried)
+            case Step.QUICK_RETRY:
+                pausing = self._quick_retry(failed.permit.spec.target)
+            case Step.SAME_AGAIN:
+                pausing = self._back_off()
+            case _:
+                pausing = self._cool_down(failed)
+        if not await pausing:
+            return None
+        if step is Step.SAME_AGAIN and self._facts.query.options.allow_fallback is not False:
+            return self._take(self._ahead(self._barred), reason)
+        return self._permitted(failed.candidate, ahead, reason)
+
+    async def _quick_retry(self, target: Target) -> bool:
+        self._quick_retried.add(target)
+        if not self._router.closed(target):
+            # Its breaker has opened: a pause would only keep the call from moving on.
+            return False
+        return await self._pause(quick_retry_seconds(self._facts.settings, self._rng))
+
+    async def _back_off(self) -> bool:
+        seconds = backoff_seconds(self._facts.settings.backoff, self._again_count, self._rng)
+        self._again_count += 1
+        return await self._pause(seconds)
+
+    async def _cool_down(self, failed: Chosen) -> bool:
+        spec = failed.permit.spec
+        ends_at = self._router.cool_down_ends(spec, self._facts.query)
+        if ends_at is None:
+            return False
+        self._waiting.add(spec.target)
+        try:
+            return await self._pause(ends_at - self._clock() + WAIT_MARGIN_SECONDS)
+        finally:
+            self._waiting.discard(spec.target)
+
+    async def _pause(self, pause_seconds: float) -> bool:
+        """Pauses before the same target is used again, if the budget has a retry and the call has the time."""
+        if pause_seconds >= self._facts.times.ends_at - self._clock() or not self._router.try_retry():
+            return False
+        began_at = self._clock()
+        try:
+            await asyncio.sleep(max(0.0, pause_seconds))
+        finally:
+            self.paused_seconds += self._clock() - began_at
+        return True
+
+    def _ahead(self, tried: set[Target]) -> Decision:
+        facts = self._facts
+        query = dataclasses.replace(facts.query, deadline_seconds=max(0.0, facts.times.ends_at - self._clock()))
+        decision = self._router.decide_hop(
+            query,
+            facts.decision,
+            Hop(tried=frozenset(tried), last_provider=self._last_provider, minimum_context=self._minimum_context),
+        )
+        self.rejections = decision.rejections
+        return decision
+
+    def _take(self, decision: Decision, reason: str) -> Chosen | None:
+        """Takes the best candidate of a decision that can be called."""
+        for candidate in decision.candidates:
+            chosen = self._permitted(candidate, decision, reason)
+            if chosen is not None:
+                return chosen
+        return None
+
+    def _permitted(
+        self,
+        candidate: Candidate,
+        decision: Decision,
+        reason: str,
+        *,
+        tried_credentials: frozenset[str] = frozenset(),
+    ) -> Chosen | None:
+        facts = self._facts
+        spec = candidate.spec
+        effort = facts.query.profile.reasoning_effort
+        streaming = facts.streaming or (
+            Capability.STREAMING in spec.capabilities
+            and streams_unary(facts.decision.expected_output_tokens, effort, facts.settings)
+        )
+        first_token_seconds = candidate.expected_time_to_first_token_seconds
+        limit = first_token_limit_seconds(spec, first_token_seconds, facts.settings, effort=effort)
+        if not streaming:
+            limit = whole_answer_limit_seconds(
+                spec,
+                candidate.expected_latency_seconds,
+                facts.settings,
+                predicted_first_token_seconds=first_token_seconds,
+                effort=effort,
+            )
+        permit = self._router.begin(
+            spec,
+            facts.decision,
+            facts.query,
+            call_id=facts.call_id,
+            # Long enough for the answer of a target that is well; a longer one gives the trial to somebody else.
+            lease_seconds=limit + facts.settings.first_token_factor * candidate.expected_latency_seconds,
+            tried_credentials=tried_credentials,
+        )
+        if permit is None:
+            return None
+        self._attempt_count += 1
+        others = any(other.spec is not spec for other in decision.candidates)
+        return Chosen(
+            permit=permit,
+            candidate=candidate,
+            streaming=streaming,
+            answer_limit_seconds=limit,
+            others_remain=others
+            and facts.query.options.allow_fallback is not False
+            and self._attempt_count < facts.settings.max_attempts,
+            reason=reason,
+        )

@@ -1,0 +1,72 @@
+"""Tries targets that silence had closed, off every caller's path: a request of one token under the trial's lease."""
+
+from __future__ import annotations
+
+import asyncio
+
+from turnout_server.core.deadlines import CallTimes, attempt_limits, first_token_limit_seconds
+from turnout_server.core.model import Capability, RouteQuery, Target
+from turnout_server.core.permits import Permit
+from turnout_server.execution.running import Running, Shell
+from turnout_server.execution.sending import PROBE_INPUT, upstream_call
+from turnout_server.execution.settling import Sent
+
+PROBE_QUERY = RouteQuery(executing=True)
+PROBE_TOKENS = 8
+"""What the shortest request comes to with the vendors' framing."""
+
+
+class Probing:
+    """Runs trials in the background, one per target at most: the lease sees to that."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, targets: tuple[Target, ...]) -> None:
+        """Starts the trials that nobody else makes now; returns at once."""
+        router = self._shell.router
+        settings = router.settings.failover
+        for target in targets:
+            limit = first_token_limit_seconds(
+                router.spec(target), router.predicted_first_token_seconds(target), settings
+            )
+            # One token needs no time after the first; what stalls even so is seen before the lease lapses.
+            ends_after = limit + settings.idle_timeout_seconds + settings.finish_grace_seconds
+            permit = router.begin_probe(target, lease_seconds=ends_after)
+            if permit is None:
+                continue
+            task = asyncio.create_task(self._probe(permit, limit, ends_after), name=f"probe of {target}")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def aclose(self) -> None:
+        """Ends the trials that run."""
+        running = tuple(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _probe(self, permit: Permit, limit_seconds: float, ends_after_seconds: float) -> None:
+        router = self._shell.router
+        settings = router.settings.failover
+        now = self._shell.clock()
+        limits = attempt_limits(
+            permit.spec,
+            CallTimes(started_at=now, ends_at=now + ends_after_seconds, stream_ends_at=now + ends_after_seconds),
+            settings,
+            now=now,
+            answer_limit_seconds=limit_seconds,
+            others_remain=False,
+        )
+        sent = Sent(tokens=PROBE_TOKENS, text_bytes=None, tokens_per_byte=router.tokens_per_byte(permit.spec.target))
+        async with Running(self._shell, permit, query=PROBE_QUERY, sent=sent, reason="probe") as running:
+            attempt = running.begin(
+                upstream_call(permit, PROBE_INPUT, PROBE_TOKENS), limits, settings, streaming=_streams(permit)
+            )
+            while await attempt.read() is not None:
+                pass
+
+
+def _streams(permit: Permit) -> bool:
+    return Capability.STREAMING in permit.spec.capabilities

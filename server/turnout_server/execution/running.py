@@ -1,0 +1,107 @@
+"""One permitted attempt from its beginning to its record: whatever happens, it is settled once and closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from turnout_server.core.call import AttemptRecord
+from turnout_server.core.deadlines import AttemptLimits
+from turnout_server.core.model import FailureKind, RouteQuery
+from turnout_server.core.permits import Permit
+from turnout_server.core.settings import FailoverSettings
+from turnout_server.execution.attempt import Attempt, OutOfTimeError
+from turnout_server.execution.settling import Sent, settle
+from turnout_server.ports import Upstream, UpstreamCall, UpstreamError
+from turnout_server.router import Router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """What calls need from around them."""
+
+    router: Router
+    upstream: Callable[[str], Upstream]
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    trace_headers: Callable[[], tuple[tuple[str, str], ...]]
+
+
+class Running:
+    """An asynchronous context manager around an attempt. It keeps failures of the target, and lets all else through.
+
+    Afterwards `error` is None for success, `out_of_time` says that the call's own time ran out, and `record` is there
+    unless an exception came through.
+    """
+
+    def __init__(self, shell: Shell, permit: Permit, *, query: RouteQuery, sent: Sent, reason: str) -> None:
+        self._shell = shell
+        self._permit = permit
+        self._query = query
+        self._sent = sent
+        self._reason = reason
+        self._began_at = shell.clock()
+        self.attempt: Attempt | None = None
+        self.error: UpstreamError | None = None
+        self.out_of_time = False
+        self.record: AttemptRecord | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        kept = True
+        match error:
+            case None:
+                pass
+            case UpstreamError():
+                self.error = error
+            case OutOfTimeError():
+                self.out_of_time = True
+                self.error = UpstreamError(FailureKind.CANCELLED, "the call's time ran out")
+            case asyncio.CancelledError() | GeneratorExit():
+                self.error = UpstreamError(FailureKind.CANCELLED, "the caller went away")
+                kept = False
+            case _:
+                fault = f"a fault of the sidecar's own: {type(error).__name__}"
+                self.error = UpstreamError(FailureKind.UNKNOWN, fault)
+                kept = False
+        self._settle()
+        if self.attempt is not None:
+            await self.attempt.close()
+        return kept
+
+    def begin(
+        self, call: UpstreamCall, limits: AttemptLimits, settings: FailoverSettings, *, streaming: bool
+    ) -> Attempt:
+        """Returns the attempt to read from; its time begins now."""
+        self._began_at = self._shell.clock()
+        self.attempt = Attempt(
+            self._shell.upstream(call.spec.target.provider),
+            call,
+            limits,
+            settings,
+            clock=self._shell.clock,
+            streaming=streaming,
+            on_first_content=lambda: self._shell.router.first_token(self._permit),
+        )
+        return self.attempt
+
+    def _settle(self) -> None:
+        outcome, self.record = settle(
+            self._permit,
+            self.attempt,
+            self.error,
+            query=self._query,
+            sent=self._sent,
+            now=self._shell.clock(),
+            now_wall=self._shell.wall(),
+            began_at=self._began_at,
+            reason=self._reason,
+        )
+        self._shell.router.finish(self._permit, outcome, self.record)

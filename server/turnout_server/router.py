@@ -1,0 +1,330 @@
+"""The use cases, and the one place that holds state: gathers what the core needs to know, asks it, keeps what it says.
+
+Everything here returns at once. `execution` makes calls between `begin` and `finish`; everybody else routes, reports
+and reads. All of it runs on one event loop, so that a decision and what follows from it are one step.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from turnout_server.core.call import AttemptRecord
+from turnout_server.core.cost import settled_cost_nano_usd
+from turnout_server.core.decide import Hop, decide, unavailable
+from turnout_server.core.decision import Decision
+from turnout_server.core.errors import UnknownDecisionError, UnknownProviderError
+from turnout_server.core.events import Event
+from turnout_server.core.fleet import Fleet, TargetSpec
+from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
+from turnout_server.core.model import (
+    FailureKind,
+    Feedback,
+    Outcome,
+    RejectionReason,
+    RouteQuery,
+    Strategy,
+    Target,
+)
+from turnout_server.core.permits import Permit, Wanted, breakers_closed, lease_first, take_permit
+from turnout_server.core.settings import FailoverSettings, Policy, Settings
+from turnout_server.core.state import FleetState, Recorded, RecordResult, TargetState
+from turnout_server.core.status import StatusReport
+from turnout_server.ports import Instruments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportResults:
+    """What became of each report, in the order given."""
+
+    outcomes: tuple[Recorded, ...]
+    feedback: tuple[Recorded, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChanges:
+    """Which targets changed since a revision, by their place in the fleet, and the revision that this leads to."""
+
+    revision: int
+    changed: tuple[int, ...]
+
+
+class Router:
+    """Decides, records, tells. `clock` is monotonic, `wall` seconds since the epoch; `new_id` makes unique ids."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        rng: random.Random,
+        new_id: Callable[[], str],
+        on_event: Callable[[Event], None],
+        instruments: Instruments,
+    ) -> None:
+        self.fleet = fleet
+        self.settings = settings
+        self._clock = clock
+        self._wall = wall
+        self._rng = rng
+        self._new_id = new_id
+        self._on_event = on_event
+        self._instruments = instruments
+        self._turn = 0
+        self._state = FleetState(fleet, settings, now=clock(), rng=rng)
+
+    @property
+    def state(self) -> FleetState:
+        """What is known of the fleet now; to be read only."""
+        return self._state
+
+    # For callers who make the call themselves, and for those who watch.
+
+    def route(self, query: RouteQuery) -> Decision:
+        """Decides for a caller who makes the call itself; a half-open first candidate comes with its trial's lease.
+
+        Raises NoEligibleTargetError, AllTargetsUnavailableError, UnknownPolicyError, UnknownTargetError,
+        InvalidRequestError or NotYetError.
+        """
+        now = self._clock()
+        decision = lease_first(
+            self._state,
+            self._decide(query, now),
+            plan_valid_seconds=self.settings.routing.plan_valid_seconds,
+            probe_id=self._new_id(),
+            now=now,
+        )
+        self._keep(decision, query)
+        if not decision.candidates:
+            raise unavailable(decision, now)
+        return decision
+
+    def report(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> ReportResults:
+        """Records what callers did themselves; each report is accepted, a duplicate, or rejected with the reason."""
+        now = self._clock()
+        return ReportResults(
+            outcomes=tuple(self._reported(outcome, now) for outcome in outcomes),
+            feedback=tuple(self._state.feedback(judgement, now) for judgement in feedback),
+        )
+
+    def status(self, providers: Sequence[str] = (), window_seconds: float = 300.0) -> StatusReport:
+        """Tells the state of the providers named, of all without names. Raises UnknownProviderError."""
+        for name in providers:
+            if name not in self.fleet.providers:
+                known = ", ".join(self.fleet.providers) or "none"
+                raise UnknownProviderError(f"there is no provider {name!r}; the providers are: {known}", name=name)
+        now = self._clock()
+        self.expire()
+        return self._state.status(
+            providers=tuple(providers), window_seconds=window_seconds, now=now, now_wall=self._wall()
+        )
+
+    def status_changes(self, revision: int) -> StatusChanges:
+        """Tells which targets changed since `revision`; 0 is before everything."""
+        self.expire()
+        return StatusChanges(revision=self._state.revision, changed=tuple(self._state.changed_since(revision)))
+
+    def decisions(self, wanted: DecisionFilter, *, page_size: int = 50, page_token: str = "") -> DecisionPage:
+        """Lists decisions, newest first. Raises InvalidRequestError for a page token that is not one of ours."""
+        return self._state.history.page(wanted, page_size=page_size, page_token=page_token)
+
+    def decision(self, decision_id: str) -> DecisionRecord:
+        """Returns one decision with everything known of it. Raises UnknownDecisionError."""
+        record = self._state.history.get(decision_id)
+        if record is None:
+            raise UnknownDecisionError(
+                f"there is no decision {decision_id!r} in the history; it may have been pushed out by newer ones",
+                name=decision_id,
+            )
+        return record
+
+    def expire(self) -> None:
+        """Lets lapsed leases and open times run out and tells of it; to be called about four times a second."""
+        for event in self._state.expire(self._clock()):
+            self._on_event(event)
+
+    # For `execution`.
+
+    def policy(self, decision: Decision) -> Policy:
+        """Returns the policy that the decision was made under."""
+        return self.settings.routing.policies[decision.policy]
+
+    def failover_settings(self, decision: Decision) -> FailoverSettings:
+        """Returns how calls under this decision's policy are carried through failures."""
+        return self.policy(decision).failover or self.settings.failover
+
+    def decide_call(self, query: RouteQuery) -> Decision:
+        """Decides for a call that the sidecar makes. Raises as `route` does; leases are taken by `begin`."""
+        now = self._clock()
+        decision = self._decide(query, now)
+        self._keep(decision, query)
+        self._state.retry_budget.request(now)
+        return decision
+
+    def decide_hop(self, query: RouteQuery, first: Decision, hop: Hop) -> Decision:
+        """Ranks again for the next attempt of a call; no candidates when there is nowhere left to go. Never raises.
+
+        The history and the caller keep the first decision; this one has the same id.
+        """
+        return decide(
+            query,
+            self._state,
+            self.settings.routing,
+            now=self._clock(),
+            now_wall=self._wall(),
+            rng=self._rng,
+            decision_id=first.decision_id,
+            turn=self._turn,
+            hop=hop,
+            failover=self.settings.failover,
+        )
+
+    def begin(  # names and types say the rest
+        self,
+        spec: TargetSpec,
+        decision: Decision,
+        query: RouteQuery,
+        *,
+        call_id: str,
+        lease_seconds: float,
+        tried_credentials: frozenset[str] = frozenset(),
+    ) -> Permit | None:
+        """Takes what one attempt needs: the credential, the trial of a half-open target, a place in flight.
+
+        `tried_credentials` are labels that already failed in this call. Returns None where the target cannot be
+        called now after all; nothing is taken then.
+        """
+        wanted = Wanted(
+            tenant=query.caller.tenant,
+            call_id=call_id,
+            decision_id=decision.decision_id,
+            attempt_id=self._new_id(),
+            probe_id=self._new_id(),
+            lease_seconds=lease_seconds,
+            tried_credentials=tried_credentials,
+        )
+        return self._permit(spec.target, wanted)
+
+    def begin_probe(self, target: Target, *, lease_seconds: float) -> Permit | None:
+        """Takes the trial of a half-open target for a request of our own, off every caller's path; None if taken."""
+        wanted = Wanted(
+            tenant="",
+            call_id=self._new_id(),
+            decision_id="",
+            attempt_id=self._new_id(),
+            probe_id=self._new_id(),
+            lease_seconds=lease_seconds,
+            trial_only=True,
+        )
+        return self._permit(target, wanted)
+
+    def first_token(self, permit: Permit) -> None:
+        """Tells that the first content of an attempt has come."""
+        self._state.first_token(permit.index, permit.attempt_id, self._clock())
+
+    def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
+        """Records how a permitted attempt ended; to be called once for each permit, whatever happened."""
+        now = self._clock()
+        recorded = self._state.record(outcome, call_id=permit.call_id, now=now, in_flight=True)
+        self._tell(recorded)
+        self._instruments.attempt(record)
+
+    def cool_down_ends(self, spec: TargetSpec, query: RouteQuery) -> float | None:
+        """Returns when a target whose credentials all cool can be used again, None where they do not cool."""
+        verdict = self._state.credentials.verdict(spec, tenant=query.caller.tenant, executing=True, now=self._clock())
+        return verdict.retry_at if verdict.reason is RejectionReason.COOLING_DOWN else None
+
+    def try_retry(self, *, after_timeout: bool = False) -> bool:
+        """Takes one same-target retry from the retry budget, if there is one."""
+        return self._state.retry_budget.try_spend(self._clock(), after_timeout=after_timeout)
+
+    def failed_over(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
+        """Counts a call that moves on after a failure."""
+        self._instruments.failover(from_target, to_target, failure)
+
+    def closed(self, target: Target) -> bool:
+        """Whether the breakers of a target and of its endpoint are closed."""
+        return breakers_closed(self._known(target), self._clock())
+
+    def spec(self, target: Target) -> TargetSpec:
+        """Returns the static facts of a target that is known to exist."""
+        return self._known(target).spec
+
+    def predicted_first_token_seconds(self, target: Target) -> float:
+        """Returns how soon the target should answer a request of a few tokens."""
+        return self._known(target).latency.time_to_first_token(0, self._clock())
+
+    def tokens_per_byte(self, target: Target) -> float:
+        """Returns what the target's model makes of text, as far as reports have taught it."""
+        return self._state.token_ratios.ratio(target.provider, target.model)
+
+    def observe_overhead(self, seconds: float) -> None:
+        """Observes the time of one executed call that was spent here."""
+        self._instruments.overhead(seconds)
+
+    def _known(self, target: Target) -> TargetState:
+        index = self.fleet.index(target)
+        assert index is not None
+        return self._state.targets[index]
+
+    def _decide(self, query: RouteQuery, now: float) -> Decision:
+        self.expire()
+        decision = decide(
+            query,
+            self._state,
+            self.settings.routing,
+            now=now,
+            now_wall=self._wall(),
+            rng=self._rng,
+            decision_id=self._new_id(),
+            turn=self._turn,
+            failover=self.settings.failover,
+        )
+        if not decision.candidates:
+            self._keep(decision, query)
+            raise unavailable(decision, now)
+        if decision.strategy is Strategy.ROUND_ROBIN:
+            self._turn += 1
+        return decision
+
+    def _permit(self, target: Target, wanted: Wanted) -> Permit | None:
+        index = self.fleet.index(target)
+        if index is None:
+            return None
+        return take_permit(self._state, index, wanted, now=self._clock(), now_wall=self._wall())
+
+    def _keep(self, decision: Decision, query: RouteQuery) -> None:
+        self._state.history.add(decision, query)
+        self._instruments.decision(decision)
+
+    def _reported(self, outcome: Outcome, now: float) -> Recorded:
+        recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
+        self._tell(recorded)
+        self._instruments.outcome(recorded.result.value.lower())
+        if recorded.result is RecordResult.ACCEPTED:
+            self._instruments.attempt(_record_of(outcome, self.spec(outcome.target), self._wall()))
+        return recorded
+
+    def _tell(self, recorded: Recorded) -> None:
+        for event in recorded.events:
+            self._on_event(event)
+
+
+def _record_of(outcome: Outcome, spec: TargetSpec, now_wall: float) -> AttemptRecord:
+    """A caller's own attempt, as those that are made here are told of."""
+    finished_at = now_wall if outcome.finished_at_wall is None else outcome.finished_at_wall
+    return AttemptRecord(
+        target=outcome.target,
+        attempt_id=outcome.attempt_id,
+        started_at_wall=finished_at - (outcome.latency_seconds or 0.0),
+        credential=outcome.credential,
+        failure=outcome.failure,
+        http_status=outcome.http_status,
+        latency_seconds=outcome.latency_seconds,
+        time_to_first_token_seconds=outcome.time_to_first_token_seconds,
+        usage=outcome.usage,
+        cost_nano_usd=settled_cost_nano_usd(outcome.cost_nano_usd, outcome.usage, spec.price),
+    )

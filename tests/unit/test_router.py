@@ -1,0 +1,358 @@
+"""The use cases: what is leased, recorded and told, on a clock that the test sets."""
+
+import dataclasses
+import itertools
+import random
+
+import pytest
+
+from tests.unit.execution.scripted import Instruments, spec
+from turnout_server.core.errors import (
+    AllTargetsUnavailableError,
+    NoEligibleTargetError,
+    UnknownDecisionError,
+    UnknownProviderError,
+)
+from turnout_server.core.events import Event, EventName
+from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
+from turnout_server.core.history import DecisionFilter
+from turnout_server.core.model import (
+    FailureKind,
+    Feedback,
+    Outcome,
+    Priority,
+    RejectionReason,
+    RouteQuery,
+    RoutingOptions,
+    Strategy,
+    Target,
+)
+from turnout_server.core.settings import Policy, RoutingSettings, Settings
+from turnout_server.core.state import RecordResult
+from turnout_server.router import Router
+
+A, B = Target("a", "m"), Target("b", "m")
+EXECUTING = RouteQuery(executing=True)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_800_000_000.0 + self.now
+
+
+class Desk:
+    """A router with everything it tells others."""
+
+    def __init__(self, *specs: TargetSpec, strategy: Strategy = Strategy.PRIORITY) -> None:
+        ids = itertools.count()
+        self.clock = Clock()
+        self.events: list[Event] = []
+        self.instruments = Instruments()
+        made = specs or (spec("a/m"), spec("b/m"))
+        self.router = Router(
+            Fleet(tuple(dataclasses.replace(s, provider_rank=rank) for rank, s in enumerate(made))),
+            Settings(routing=RoutingSettings(policies={"default": Policy(strategy=strategy)})),
+            clock=self.clock,
+            wall=self.clock.wall,
+            rng=random.Random(3),
+            new_id=lambda: f"id-{next(ids)}",
+            on_event=self.events.append,
+            instruments=self.instruments,
+        )
+        self.attempts = (f"attempt-{n}" for n in itertools.count())
+
+    def report(self, target: Target, failure: FailureKind | None = None, **facts: object) -> RecordResult:
+        """Reports one outcome of a plan made for it."""
+        decision_id = str(facts.pop("decision_id", "")) or self.plan_id()
+        outcome = Outcome(
+            target=target,
+            failure=failure,
+            decision_id=decision_id,
+            attempt_id=next(self.attempts),
+            reported=True,
+            latency_seconds=1.0,
+            **facts,  # type: ignore[arg-type]  # tests name fields
+        )
+        return self.router.report([outcome], []).outcomes[0].result
+
+    def plan_id(self) -> str:
+        try:
+            return self.router.route(RouteQuery()).decision_id
+        except AllTargetsUnavailableError as error:
+            return error.decision_id
+
+    def open(self, target: Target, failure: FailureKind = FailureKind.OVERLOADED) -> None:
+        """Has a target fail until its breaker opens, and lets the open time pass."""
+        plans = [self.plan_id() for _ in range(3)]
+        for plan in plans:
+            self.report(target, failure, decision_id=plan)
+            self.clock.now += 1.0
+        self.clock.now += 6.0
+
+    def names(self, query: RouteQuery | None = None) -> list[str]:
+        return [str(candidate.target) for candidate in self.router.route(query or RouteQuery()).candidates]
+
+
+def test_route_ranks_all_targets_and_keeps_the_decision() -> None:
+    desk = Desk()
+    decision = desk.router.route(RouteQuery())
+
+    assert [str(candidate.target) for candidate in decision.candidates] == ["a/m", "b/m"]
+    assert desk.router.decision(decision.decision_id).decision == decision
+    assert desk.instruments.decisions == [decision]
+
+
+def test_route_leases_the_trial_of_a_half_open_first_candidate() -> None:
+    desk = Desk()
+    desk.open(A)
+    decision = desk.router.route(RouteQuery())
+    probe = decision.candidates[0].probe
+
+    assert decision.candidates[0].target == A
+    assert probe is not None
+    assert probe.expires_at > desk.clock.now
+    assert not decision.reusable
+
+
+def test_second_plan_leaves_out_a_target_whose_trial_is_taken() -> None:
+    desk = Desk()
+    desk.open(A)
+    desk.router.route(RouteQuery())
+    decision = desk.router.route(RouteQuery())
+
+    assert [str(candidate.target) for candidate in decision.candidates] == ["b/m"]
+    assert [(r.target, r.reasons) for r in decision.rejections] == [(A, (RejectionReason.BREAKER_OPEN,))]
+
+
+def test_half_open_target_that_is_not_first_waits_and_takes_no_lease() -> None:
+    desk = Desk()
+    desk.open(B)
+    first = desk.router.route(RouteQuery())
+    second = desk.router.route(RouteQuery())
+
+    assert [str(c.target) for c in first.candidates] == [str(c.target) for c in second.candidates] == ["a/m"]
+    assert [(r.target, r.reasons) for r in second.rejections] == [(B, (RejectionReason.BREAKER_OPEN,))]
+    assert desk.router.begin_probe(B, lease_seconds=1.0) is not None
+
+
+def test_every_target_is_accounted_for_while_trials_run() -> None:
+    desk = Desk(spec("a/m"), spec("b/m"), spec("c/m"))
+    desk.open(A)
+    desk.open(B)
+    decision = desk.router.route(RouteQuery())
+
+    assert len(decision.candidates) + len(decision.rejections) == 3
+
+
+def test_only_target_with_its_trial_taken_is_told_with_the_time_to_come_again() -> None:
+    desk = Desk(spec("a/m"))
+    desk.open(A)
+    desk.router.route(RouteQuery())
+    with pytest.raises(AllTargetsUnavailableError) as caught:
+        desk.router.route(RouteQuery())
+
+    assert caught.value.retry_after_seconds > 0
+
+
+def test_trial_of_a_silent_target_goes_to_patient_callers_only() -> None:
+    desk = Desk()
+    desk.open(A, FailureKind.TIMEOUT)
+
+    assert desk.names(RouteQuery(options=RoutingOptions(priority=Priority.HIGH))) == ["b/m"]
+
+
+def test_reported_trials_close_the_breaker_and_the_event_is_told() -> None:
+    desk = Desk(spec("a/m"))
+    desk.open(A)
+    for _ in range(2):
+        decision = desk.router.route(RouteQuery())
+        probe = decision.candidates[0].probe
+        assert probe is not None
+        desk.report(A, decision_id=decision.decision_id, probe_id=probe.probe_id)
+
+    names = [event.name for event in desk.events]
+    assert names == [EventName.BREAKER_OPENED, EventName.BREAKER_HALF_OPEN, EventName.BREAKER_CLOSED]
+
+
+def test_trial_never_reported_lapses_and_the_next_plan_gets_it() -> None:
+    desk = Desk(spec("a/m"))
+    desk.open(A)
+    first = desk.router.route(RouteQuery()).candidates[0].probe
+    assert first is not None
+    desk.clock.now = first.expires_at
+    second = desk.router.route(RouteQuery()).candidates[0].probe
+
+    assert second is not None
+    assert second.probe_id != first.probe_id
+    assert EventName.PROBE_EXPIRED in [event.name for event in desk.events]
+
+
+def test_report_counts_once() -> None:
+    desk = Desk()
+    outcome = Outcome(target=A, decision_id=desk.plan_id(), attempt_id="one", reported=True)
+    results = desk.router.report([outcome, outcome], []).outcomes
+
+    assert [result.result for result in results] == [RecordResult.ACCEPTED, RecordResult.DUPLICATE]
+    assert desk.instruments.outcomes == ["accepted", "duplicate"]
+
+
+def test_report_about_an_unknown_target_is_rejected_alone() -> None:
+    desk = Desk()
+    results = desk.router.report(
+        [
+            Outcome(target=Target("x", "y"), attempt_id="1", reported=True),
+            Outcome(target=A, attempt_id="2", reported=True),
+        ],
+        [],
+    ).outcomes
+
+    assert [result.result for result in results] == [RecordResult.REJECTED, RecordResult.ACCEPTED]
+
+
+def test_accepted_reports_are_counted_as_attempts_and_others_are_not() -> None:
+    desk = Desk()
+    outcome = Outcome(
+        target=A,
+        failure=FailureKind.TIMEOUT,
+        attempt_id="1",
+        reported=True,
+        finished_at_wall=100.0,
+        latency_seconds=4.0,
+    )
+    desk.router.report([outcome, outcome], [])
+
+    assert [(a.target, a.failure, a.started_at_wall) for a in desk.instruments.attempts] == [
+        (A, FailureKind.TIMEOUT, 96.0)
+    ]
+
+
+def test_feedback_joins_its_attempt() -> None:
+    desk = Desk()
+    plan = desk.plan_id()
+    desk.report(A, decision_id=plan)
+    results = desk.router.report(
+        [],
+        [
+            Feedback(decision_id=plan, attempt_id="attempt-0", quality=0.9),
+            Feedback(decision_id="unknown", attempt_id="attempt-0", quality=0.9),
+        ],
+    ).feedback
+
+    assert [result.result for result in results] == [RecordResult.ACCEPTED, RecordResult.REJECTED]
+    assert desk.router.decision(plan).attempts[0].quality == 0.9
+
+
+def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(UnknownProviderError, match="the providers are: a, b"):
+        Desk().router.status(["x"])
+
+
+def test_status_tells_of_the_providers_asked_for() -> None:
+    desk = Desk()
+
+    assert [p.provider for p in desk.router.status().providers] == ["a", "b"]
+    assert [p.provider for p in desk.router.status(["b"]).providers] == ["b"]
+
+
+def test_changes_of_status_are_told_since_a_revision() -> None:
+    desk = Desk()
+    before = desk.router.status_changes(0).revision
+    desk.report(B)
+    changes = desk.router.status_changes(before)
+
+    assert changes.changed == (1,)
+    assert desk.router.status_changes(changes.revision).changed == ()
+
+
+def test_half_opening_is_a_change_although_nothing_was_reported() -> None:
+    desk = Desk()
+    desk.open(A)
+    before = desk.router.state.revision
+    changes = desk.router.status_changes(before)
+
+    assert changes.changed == (0,)
+
+
+def test_unknown_decision_is_an_error() -> None:
+    with pytest.raises(UnknownDecisionError, match="no decision 'x'"):
+        Desk().router.decision("x")
+
+
+def test_decisions_are_listed_newest_first_those_without_candidates_included() -> None:
+    desk = Desk()
+    first = desk.plan_id()
+    with pytest.raises(NoEligibleTargetError) as caught:
+        desk.router.route(RouteQuery(options=RoutingOptions(min_quality=99.0)))
+    page = desk.router.decisions(DecisionFilter(), page_size=10)
+
+    assert [record.decision.decision_id for record in page.records] == [caught.value.decision_id, first]
+
+
+def test_round_robin_takes_turns_and_other_strategies_do_not_advance_it() -> None:
+    desk = Desk(strategy=Strategy.ROUND_ROBIN)
+    quality = RouteQuery(options=RoutingOptions(strategy=Strategy.QUALITY))
+    firsts = []
+    for _ in range(4):
+        firsts.append(desk.names()[0])
+        desk.router.route(quality)
+
+    assert firsts == ["a/m", "b/m", "a/m", "b/m"]
+
+
+def test_attempt_is_in_flight_until_it_is_finished() -> None:
+    desk = Desk()
+    decision = desk.router.decide_call(EXECUTING)
+    permit = desk.router.begin(decision.candidates[0].spec, decision, EXECUTING, call_id="call", lease_seconds=10.0)
+    assert permit is not None
+
+    assert desk.router.state.targets[0].in_flight == 1
+
+
+@pytest.mark.parametrize("why", ["full", "drained", "open", "half-open and taken", "no key left", "unknown"])
+def test_target_that_cannot_be_called_after_all_is_not_permitted_and_nothing_is_taken(why: str) -> None:
+    wanted = spec("a/m", max_concurrency=1, credentials=(CredentialSpec(label="k"),), needs_credential=True)
+    desk = Desk(wanted, spec("b/m"))
+    decision = desk.router.decide_call(EXECUTING)
+    wanted = desk.router.fleet.specs[0]
+    tried = frozenset[str]()
+    match why:
+        case "full":
+            desk.router.begin(wanted, decision, EXECUTING, call_id="other", lease_seconds=1.0)
+        case "drained":
+            desk.router.state.set_drained(0, drained=True)
+        case "open":
+            desk.open(A)
+            desk.clock.now -= 6.0
+        case "half-open and taken":
+            desk.open(A)
+            desk.router.begin_probe(A, lease_seconds=60.0)
+        case "no key left":
+            tried = frozenset({"k"})
+        case _:
+            wanted = spec("x/y")
+    before = [target.in_flight for target in desk.router.state.targets]
+    permit = desk.router.begin(wanted, decision, EXECUTING, call_id="call", lease_seconds=1.0, tried_credentials=tried)
+
+    assert permit is None
+    assert before == [target.in_flight for target in desk.router.state.targets]
+
+
+def test_call_takes_the_trial_of_a_half_open_target_when_its_attempt_begins() -> None:
+    desk = Desk(spec("a/m"))
+    desk.open(A)
+    decision = desk.router.decide_call(EXECUTING)
+    assert decision.candidates[0].probe is None
+    permit = desk.router.begin(decision.candidates[0].spec, decision, EXECUTING, call_id="call", lease_seconds=10.0)
+
+    assert permit is not None
+    assert permit.probe_id
+
+
+def test_closed_target_is_not_probed() -> None:
+    assert Desk().router.begin_probe(A, lease_seconds=1.0) is None
