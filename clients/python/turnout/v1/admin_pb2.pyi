@@ -62,9 +62,7 @@ class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision
     DECISION_KIND_ROUTE: _DecisionKind.ValueType  # 1
     """Route: the application called by itself."""
     DECISION_KIND_EXECUTE: _DecisionKind.ValueType  # 2
-    """Execute."""
-    DECISION_KIND_EXECUTE_STREAM: _DecisionKind.ValueType  # 3
-    """ExecuteStream."""
+    """Execute or ExecuteStream: the sidecar called."""
 
 class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
     """What kind of request led to a decision."""
@@ -74,9 +72,7 @@ DECISION_KIND_UNSPECIFIED: DecisionKind.ValueType  # 0
 DECISION_KIND_ROUTE: DecisionKind.ValueType  # 1
 """Route: the application called by itself."""
 DECISION_KIND_EXECUTE: DecisionKind.ValueType  # 2
-"""Execute."""
-DECISION_KIND_EXECUTE_STREAM: DecisionKind.ValueType  # 3
-"""ExecuteStream."""
+"""Execute or ExecuteStream: the sidecar called."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 class _DecisionResult:
@@ -1081,9 +1077,7 @@ class ListDecisionsRequest(_message.Message):
     page_token: _builtins.str
     """The `next_page_token` of the answer before, with the same filters. Empty: the first page."""
     target: _builtins.str
-    """Only those with an attempt at, or without attempts with first candidate at, this target: "provider", "provider/model" or
-    "provider/model@endpoint". Empty: all.
-    """
+    """Only those that chose or called this target, written "provider/model" or "provider/model@endpoint". Empty: all."""
     task: _builtins.str
     """Only those of this task. Empty: all."""
     tenant: _builtins.str

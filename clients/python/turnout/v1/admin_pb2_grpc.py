@@ -216,7 +216,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDecisions(self, request, context):
-        """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST.
+        """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST, UNKNOWN_TARGET.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

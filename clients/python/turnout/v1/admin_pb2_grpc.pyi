@@ -56,7 +56,7 @@ class AdminServiceStub:
     CheckHealth: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckHealthRequest, _admin_pb2.CheckHealthResponse]
     """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListDecisionsRequest, _admin_pb2.ListDecisionsResponse]
-    """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST."""
+    """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
     GetDecision: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetDecisionRequest, _admin_pb2.GetDecisionResponse]
     """Returns one past decision in full. Errors: INVALID_REQUEST, UNKNOWN_DECISION."""
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]
@@ -118,7 +118,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CheckHealth: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckHealthRequest, _admin_pb2.CheckHealthResponse]  # type: ignore[assignment]
     """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
     ListDecisions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDecisionsRequest, _admin_pb2.ListDecisionsResponse]  # type: ignore[assignment]
-    """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST."""
+    """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
     GetDecision: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDecisionRequest, _admin_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Returns one past decision in full. Errors: INVALID_REQUEST, UNKNOWN_DECISION."""
     GetStatistics: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatisticsRequest, _admin_pb2.GetStatisticsResponse]  # type: ignore[assignment]
@@ -225,7 +225,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListDecisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListDecisionsResponse, _abc.Awaitable[_admin_pb2.ListDecisionsResponse]]:
-        """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST."""
+        """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
 
     @_abc_1.abstractmethod
     def GetDecision(

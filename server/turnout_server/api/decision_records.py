@@ -1,0 +1,111 @@
+"""The history of decisions: filters in, records out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from turnout.v1 import admin_pb2 as pb
+from turnout.v1 import router_pb2
+from turnout_server.api import enums
+from turnout_server.api.answers import Answers, target, usage, usd
+from turnout_server.api.instants import duration, timestamp, wall_seconds
+from turnout_server.api.requests import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
+from turnout_server.core.errors import UnknownTargetError
+from turnout_server.core.history import DecisionFilter, DecisionResult
+from turnout_server.core.model import DecisionDetail
+
+if TYPE_CHECKING:
+    from turnout_server.core.fleet import Fleet
+    from turnout_server.core.history import DecisionRecord
+    from turnout_server.core.model import Caller, Outcome, Target
+
+MAX_PAGE_SIZE = 1000
+DEFAULT_PAGE_SIZE = 50
+
+RESULT = enums.EnumMap(pb.DecisionResult.DESCRIPTOR, DecisionResult, "DECISION_RESULT_")
+
+
+def page_size(request: pb.ListDecisionsRequest) -> int:
+    """Reads how many are wanted at once. Raises InvalidRequestError for what is out of range."""
+    faults = Faults()
+    size = faults.whole(request.page_size, "page_size", 0, MAX_PAGE_SIZE)
+    faults.raise_any()
+    return size or DEFAULT_PAGE_SIZE
+
+
+def decision_filter(request: pb.ListDecisionsRequest, fleet: Fleet) -> DecisionFilter:
+    """Reads the filters. Raises InvalidRequestError, and UnknownTargetError for a target that is not known."""
+    faults = Faults()
+    faults.text(request.target, "target", MAX_ID_LENGTH)
+    result = faults.choice(RESULT.to_core, request.result, "result")
+    task = faults.text(request.task, "task", MAX_WORD_LENGTH)
+    tenant = faults.text(request.tenant, "tenant", MAX_NAME_LENGTH)
+    faults.raise_any()
+    return DecisionFilter(
+        target=_wanted_target(request.target, fleet) if request.target else None,
+        task=task,
+        tenant=tenant,
+        result=result,
+        from_wall=wall_seconds(request.start_time) if request.HasField("start_time") else None,
+        until_wall=wall_seconds(request.end_time) if request.HasField("end_time") else None,
+    )
+
+
+def decision_record(record: DecisionRecord, answers: Answers) -> pb.DecisionRecord:
+    """Writes a record, always in full."""
+    message = pb.DecisionRecord(
+        kind=pb.DECISION_KIND_EXECUTE if record.executing else pb.DECISION_KIND_ROUTE,
+        result=RESULT.to_wire[record.result],
+        attempts=[_attempt(attempt.outcome) for attempt in record.attempts],
+        caller=_caller(record.caller),
+        request_id=record.request_id,
+        session_id=record.session_id,
+        feedback=[
+            router_pb2.Feedback(
+                decision_id=record.decision.decision_id, attempt_id=attempt.outcome.attempt_id, quality=attempt.quality
+            )
+            for attempt in record.attempts
+            if attempt.quality is not None
+        ],
+    )
+    answers.write(message.decision, record.decision, DecisionDetail.FULL)
+    return message
+
+
+def _wanted_target(name: str, fleet: Fleet) -> Target:
+    found = fleet.resolve(name)
+    if not found:
+        raise UnknownTargetError(f'there is no target "{name}"; ProviderStatus lists those there are', name=name)
+    if len(found) > 1:
+        faults = Faults()
+        names = ", ".join(str(fleet.specs[index].target) for index in found[:5])
+        faults.add("target", f"stands for {len(found)} targets; name one of them: {names}")
+        faults.raise_any()
+    return fleet.specs[found[0]].target
+
+
+def _caller(caller: Caller) -> router_pb2.Caller:
+    return router_pb2.Caller(tenant=caller.tenant, user=caller.user, tier=caller.tier, labels=dict(caller.labels))
+
+
+def _attempt(outcome: Outcome) -> router_pb2.Attempt:
+    latency = outcome.latency_seconds
+    first_token = outcome.time_to_first_token_seconds
+    message = router_pb2.Attempt(
+        target=target(outcome.target),
+        attempt_id=outcome.attempt_id,
+        credential=outcome.credential,
+        ok=outcome.ok,
+        http_status=outcome.http_status,
+        detail=outcome.detail,
+        latency=None if latency is None else duration(latency),
+        time_to_first_token=None if first_token is None else duration(first_token),
+        usage=usage(outcome.usage),
+        cost_usd=None if outcome.cost_nano_usd is None else usd(outcome.cost_nano_usd),
+        possibly_billed=True,
+    )
+    if outcome.failure is not None:
+        message.failure = enums.FAILURE_KIND.to_wire[outcome.failure]
+    if outcome.finished_at_wall is not None and latency is not None:
+        message.start_time.CopyFrom(timestamp(outcome.finished_at_wall - latency))
+    return message

@@ -1,0 +1,34 @@
+"""What comes and goes beside the messages: the trace context of the caller, and the id of the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry import context as trace_context
+
+from turnout_server.api.status import DECISION_KEY
+from turnout_server.telemetry.tracing import TRACE_KEYS, parse
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+def adopt_trace(metadata: Metadata | None) -> None:
+    """Makes the caller's trace context the current one of this handler.
+
+    Each handler is a task with a context of its own, so that it ends with the handler without being taken back. Most
+    calls carry none and pay one look at each key.
+    """
+    carrier: dict[str, str] | None = None
+    for key, value in metadata or ():
+        if key in TRACE_KEYS and isinstance(value, str):
+            carrier = carrier or {}
+            # Several tracestate headers are one list, by the W3C specification.
+            carrier[key] = f"{carrier[key]},{value}" if key in carrier else value
+    if carrier is not None:
+        trace_context.attach(parse(carrier))
+
+
+def tell_decision(context: Any, decision_id: str) -> None:
+    """Puts the decision's id into the trailing metadata."""
+    context.set_trailing_metadata(((DECISION_KEY, decision_id),))

@@ -1,0 +1,1 @@
+"""How a running sidecar is seen from outside: logs, metrics, trace context."""

@@ -1,0 +1,172 @@
+"""Metrics for Prometheus, thin: counts kept in plain dictionaries, gauges read from the router when somebody asks.
+
+A counter here costs one dictionary entry, because a decision among hundreds of targets counts hundreds of rejections.
+All writing and all scraping happens on the one event loop, so that nothing needs a lock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from turnout_server.core.model import NANO_USD, BreakerState
+
+if TYPE_CHECKING:
+    from turnout_server.core.call import AttemptRecord
+    from turnout_server.core.decision import Decision
+    from turnout_server.core.events import Event
+    from turnout_server.core.model import FailureKind, Target
+    from turnout_server.core.status import StatusReport
+
+MAX_LABEL_SETS = 4096
+OTHER = "_OTHER"
+
+OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+"""Upper bounds in seconds: overhead is tenths of a millisecond, and worth a look from 10 ms on."""
+
+
+class _Counts:
+    """One counter by label values, bounded: what is new beyond the bound is counted as `_OTHER`."""
+
+    __slots__ = ("_names", "help", "name", "values")
+
+    def __init__(self, name: str, help_text: str, names: tuple[str, ...]) -> None:
+        self.name = name
+        self.help = help_text
+        self._names = names
+        self.values: Counter[tuple[str, ...]] = Counter()
+
+    def add(self, labels: tuple[str, ...], amount: int = 1) -> None:
+        values = self.values
+        if labels not in values and len(values) >= MAX_LABEL_SETS:
+            labels = (OTHER,) * len(self._names)
+        values[labels] += amount
+
+    def family(self, scale: float = 1.0) -> CounterMetricFamily:
+        family = CounterMetricFamily(self.name, self.help, labels=self._names)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value / scale if scale != 1.0 else value)
+        return family
+
+
+class Metrics(Collector):
+    """Everything that is counted. Implements the router's instruments.
+
+    `watch` gives it the router's status, from which gauges are read at scrape time.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._decisions = _Counts("turnout_decisions", "Decisions made.", ("strategy", "chosen", "policy"))
+        self._rejections = _Counts("turnout_rejections", "Targets rejected, by first reason.", ("target", "reason"))
+        self._attempts = _Counts("turnout_attempts", "Attempts that ended.", ("target", "outcome"))
+        self._failovers = _Counts("turnout_failovers", "Calls moved to another target.", ("from", "to", "failure"))
+        self._cost = _Counts("turnout_cost_usd", "What attempts cost, as far as known.", ("target",))
+        self._unknown_price = _Counts("turnout_price_unknown", "Attempts whose cost is not known.", ("target",))
+        self._outcomes = _Counts("turnout_outcomes", "Reports of outcomes, by what became of them.", ("result",))
+        self._events = _Counts("turnout_events", "Events.", ("name",))
+        self._overhead = [0] * (len(OVERHEAD_BUCKETS) + 1)
+        self._overhead_sum = 0.0
+        self._status: Callable[[], StatusReport] | None = None
+        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+        self._shed: Callable[[], int] | None = None
+        self.registry.register(self)
+
+    def watch(self, status: Callable[[], StatusReport]) -> None:
+        """Reads gauges of targets from here at each scrape."""
+        self._status = status
+
+    def watch_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """Adds a gauge without labels that is read at each scrape. `name` is whole, such as `turnout_queue`."""
+        self._gauges.append((name, help_text, read))
+
+    def watch_shed(self, read: Callable[[], int]) -> None:
+        """Counts calls that were shed for overload from here."""
+        self._shed = read
+
+    def decision(self, decision: Decision) -> None:
+        """Counts a decision and its rejections."""
+        chosen = decision.candidates[0].spec.name if decision.candidates else ""
+        self._decisions.add((decision.strategy.value, chosen, decision.policy))
+        add = self._rejections.add
+        for rejection in decision.rejections:
+            add((str(rejection.target), rejection.reasons[0].value))
+
+    def attempt(self, record: AttemptRecord) -> None:
+        """Counts an attempt that ended, made or reported, and what it cost."""
+        target = str(record.target)
+        self._attempts.add((target, record.failure.value if record.failure is not None else "ok"))
+        if record.cost_nano_usd is not None:
+            self._cost.add((target,), record.cost_nano_usd)
+        elif record.possibly_billed:
+            self._unknown_price.add((target,))
+
+    def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
+        """Counts a call that moved on after a failure."""
+        self._failovers.add((str(from_target), str(to_target), failure.value))
+
+    def outcome(self, result: str) -> None:
+        """Counts a report by what became of it: accepted, duplicate, rejected or missing."""
+        self._outcomes.add((result,))
+
+    def event(self, event: Event) -> None:
+        """Counts an event."""
+        self._events.add((event.name.value,))
+
+    def overhead(self, seconds: float) -> None:
+        """Notes the time of one call that was not spent waiting for providers."""
+        self._overhead[bisect_left(OVERHEAD_BUCKETS, seconds)] += 1
+        self._overhead_sum += seconds
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Returns the text for a scrape and its content type, as the Accept header wants it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields everything, for the registry."""
+        for counts in (self._decisions, self._rejections, self._attempts, self._failovers, self._unknown_price):
+            yield counts.family()
+        yield self._cost.family(scale=NANO_USD)
+        yield self._outcomes.family()
+        yield self._events.family()
+        yield self._overhead_family()
+        if self._shed is not None:
+            yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
+        for name, help_text, read in self._gauges:
+            yield GaugeMetricFamily(name, help_text, value=read())
+        if self._status is not None:
+            yield from _target_gauges(self._status())
+
+    def _overhead_family(self) -> HistogramMetricFamily:
+        bounds = [*(f"{bound:g}" for bound in OVERHEAD_BUCKETS), "+Inf"]
+        return HistogramMetricFamily(
+            "turnout_overhead_duration_seconds",
+            "Time of a call not spent waiting for providers.",
+            buckets=list(zip(bounds, accumulate(self._overhead), strict=True)),
+            sum_value=self._overhead_sum,
+        )
+
+
+def _target_gauges(report: StatusReport) -> Iterable[Metric]:
+    score = GaugeMetricFamily("turnout_target_health", "Health score, 0 to 100.", labels=("target",))
+    breaker = GaugeMetricFamily(
+        "turnout_target_breaker", "1 for the state the breaker is in.", labels=("target", "state")
+    )
+    in_flight = GaugeMetricFamily("turnout_target_in_flight", "Calls under way.", labels=("target",))
+    for provider in report.providers:
+        for state in provider.targets:
+            name = str(state.target)
+            score.add_metric((name,), state.score)
+            in_flight.add_metric((name,), state.in_flight)
+            for known in BreakerState:
+                breaker.add_metric((name, known.value), float(known is state.breaker))
+    return (score, breaker, in_flight)

@@ -1,0 +1,201 @@
+"""Listening, health, limits and the orderly stop, seen from outside."""
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no types
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc  # type: ignore[import-untyped]  # has no types
+
+from tests.api.sidecar import ANSWER, HELLO, LOCAL, Sidecar, everywhere, first_delta, next_state, reason, running
+from turnout.v1 import admin_pb2, router_pb2_grpc, session_pb2, session_pb2_grpc
+from turnout.v1 import router_pb2 as pb
+from turnout_server.api.metrics_endpoint import MetricsEndpoint
+from turnout_server.api.sockets import ListenError, UnixSocket
+
+
+async def health_of(address: str, service: str = "") -> int:
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service=service), timeout=5
+        )
+    return int(answer.status)
+
+
+@pytest.mark.parametrize("service", ["", "turnout.v1.RouterService"])
+async def test_health_is_served_on_both_listeners(sidecar: Sidecar, service: str) -> None:
+    main = await health_of(sidecar.bound.address, service)
+    beside = await health_of(sidecar.bound.health_address, service)
+
+    assert (main, beside) == (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVING)
+
+
+async def test_the_health_listener_serves_nothing_else(sidecar: Sidecar) -> None:
+    async with grpc.aio.insecure_channel(sidecar.bound.health_address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await router_pb2_grpc.RouterServiceStub(channel).Route(pb.RouteRequest(), timeout=5)
+
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def reflected(sidecar: Sidecar) -> list[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(sidecar.channel)
+    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    answer = await call.read()
+    return sorted(service.name for service in answer.list_services_response.service)
+
+
+async def test_reflection_lists_the_services(sidecar: Sidecar) -> None:
+    assert {"turnout.v1.RouterService", "turnout.v1.AdminService", "turnout.v1.SessionService"} < set(
+        await reflected(sidecar)
+    )
+
+
+async def test_reflection_can_be_switched_off() -> None:
+    async with running(settings=dataclasses.replace(LOCAL, reflection=False)) as sidecar:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await reflected(sidecar)
+
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_unix_socket_serves_alone(tmp_path: Path) -> None:
+    path = tmp_path / "turnout.sock"
+    settings = dataclasses.replace(LOCAL, address="", socket=UnixSocket(path=str(path), mode=0o600))
+    async with running(settings=settings) as sidecar:
+        answer = await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+
+        assert answer.decision.candidates
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    assert not path.exists()
+
+
+async def test_a_second_server_on_the_same_port_is_refused(sidecar: Sidecar) -> None:
+    settings = dataclasses.replace(LOCAL, address=sidecar.bound.address)
+
+    with pytest.raises(ListenError, match="another process listens there"):
+        async with running(settings=settings):
+            pass
+
+
+async def test_a_second_server_on_the_same_socket_is_refused(tmp_path: Path) -> None:
+    settings = dataclasses.replace(LOCAL, address="", socket=UnixSocket(path=str(tmp_path / "t.sock")))
+    async with running(settings=settings) as first:
+        with pytest.raises(ListenError, match="another process listens there"):
+            async with running(settings=settings):
+                pass
+        answer = await first.stub.Route(pb.RouteRequest(), timeout=5)
+
+        assert answer.decision.candidates
+
+
+async def test_a_server_that_cannot_listen_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        taken_address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            free = f"127.0.0.1:{probe.getsockname()[1]}"
+        with pytest.raises(ListenError):
+            async with running(settings=dataclasses.replace(LOCAL, address=free, health_address=taken_address)):
+                pass
+    async with running(settings=dataclasses.replace(LOCAL, address=free)) as sidecar:
+        assert sidecar.bound.address == free
+
+
+async def test_metadata_above_its_limit_is_refused(sidecar: Sidecar) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await sidecar.stub.Route(pb.RouteRequest(), metadata=(("x-large", "x" * 9000),), timeout=5)
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_message_above_its_limit_is_refused() -> None:
+    async with running(settings=dataclasses.replace(LOCAL, max_message_mib=1)) as sidecar:
+        large = pb.RouteRequest(profile=pb.RequestProfile(text_hint="x" * (1024 * 1024 + 10)))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await sidecar.stub.Route(large, timeout=5)
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_methods_of_later_versions_say_so(sidecar: Sidecar) -> None:
+    sessions = session_pb2_grpc.SessionServiceStub(sidecar.channel)
+    calls: Sequence[Any] = (
+        sidecar.admin.GetRouting(admin_pb2.GetRoutingRequest(), timeout=5),
+        sessions.CreateSession(session_pb2.CreateSessionRequest(), timeout=5),
+        sidecar.admin.WatchEvents(admin_pb2.WatchEventsRequest(), timeout=5).read(),
+    )
+    answers = []
+    for call in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        answers.append((caught.value.code(), reason(caught.value)))
+
+    assert answers == [(grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")] * 3
+
+
+async def drained(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_a_stop_lets_running_calls_end_and_refuses_new_ones() -> None:
+    go = asyncio.Event()
+    scripts = everywhere(*ANSWER[:2], go, *ANSWER[2:])
+    async with running(scripts=scripts) as sidecar:
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
+        await first_delta(stream)
+        watch = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10)
+        await next_state(watch)
+        stopping = asyncio.create_task(sidecar.server.stop())
+        await asyncio.sleep(0.05)
+        health = await health_of(sidecar.bound.health_address)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError) as watched:
+            await drained(watch)
+        go.set()
+        last = pb.ExecuteStreamResponse()
+        async for message in stream:
+            last = message
+        await stopping
+
+        assert health == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert reason(watched.value) == "DRAINING"
+        assert last.WhichOneof("event") == "completion"
+
+
+async def test_a_stop_cuts_off_what_outlasts_the_drain() -> None:
+    scripts = everywhere(*ANSWER[:2], asyncio.Event())
+    async with running(scripts=scripts, settings=dataclasses.replace(LOCAL, drain_seconds=0.1)) as sidecar:
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
+        await first_delta(stream)
+        await asyncio.wait_for(sidecar.server.stop(), timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await drained(stream)
+
+        assert sidecar.upstream.closed.is_set()
+
+
+async def test_metrics_are_served_on_a_port_of_their_own(sidecar: Sidecar) -> None:
+    await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+    endpoint = MetricsEndpoint(sidecar.metrics.render)
+    address = await endpoint.start("127.0.0.1:0")
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}/metrics") as answer:
+        text = await answer.text()
+    await endpoint.stop()
+
+    assert 'turnout_decisions_total{chosen="' in text
+    assert 'turnout_target_breaker{state="CLOSED",target="alpha/large"} 1.0' in text
+
+
+async def test_a_taken_metrics_port_is_told(sidecar: Sidecar) -> None:
+    with pytest.raises(ListenError, match="another process listens there"):
+        await MetricsEndpoint(sidecar.metrics.render).start(sidecar.bound.address)

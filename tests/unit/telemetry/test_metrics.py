@@ -1,0 +1,95 @@
+"""What is counted, and that labels stay bounded."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from turnout_server.core.call import AttemptRecord
+from turnout_server.core.model import BreakerState, FailureKind, Target
+from turnout_server.telemetry.metrics import MAX_LABEL_SETS, Metrics
+
+OPENAI = Target("openai", "gpt-4o")
+ANTHROPIC = Target("anthropic", "claude-sonnet-4-5")
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = metrics.render("")[0].decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def attempt(failure: FailureKind | None = None, *, cost_nano_usd: int | None = None) -> AttemptRecord:
+    return AttemptRecord(
+        target=OPENAI, attempt_id="a", started_at_wall=0.0, failure=failure, cost_nano_usd=cost_nano_usd
+    )
+
+
+def test_attempts_are_counted_by_how_they_ended() -> None:
+    metrics = Metrics()
+    metrics.attempt(attempt())
+    metrics.attempt(attempt(FailureKind.TIMEOUT))
+    metrics.attempt(attempt(FailureKind.TIMEOUT))
+
+    found = samples(metrics)
+
+    assert found["turnout_attempts_total", (("outcome", "ok"), ("target", "openai/gpt-4o"))] == 1
+    assert found["turnout_attempts_total", (("outcome", "TIMEOUT"), ("target", "openai/gpt-4o"))] == 2
+
+
+def test_cost_is_summed_in_usd_and_unknown_cost_is_counted_apart() -> None:
+    metrics = Metrics()
+    metrics.attempt(attempt(cost_nano_usd=1_500_000_000))
+    metrics.attempt(attempt(cost_nano_usd=500_000_000))
+    metrics.attempt(attempt())
+
+    found = samples(metrics)
+
+    assert found["turnout_cost_usd_total", (("target", "openai/gpt-4o"),)] == 2.0
+    assert found["turnout_price_unknown_total", (("target", "openai/gpt-4o"),)] == 1
+
+
+def test_failovers_tell_from_where_to_where_and_why() -> None:
+    metrics = Metrics()
+    metrics.failover(OPENAI, ANTHROPIC, FailureKind.OVERLOADED)
+    labels = (("failure", "OVERLOADED"), ("from", "openai/gpt-4o"), ("to", "anthropic/claude-sonnet-4-5"))
+
+    assert samples(metrics)["turnout_failovers_total", labels] == 1
+
+
+def test_overhead_falls_into_its_bucket() -> None:
+    metrics = Metrics()
+    metrics.overhead(0.0004)
+    metrics.overhead(3.0)
+
+    found = samples(metrics)
+
+    assert found["turnout_overhead_duration_seconds_bucket", (("le", "0.00025"),)] == 0
+    assert found["turnout_overhead_duration_seconds_bucket", (("le", "0.0005"),)] == 1
+    assert found["turnout_overhead_duration_seconds_count", ()] == 2
+
+
+def test_label_sets_are_bounded() -> None:
+    metrics = Metrics()
+    for i in range(MAX_LABEL_SETS + 5):
+        metrics.outcome(str(i))
+
+    found = samples(metrics)
+
+    assert found["turnout_outcomes_total", (("result", "_OTHER"),)] == 5
+
+
+def test_gauges_of_targets_are_read_when_somebody_asks() -> None:
+    metrics = Metrics()
+    state: Any = SimpleNamespace(target=OPENAI, score=87.5, breaker=BreakerState.OPEN, in_flight=3)
+    metrics.watch(lambda: SimpleNamespace(providers=[SimpleNamespace(targets=[state])]))  # type: ignore[arg-type,return-value]  # all that is read of a report
+
+    found = samples(metrics)
+
+    assert found["turnout_target_health", (("target", "openai/gpt-4o"),)] == 87.5
+    assert found["turnout_target_in_flight", (("target", "openai/gpt-4o"),)] == 3
+    assert found["turnout_target_breaker", (("state", "OPEN"), ("target", "openai/gpt-4o"))] == 1
+    assert found["turnout_target_breaker", (("state", "CLOSED"), ("target", "openai/gpt-4o"))] == 0
