@@ -1,0 +1,263 @@
+"""The composition root: configuration in, running server out. The only place that knows every part.
+
+config -> router (core) -> executor -> API, with providers below and telemetry beside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib.metadata
+import json
+import random
+import signal
+import ssl
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from turnout_server.api.admission import MIB
+from turnout_server.api.metrics_endpoint import MetricsEndpoint
+from turnout_server.api.server import ApiServer, ServerSettings
+from turnout_server.api.sockets import ListenError, UnixSocket
+from turnout_server.config.build import build
+from turnout_server.config.load import Loaded
+from turnout_server.config.memory_limit import INFLIGHT_SHARE, memory_limit_bytes
+from turnout_server.config.schema import Configuration
+from turnout_server.core.events import Event, EventName
+from turnout_server.execution.executor import Executor
+from turnout_server.providers.secrets import Secrets
+from turnout_server.providers.upstream import build_upstreams
+from turnout_server.router import Router
+from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.tracing import outgoing_headers
+
+EXPIRE_EVERY_SECONDS = 0.25
+"""How often lapsed leases and reopening times are looked for when no request does."""
+
+SECRETS_EVERY_SECONDS = 5.0
+"""How often keys are compared with what they were, so that a new one ends an outage."""
+
+GC_THRESHOLD = 50_000
+"""New objects before the youngest are looked over: a call makes thousands, nearly all freed by counting."""
+
+_GRAVE = frozenset(
+    {EventName.BREAKER_OPENED, EventName.ENDPOINT_OPENED, EventName.LOCAL_NETWORK, EventName.CREDENTIAL_OUT}
+)
+
+
+class StartError(Exception):
+    """The sidecar cannot start; the message says what is in the way and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where the sidecar listens; "" where it does not."""
+
+    grpc: tuple[str, ...]
+    health: str
+    metrics: str
+    version: str
+
+    def line(self) -> str:
+        """Returns the one line that tells whoever started the sidecar."""
+        return json.dumps(
+            {
+                "event": "listening",
+                "grpc": list(self.grpc),
+                "health": self.health,
+                "metrics": self.metrics,
+                "version": self.version,
+            },
+            separators=(",", ":"),
+        )
+
+
+def run(loaded: Loaded, environ: Mapping[str, str], *, announce: Callable[[str], None], json_logs: bool) -> None:
+    """Runs the sidecar until SIGTERM or SIGINT; `announce` gets one line once it is ready. Raises StartError."""
+    telemetry = loaded.configuration.telemetry
+    configure_logging(LogLevel(telemetry.log_level), LogFormat.JSON if json_logs else LogFormat(telemetry.log_format))
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_until_signal(loaded, environ, announce))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - there is none on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _until_signal(loaded: Loaded, environ: Mapping[str, str], announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(loaded, environ) as listening:
+        # What start-up made stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        announce(listening.line())
+        await stop.wait()
+        # Whoever asks twice does not want to wait: the second signal ends the process as it always does.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.asynccontextmanager
+async def running(loaded: Loaded, environ: Mapping[str, str]) -> AsyncIterator[Listening]:
+    """Builds everything, serves while the block runs, then stops in order. Raises StartError."""
+    log: FilteringBoundLogger = structlog.get_logger("turnout")
+    configuration = loaded.configuration
+    parts = build(configuration, environ)
+    metrics = Metrics()
+    rng = random.Random()  # noqa: S311 - spreads load, keeps no secret
+
+    def on_event(event: Event) -> None:
+        metrics.event(event)
+        log_event(log, event)
+
+    def new_id() -> str:
+        return str(uuid.uuid4())
+
+    router = Router(
+        parts.fleet,
+        parts.settings,
+        clock=time.monotonic,
+        wall=time.time,
+        rng=rng,
+        new_id=new_id,
+        on_event=on_event,
+        instruments=metrics,
+    )
+    secrets = Secrets(parts.connections, environ=environ)
+    async with contextlib.AsyncExitStack() as stack:
+        upstreams = _upstreams(parts.connections, secrets)
+        for upstream in upstreams.values():
+            stack.push_async_callback(upstream.aclose)
+        executor = Executor(
+            router,
+            upstreams,
+            clock=time.monotonic,
+            wall=time.time,
+            rng=rng,
+            new_id=new_id,
+            trace_headers=outgoing_headers,
+        )
+        stack.push_async_callback(executor.aclose)
+        server = ApiServer(
+            router, executor, server_settings(configuration), clock=time.monotonic, wall=time.time, log=log
+        )
+        metrics.watch(router.status)
+        metrics.watch_shed(lambda: server.calls.shed_count)
+        metrics_endpoint = MetricsEndpoint(metrics.render)
+        try:
+            bound = await server.start()
+            stack.push_async_callback(server.stop)
+            address = configuration.metrics.address
+            metrics_address = await metrics_endpoint.start(address) if address else ""
+            stack.push_async_callback(metrics_endpoint.stop)
+        except ListenError as error:
+            raise StartError(str(error)) from None
+        for work in (_expire(router), _watch_secrets(secrets, router, on_event)):
+            stack.push_async_callback(_ended, asyncio.create_task(work))
+        unix = (f"unix:{bound.socket}",) if bound.socket else ()
+        listening = Listening(
+            grpc=(*((bound.address,) if bound.address else ()), *unix),
+            health=bound.health_address,
+            metrics=metrics_address,
+            version=importlib.metadata.version("turnout"),
+        )
+        _log_start(log, loaded, listening, router)
+        yield listening
+        log.info("stopping", drain_seconds=configuration.drain_seconds)
+    log.info("stopped")
+
+
+def server_settings(configuration: Configuration) -> ServerSettings:
+    """Returns what the API needs of the configuration."""
+    listen, limits = configuration.listen, configuration.limits
+    memory = memory_limit_bytes()
+    inflight = int(memory * INFLIGHT_SHARE) if memory is not None else None
+    return ServerSettings(
+        address=listen.address,
+        socket=UnixSocket(path=listen.socket, mode=int(listen.socket_mode, 8), group=listen.socket_group)
+        if listen.socket
+        else None,
+        health_address=configuration.health.address,
+        reflection=listen.reflection,
+        max_concurrent_calls=limits.max_concurrent_calls,
+        max_queue=limits.max_queue,
+        max_message_mib=limits.max_message_mib,
+        max_inflight_bytes=limits.max_inflight_mib * MIB if limits.max_inflight_mib is not None else inflight,
+        drain_seconds=configuration.drain_seconds,
+    )
+
+
+def log_event(log: FilteringBoundLogger, event: Event) -> None:
+    """Writes one event of the core: what hurts as a warning, the rest as information."""
+    where: dict[str, Any] = {}
+    if event.target is not None:
+        where["target"] = str(event.target)
+    if event.provider:
+        where["provider"] = event.provider
+    if event.endpoint:
+        where["endpoint"] = event.endpoint
+    write = log.warning if event.name in _GRAVE else log.info
+    write(event.name.value, **where, **event.fields)
+
+
+def _upstreams(connections: Any, secrets: Secrets) -> Mapping[str, Any]:
+    try:
+        return build_upstreams(connections, secrets)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"a certificate file cannot be used: {error}") from None
+
+
+def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, router: Router) -> None:
+    for warning in loaded.warnings:
+        log.warning("configuration", warning=warning)
+    log.info(
+        "listening",
+        grpc=list(listening.grpc),
+        health=listening.health,
+        metrics=listening.metrics,
+        config=loaded.origin or "none",
+        providers=list(router.fleet.providers),
+        target_count=len(router.fleet.specs),
+        policy_version=router.settings.routing.policy_version,
+        version=listening.version,
+    )
+
+
+async def _expire(router: Router) -> None:
+    while True:
+        await asyncio.sleep(EXPIRE_EVERY_SECONDS)
+        router.expire()
+
+
+async def _watch_secrets(secrets: Secrets, router: Router, on_event: Callable[[Event], None]) -> None:
+    while True:
+        await asyncio.sleep(SECRETS_EVERY_SECONDS)
+        # Files: off the loop, since a mounted secret may be on a slow file system.
+        for provider, label in await asyncio.to_thread(secrets.changed):
+            if router.state.credentials.changed(provider, label):
+                fields = {"credential": label}
+                on_event(Event(name=EventName.CREDENTIAL_BACK, at=time.monotonic(), provider=provider, fields=fields))
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

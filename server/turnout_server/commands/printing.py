@@ -1,0 +1,117 @@
+"""How commands print: protobuf as JSON with the contract's names, and columns that line up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from turnout.v1 import router_pb2 as pb
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """Returns a message as JSON values, with the names of the contract and with what is absent left out."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def print_json(value: Message | dict[str, Any], *, lines: bool = False) -> None:
+    """Prints one JSON document, on a single line where several follow each other."""
+    data = as_dict(value) if isinstance(value, Message) else value
+    click.echo(json.dumps(data, indent=None if lines else 2, ensure_ascii=False))
+
+
+def print_columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
+    """Prints rows of cells, the first row being the headings; numbers are not aligned, they are short."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo((indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip())
+
+
+def enum_word(kind: Any, value: int) -> str:
+    """Returns an enum's value without the enum's name: STRATEGY_COST is COST; "-" for unspecified."""
+    if not value:
+        return "-"
+    names = kind.values()
+    if value not in names:
+        return str(value)
+    zero, name = str(kind.Name(0)), str(kind.Name(value))
+    return name.removeprefix(zero.removesuffix("UNSPECIFIED"))
+
+
+def seconds(duration: Duration) -> str:
+    """Returns a duration for people."""
+    value = duration.seconds + duration.nanos / 1e9
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def usd(value: float) -> str:
+    """Returns an amount for people; requests cost fractions of a cent."""
+    return f"${value:.2f}" if value >= 1 else f"${value:.6f}".rstrip("0").rstrip(".")
+
+
+def target_text(target: pb.Target) -> str:
+    """Returns a target as it is written."""
+    name = f"{target.provider}/{target.model}"
+    return f"{name}@{target.endpoint}" if target.endpoint else name
+
+
+def print_decision(decision: pb.Decision) -> None:
+    """Prints a decision: the reason, the candidates with their factors, the rejections with theirs."""
+    click.echo(decision.reason)
+    click.echo(
+        f"decision {decision.decision_id}  strategy {enum_word(pb.Strategy, decision.strategy)}  "
+        f"policy {decision.policy} ({decision.policy_version})  confidence {decision.confidence:.2f}"
+    )
+    if decision.candidates:
+        rows: list[tuple[str, ...]] = [("CANDIDATE", "SCORE", "SHARE", "LATENCY", "COST", "HEALTH", "FACTORS")]
+        rows += [_candidate_row(candidate) for candidate in decision.candidates]
+        print_columns(rows)
+    if decision.rejections:
+        rejected = [("REJECTED", "REASONS", "DETAIL")]
+        for rejection in decision.rejections:
+            reasons = ", ".join(enum_word(pb.RejectionReason, reason) for reason in rejection.reasons)
+            rejected.append((target_text(rejection.target), reasons, rejection.detail))
+        print_columns(rejected)
+    elif decision.rejection_counts:
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(decision.rejection_counts.items()))
+        click.echo(f"rejected: {counts}")
+
+
+def _candidate_row(candidate: pb.Candidate) -> tuple[str, ...]:
+    cost = usd(candidate.expected_cost_usd) if candidate.HasField("expected_cost_usd") else "unknown"
+    factors = " ".join(f"{name}={value:.2f}" for name, value in sorted(candidate.factors.items()))
+    name = target_text(candidate.target) + (" (probe)" if candidate.HasField("probe") else "")
+    return (
+        name,
+        f"{candidate.score:.3f}",
+        f"{candidate.share:.0%}",
+        seconds(candidate.expected_latency),
+        cost,
+        enum_word(pb.HealthState, candidate.health),
+        factors,
+    )
+
+
+def print_attempts(attempts: Sequence[pb.Attempt]) -> None:
+    """Prints calls to targets, in the order they were made."""
+    rows = [("ATTEMPT", "RESULT", "HTTP", "LATENCY", "TOKENS", "COST", "DETAIL")]
+    for attempt in attempts:
+        usage = attempt.usage
+        tokens = f"{usage.input_tokens}+{usage.output_tokens}" if attempt.HasField("usage") else "-"
+        rows.append(
+            (
+                target_text(attempt.target),
+                "ok" if attempt.ok else enum_word(pb.FailureKind, attempt.failure),
+                str(attempt.http_status) if attempt.HasField("http_status") else "-",
+                seconds(attempt.latency),
+                tokens,
+                usd(attempt.cost_usd) if attempt.HasField("cost_usd") else "-",
+                attempt.detail,
+            )
+        )
+    print_columns(rows)

@@ -1,0 +1,41 @@
+"""`turnout serve`: starts the sidecar and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from turnout_server.commands.exits import Exit, Failure
+
+_EPILOG = """\
+\b
+Prints one line of JSON on stdout once it is ready:
+  {"event":"listening","grpc":["127.0.0.1:50151"],"health":"0.0.0.0:50152","metrics":"0.0.0.0:9464","version":"…"}
+Logs go to stderr. SIGTERM and SIGINT stop it: running calls get `drain_seconds` to end.
+
+\b
+Exit codes: 0 stopped by a signal, 1 the configuration has faults (each on a line of stderr), 2 wrong usage,
+  4 it cannot start: address taken, socket in use, certificate unreadable.
+"""
+
+
+@click.command("serve", epilog=_EPILOG)
+@click.option("-c", "--config", "file", metavar="FILE", help="turnout.yaml; default TURNOUT_CONFIG, else none.")
+@click.option("--json", "as_json", is_flag=True, help="No effect on stdout, which is JSON anyway; logs become JSON.")
+def serve(*, file: str | None, as_json: bool) -> None:
+    """Start the sidecar, with FILE or with whatever provider keys are in the environment."""
+    # Imported here: the help text needs none of it.
+    from turnout_server.app import StartError, run  # noqa: PLC0415
+    from turnout_server.config.faults import ConfigurationError  # noqa: PLC0415
+    from turnout_server.config.load import load  # noqa: PLC0415
+
+    try:
+        loaded = load(file, os.environ)
+    except ConfigurationError as error:
+        lines = "\nturnout: ".join(str(fault) for fault in error.faults)
+        raise Failure(lines, Exit.FAILED) from None
+    try:
+        run(loaded, os.environ, announce=click.echo, json_logs=as_json)
+    except StartError as error:
+        raise Failure(f"cannot start: {error}", Exit.CANNOT_START) from None

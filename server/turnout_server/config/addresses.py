@@ -1,0 +1,65 @@
+"""What addresses in a configuration mean: listeners' host and port, providers' base URLs."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from turnout_server.providers.addresses import is_public
+
+MAX_PORT = 65535
+
+
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Splits "host:port" or "[v6]:port"; None for anything else."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT or any(c.isspace() or c == "/" for c in host):
+        return None
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        return None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def stays_local(host: str) -> bool:
+    """Whether what listens there can be reached from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def base_url_fault(url: str, *, allow_insecure: bool, allow_private: bool) -> str:
+    """Returns what is wrong with a provider's base URL, "" for nothing.
+
+    A name that resolves to a private address is found when it is connected to.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "not a URL"
+    faults = (
+        (parts.scheme not in {"http", "https"} or not host, "must begin with https:// (or http://) and name a host"),
+        ("@" in parts.netloc, "must not hold a user or password; keys are given by reference"),
+        (bool(parts.query or parts.fragment), "must not have a query or fragment"),
+        (
+            parts.scheme == "http" and not allow_insecure,
+            "http sends keys and prompts in the clear; use https or set allow_insecure: true",
+        ),
+        (
+            not allow_private and _is_private(host),
+            "a private, loopback or link-local address; set allow_private: true if it is meant",
+        ),
+    )
+    return next((message for wrong, message in faults if wrong), "")
+
+
+def _is_private(host: str) -> bool:
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return not is_public(host)
+    except ValueError:
+        return False

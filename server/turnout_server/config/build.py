@@ -1,0 +1,261 @@
+"""From a checked configuration to what the parts of the server are made of: settings, fleet, provider connections."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from turnout_server.config.catalog import DEFAULT_PROVIDER_ORDER, LAST_PROVIDER, ModelRow
+from turnout_server.config.policies import laid_over, resolved_policies
+from turnout_server.config.providers import Endpoint, ResolvedProvider, resolved_providers
+from turnout_server.config.schema import Configuration
+from turnout_server.config.schema_routing import (
+    FailoverSection,
+    PolicySection,
+    QualityFloorWord,
+    SelectSection,
+    WeightsSection,
+)
+from turnout_server.core.fleet import Fleet, TargetSpec
+from turnout_server.core.model import Capability, Target, Weights
+from turnout_server.core.settings import (
+    PRESETS,
+    BackoffSettings,
+    BreakerSettings,
+    FailoverSettings,
+    HealthSettings,
+    Limits,
+    NearEqual,
+    Policy,
+    PolicySelector,
+    QualityFloor,
+    RoutingSettings,
+    Settings,
+)
+from turnout_server.providers.connection import ProviderConnection, dialect_of
+from turnout_server.providers.media import MEDIA_BY_BYTES, MEDIA_BY_URL
+
+LONG_CONTEXT_TOKENS = 200_000
+"""A window of at least so many tokens is LONG_CONTEXT."""
+
+VERSION_LENGTH = 12
+MIB = 1024 * 1024
+
+_MEDIA = frozenset({Capability.VISION, Capability.AUDIO, Capability.DOCUMENTS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that router and providers are built from."""
+
+    settings: Settings
+    fleet: Fleet
+    connections: tuple[ProviderConnection, ...]
+
+
+def build(configuration: Configuration, environ: Mapping[str, str]) -> Parts:
+    """Returns the parts; the configuration has been checked."""
+    providers = resolved_providers(configuration, environ)
+    ranks = _ranks([provider.name for provider in providers], configuration.routing.provider_order)
+    return Parts(
+        settings=_settings(configuration),
+        fleet=Fleet(tuple(spec for provider in providers for spec in _specs(provider, ranks[provider.name]))),
+        connections=tuple(_connection(provider, configuration.failover) for provider in providers),
+    )
+
+
+def _ranks(names: list[str], order: Iterable[str]) -> dict[str, int]:
+    """Returns each provider's place for PRIORITY: those of `order`, then the usual ones, custom ones, ollama last."""
+    wanted = [*order, *DEFAULT_PROVIDER_ORDER]
+    places = {name: place for place, name in reversed(list(enumerate(wanted)))}
+    custom = len(wanted)
+
+    def key(name: str) -> tuple[int, int]:
+        if name == LAST_PROVIDER and name not in places:
+            return (custom + 1, 0)
+        return (places.get(name, custom), names.index(name))
+
+    return {name: rank for rank, name in enumerate(sorted(names, key=key))}
+
+
+def _specs(provider: ResolvedProvider, rank: int) -> Iterable[TargetSpec]:
+    for model in provider.models:
+        for endpoint in provider.endpoints:
+            yield _spec(provider, model, endpoint, rank)
+
+
+def _spec(provider: ResolvedProvider, model: ModelRow, endpoint: Endpoint, rank: int) -> TargetSpec:
+    target = Target(provider.name, model.name, endpoint.name)
+    capabilities = model.capabilities - (_MEDIA - MEDIA_BY_BYTES[provider.wire])
+    if model.context_window_tokens is not None:
+        long = frozenset({Capability.LONG_CONTEXT})
+        capabilities = (
+            capabilities | long if model.context_window_tokens >= LONG_CONTEXT_TOKENS else capabilities - long
+        )
+    return TargetSpec(
+        target=target,
+        name=str(target),
+        wire=provider.wire,
+        base_url=endpoint.base_url,
+        region=endpoint.region,
+        context_window_tokens=model.context_window_tokens,
+        max_output_tokens=model.max_output_tokens,
+        price=model.price,
+        capabilities=capabilities,
+        custom_capabilities=model.custom_capabilities,
+        url_capabilities=capabilities & MEDIA_BY_URL[provider.wire],
+        quality=model.quality,
+        latency_prior_seconds=model.latency_prior_seconds,
+        seconds_per_output_token_prior=model.seconds_per_output_token,
+        silent_thinking=model.silent_thinking,
+        deprecated=model.deprecated,
+        needs_credential=provider.needs_credential,
+        credentials=tuple(credential.spec for credential in provider.credentials),
+        max_concurrency=provider.section.max_concurrency,
+        first_token_timeout_seconds=provider.section.first_token_timeout_seconds,
+        provider_rank=rank,
+    )
+
+
+def _connection(provider: ResolvedProvider, failover: FailoverSection) -> ProviderConnection:
+    section = provider.section
+    return ProviderConnection(
+        provider=provider.name,
+        wire=provider.wire,
+        dialect=dialect_of(provider.name, provider.wire),
+        credentials=MappingProxyType(
+            {credential.spec.label: credential.reference for credential in provider.credentials}
+        ),
+        allow_private=section.allow_private,
+        proxy_url=section.proxy_url.get_secret_value(),
+        ca_file=section.ca_file,
+        client_cert_file=section.client_cert_file,
+        headers_from_file=section.headers_from_file,
+        propagate_trace=section.propagate_trace,
+        connect_timeout_seconds=failover.connect_timeout_seconds,
+    )
+
+
+def _settings(configuration: Configuration) -> Settings:
+    routing = configuration.routing
+    window = routing.metrics_window
+    policies = resolved_policies(routing)
+    return Settings(
+        routing=RoutingSettings(
+            policies=MappingProxyType(
+                {name: _policy(name, policy, configuration.failover, window) for name, policy in policies.items()}
+            ),
+            default_policy=routing.default_policy,
+            select=tuple(_selector(row) for row in routing.select),
+            near_equal=NearEqual(
+                margin=routing.near_equal.margin,
+                cold_margin=routing.near_equal.cold_margin,
+                cold_samples=routing.near_equal.cold_samples,
+            ),
+            tiers=MappingProxyType({name: tier.max_cost_usd for name, tier in routing.tiers.items()}),
+            plan_valid_seconds=routing.plan_valid_seconds,
+            policy_version=policy_version(configuration),
+        ),
+        failover=_failover(configuration.failover, window),
+        history_max_bytes=configuration.history.max_mib * MIB,
+    )
+
+
+def policy_version(configuration: Configuration) -> str:
+    """Returns a short text that differs whenever the routing or failover settings do."""
+    values = configuration.model_dump(mode="json", include={"routing", "failover"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:VERSION_LENGTH]
+
+
+def _policy(name: str, section: PolicySection, failover: FailoverSection, window: int) -> Policy:
+    limits = section.limits
+    return Policy(
+        name=name,
+        strategy=section.strategy,
+        weights=_weights(section.weights),
+        preferences=section.preferences,
+        shares=MappingProxyType(dict(section.shares)),
+        tasks=MappingProxyType({task: MappingProxyType(dict(table)) for task, table in section.tasks.items()}),
+        limits=Limits(
+            max_cost_usd=limits.max_cost_usd,
+            max_latency_seconds=limits.max_latency_seconds,
+            min_availability=limits.min_availability,
+            min_quality=limits.min_quality,
+        ),
+        quality_floor=_floor(section.quality_floor),
+        failover_on_refusal=section.failover_on_refusal,
+        wait_for_preferred_seconds=section.wait_for_preferred_seconds,
+        mid_stream=section.mid_stream,
+        failover=_failover(laid_over(failover, section.failover), window)
+        if section.failover.model_fields_set
+        else None,
+    )
+
+
+def _weights(section: WeightsSection) -> Weights:
+    return Weights(
+        cost=section.cost,
+        latency=section.latency,
+        availability=section.availability,
+        quality=section.quality,
+        priority=section.priority,
+    )
+
+
+def _floor(value: QualityFloorWord | float) -> QualityFloor:
+    if value is QualityFloorWord.AUTO:
+        return QualityFloor(auto=True)
+    return QualityFloor(auto=False, value=None if value is QualityFloorWord.NONE else float(value))
+
+
+def _selector(row: SelectSection) -> PolicySelector:
+    key, given, value = row.when.label.partition("=")
+    return PolicySelector(
+        policy=row.policy,
+        tenant=row.when.tenant,
+        task=row.when.task,
+        tier=row.when.tier,
+        label=(key, value) if given else None,
+    )
+
+
+def _failover(section: FailoverSection, window: int) -> FailoverSettings:
+    return FailoverSettings(
+        breaker=_breaker(section),
+        health=HealthSettings(
+            window_outcomes=window,
+            suspect_attempts=section.suspect.attempts,
+            suspect_seconds=section.suspect.seconds,
+        ),
+        backoff=BackoffSettings(
+            kind=section.backoff.kind,
+            base_seconds=section.backoff.base_seconds,
+            max_seconds=section.backoff.max_seconds,
+        ),
+        max_attempts=section.max_attempts,
+        retry_budget_ratio=section.retry_budget_ratio,
+        first_token_timeout_seconds=section.first_token_timeout_seconds,
+        idle_timeout_seconds=section.idle_timeout_seconds,
+        connect_timeout_seconds=section.connect_timeout_seconds,
+        request_timeout_seconds=section.request_timeout_seconds,
+        stream_max_seconds=section.stream_max_seconds,
+    )
+
+
+def _breaker(section: FailoverSection) -> BreakerSettings:
+    preset = PRESETS[section.preset]
+    open_seconds = section.open_seconds if section.open_seconds is not None else preset.open_seconds
+    longest = section.open_max_seconds
+    return replace(
+        preset,
+        consecutive_failures=section.consecutive_failures or preset.consecutive_failures,
+        open_seconds=open_seconds,
+        # An opening time above the preset's longest lifts that too.
+        open_max_seconds=longest if longest is not None else max(preset.open_max_seconds, open_seconds),
+        recovery_successes=section.recovery_successes or preset.recovery_successes,
+        failure_ratio=section.failure_ratio,
+        ramp_seconds=section.ramp_seconds,
+    )

@@ -1,0 +1,98 @@
+"""What the schema knows about a path: which keys there are, where tables begin, which features are still to come."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from turnout_server.config.faults import Path
+from turnout_server.config.fields import NOT_YET, NotYet
+from turnout_server.config.schema import Configuration
+
+Kind = Any
+"""A type as annotations write it."""
+
+
+def plain(kind: Kind) -> Kind:
+    """Returns a type without its constraints, and without None where that is the only other choice."""
+    origin: Any = get_origin(kind)
+    if origin is Annotated:
+        return plain(get_args(kind)[0])
+    if origin in {Union, types.UnionType}:
+        rest = [plain(one) for one in get_args(kind) if one is not type(None)]
+        if len(rest) == 1:
+            return rest[0]
+    return kind
+
+
+def is_section(kind: Kind) -> bool:
+    """Whether a type is a block of known keys."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def is_table(kind: Kind) -> bool:
+    """Whether a type is a table whose keys are names of the operator's."""
+    origin: Any = get_origin(kind)
+    return origin is dict
+
+
+def below(kind: Kind, key: str | int) -> Kind | None:
+    """Returns the type of what stands under a key or place; None where there is no such thing."""
+    if is_section(kind):
+        found: FieldInfo | None = kind.model_fields.get(str(key))
+        return None if found is None else plain(found.annotation)
+    if is_table(kind) and isinstance(key, str):
+        return plain(get_args(kind)[1])
+    origin: Any = get_origin(kind)
+    if origin in {tuple, list} and isinstance(key, int):
+        return plain(get_args(kind)[0])
+    return None
+
+
+def kind_at(top: type[BaseModel], path: Path) -> Kind | None:
+    """Returns the type at a path, None where the schema has nothing there."""
+    kind: Kind | None = top
+    for key in path:
+        if kind is None:
+            return None
+        kind = below(kind, key)
+    return kind
+
+
+def known_keys(kind: Kind) -> tuple[str, ...]:
+    """Returns the keys of a block; none for anything else."""
+    return tuple(kind.model_fields) if is_section(kind) else ()
+
+
+def later_values(section: BaseModel, path: Path = ()) -> Iterator[tuple[Path, NotYet]]:
+    """Yields the paths of values that differ from the default although their feature is not in this version."""
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        here = (*path, name)
+        extra = info.json_schema_extra
+        if isinstance(extra, Mapping) and NOT_YET in extra:
+            if value != info.get_default(call_default_factory=True):
+                yield here, NotYet(str(extra[NOT_YET]))
+        else:
+            yield from _within(value, here)
+
+
+def _within(value: object, path: Path) -> Iterator[tuple[Path, NotYet]]:
+    if isinstance(value, BaseModel):
+        yield from later_values(value, path)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _within(one, (*path, key))
+    elif isinstance(value, tuple):
+        for place, one in enumerate(value):
+            yield from _within(one, (*path, place))
+
+
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON schema of the configuration file."""
+    schema = Configuration.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "turnout.yaml"}

@@ -1,0 +1,94 @@
+"""The kinds of values that a configuration is made of, and how a key says that its feature is still to come."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+NOT_YET = "x-not-yet"
+"""In the JSON schema: the key is known, its feature is not in this version. The value is one of `NotYet`."""
+
+YEAR_SECONDS = 366 * 86400.0
+
+
+class NotYet(StrEnum):
+    """What a value other than the default does where the feature is not in this version yet."""
+
+    REFUSED = "refused"
+    """A fault: going on without the feature would not be what the operator asked for."""
+
+    IGNORED = "ignored"
+    """A warning: the value only tunes something that does not run yet."""
+
+
+def later(default: Any, description: str, what: NotYet = NotYet.REFUSED) -> Any:
+    """A field whose feature is not in this version yet."""
+    if callable(default):
+        return Field(default_factory=default, description=description, json_schema_extra={NOT_YET: what.value})
+    return Field(default, description=description, json_schema_extra={NOT_YET: what.value})
+
+
+class Section(BaseModel):
+    """A block of keys. Keys that are not known are faults; an empty block in YAML is a block of defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")  # noqa: TRY004 - pydantic reports ValueError only
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number is needed")
+    return value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _empty_table(value: Any) -> Any:
+    return {} if value is None else value
+
+
+_NUMBER = BeforeValidator(_no_switch)
+
+UPPER = BeforeValidator(_upper)
+"""Names of the contract's enums may be written in any case."""
+
+LOWER = BeforeValidator(_lower)
+
+TABLE = BeforeValidator(_empty_table)
+"""An empty table in YAML is a table without rows."""
+
+Seconds = Annotated[float, _NUMBER, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
+SecondsOr0 = Annotated[float, _NUMBER, Field(ge=0, le=YEAR_SECONDS, allow_inf_nan=False)]
+Usd = Annotated[float, _NUMBER, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Share = Annotated[float, _NUMBER, Field(ge=0, le=1, allow_inf_nan=False)]
+Percent = Annotated[float, _NUMBER, Field(ge=0, le=100, allow_inf_nan=False)]
+Weight = Annotated[float, _NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Count = Annotated[int, _NUMBER, Field(ge=1, le=10_000_000)]
+CountOr0 = Annotated[int, _NUMBER, Field(ge=0, le=10_000_000)]
+Tokens = Annotated[int, _NUMBER, Field(ge=1, le=100_000_000)]
+Mebibytes = Annotated[int, _NUMBER, Field(ge=1, le=65536)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+"""A list of names; in an environment variable they are separated by commas."""

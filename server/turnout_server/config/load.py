@@ -1,0 +1,187 @@
+"""From a file and the environment to one checked configuration; everything wrong with it is told at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from turnout_server.config.check import check, warnings_of
+from turnout_server.config.describe import kind_at, known_keys, later_values
+from turnout_server.config.environment import FILE_VARIABLE, Overlay, lay_over, read_environment
+from turnout_server.config.faults import ConfigurationError, Fault, Path, Place, did_you_mean
+from turnout_server.config.fields import NotYet
+from turnout_server.config.schema import Configuration
+from turnout_server.config.yaml_file import Document, read_yaml
+
+MAX_FILE_BYTES = 4 * 1024 * 1024
+NOT_YET_TEXT = "not in this version yet"
+
+_INLINE_SECRETS = frozenset({"api_key", "key", "token", "password", "secret"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A configuration without faults. `origin` is its file, "" where there is none."""
+
+    configuration: Configuration
+    origin: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """Where each value came from, for faults."""
+
+    origin: str
+    document: Document
+    overlay: Overlay
+
+    def fault(self, path: Path, message: str) -> Fault:
+        """Returns a fault that names the variable, or the place in the file, that the path's value came from."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.overlay.variables:
+                return Fault(origin=self.overlay.variables[path[:end]], path=path, message=message)
+        return Fault(origin=self.origin, path=path, place=self._place(path), message=message)
+
+    def _place(self, path: Path) -> Place | None:
+        if not self.origin:
+            return None
+        return next(
+            (self.document.places[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.document.places),
+            None,
+        )
+
+
+def load(file: str | None, environ: Mapping[str, str] = os.environ, *, files: bool = True) -> Loaded:
+    """Loads `file`, else the one that TURNOUT_CONFIG names, else none, and lays the environment over it.
+
+    With `files` it is a fault when a file that the configuration names is missing. Raises ConfigurationError.
+    """
+    origin = file or environ.get(FILE_VARIABLE, "")
+    document = _read(origin) if origin else Document(values={}, places={})
+    overlay = read_environment(environ, document.values)
+    sources = _Sources(origin=origin, document=document, overlay=overlay)
+    faults = list(document.faults)
+    configuration, wrong, places = _validate(lay_over(document.values, overlay), sources)
+    faults += wrong
+    warnings = list(overlay.warnings)
+    for path, what in later_values(configuration):
+        fault = sources.fault(path, NOT_YET_TEXT)
+        if what is NotYet.REFUSED:
+            faults.append(sources.fault(path, f"{NOT_YET_TEXT}; remove it"))
+        else:
+            warnings.append(f"{fault}; the value has no effect")
+    for path, message in check(configuration, environ, files=files):
+        if not any(_within(path, place) for place in places):
+            faults.append(sources.fault(path, message))
+    if faults:
+        raise ConfigurationError(sorted(faults, key=_order))
+    warnings += warnings_of(configuration, environ)
+    return Loaded(configuration=configuration, origin=origin, warnings=tuple(warnings))
+
+
+def _read(origin: str) -> Document:
+    try:
+        with FilePath(origin).open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            [Fault(origin=origin, message=f"the file cannot be read: {error.strerror or error}")]
+        ) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigurationError([Fault(origin=origin, message="the file is larger than 4 MiB")])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        place = Place(line=line, column=column)
+        raise ConfigurationError([Fault(origin=origin, place=place, message="the file is not UTF-8 text")]) from None
+    return read_yaml(text, origin)
+
+
+def _validate(values: dict[str, Any], sources: _Sources) -> tuple[Configuration, list[Fault], set[Path]]:
+    """Validates, taking out what is wrong until the rest stands, so that the rest can be checked as well."""
+    faults: dict[Path, Fault] = {}
+    places: set[Path] = set()
+    while True:
+        try:
+            return Configuration.model_validate(values), list(faults.values()), places
+        except ValidationError as error:
+            removed: set[Path] = set()
+            for details in error.errors(include_url=False, include_context=True, include_input=False):
+                path, message = _explain(details, values)
+                faults.setdefault(path, sources.fault(path, message))
+                removed.add(path[:-1] if details["type"] == "missing" else path)
+            places |= removed
+            rest = _without(values, removed)
+            # Whatever could not be taken out by itself goes with the whole block it stands in.
+            values = rest if rest != values else _without(values, {path[:1] for path in removed})
+
+
+def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> tuple[Path, str]:
+    path = _real_path(tuple(details["loc"]), values)
+    match details["type"]:
+        case "extra_forbidden":
+            message = _unknown(path)
+        case "missing":
+            message = "the key is required"
+        case "value_error":
+            message = str(details["ctx"]["error"])
+        case "model_type" | "dict_type" | "model_attributes_type":
+            message = "a block of keys is needed here"
+        case "enum" | "literal_error":
+            message = f"must be one of {details['ctx']['expected']}"
+        case _:
+            message = details["msg"][:1].lower() + details["msg"][1:]
+    return path, message
+
+
+def _unknown(path: Path) -> str:
+    name = str(path[-1])
+    if name in _INLINE_SECRETS:
+        return "keys and secrets are given by reference only: api_key_file or api_key_env"
+    return f"unknown key{did_you_mean(name, known_keys(kind_at(Configuration, path[:-1])))}"
+
+
+def _real_path(loc: Path, values: Any) -> Path:
+    """Returns the part of pydantic's location that is keys and places; what follows names choices of a union."""
+    path: Path = ()
+    level = values
+    for i, key in enumerate(loc):
+        last = i == len(loc) - 1
+        if isinstance(level, Mapping) and (key in level or last or kind_at(Configuration, (*path, key)) is not None):
+            path = (*path, key)
+            level = level.get(key)
+        elif isinstance(level, list | tuple) and isinstance(key, int):
+            path = (*path, key)
+            level = level[key] if key < len(level) else None
+        else:
+            break
+    return path
+
+
+def _without(values: Any, removed: set[Path], path: Path = ()) -> Any:
+    if isinstance(values, Mapping):
+        return {
+            key: _without(value, removed, (*path, key)) for key, value in values.items() if (*path, key) not in removed
+        }
+    if isinstance(values, list | tuple):
+        return [_without(value, removed, (*path, i)) for i, value in enumerate(values) if (*path, i) not in removed]
+    return values
+
+
+def _within(path: Path, place: Path) -> bool:
+    return path[: len(place)] == place or place[: len(path)] == path
+
+
+def _order(fault: Fault) -> tuple[int, int, str]:
+    if fault.place is None:
+        return (1_000_000_000, 0, str(fault))
+    return (fault.place.line, fault.place.column, str(fault))

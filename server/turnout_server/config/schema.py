@@ -1,0 +1,188 @@
+"""The whole configuration as one type: what `turnout.yaml` may say, with defaults, bounds and descriptions.
+
+The JSON schema and docs/configuration.md are made from it. Operators rely on the names: none may be renamed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from turnout_server.config.fields import (
+    LOWER,
+    TABLE,
+    Count,
+    CountOr0,
+    Mebibytes,
+    Names,
+    NotYet,
+    Seconds,
+    SecondsOr0,
+    Section,
+    Share,
+    Usd,
+    later,
+)
+from turnout_server.config.schema_providers import ProviderSection
+from turnout_server.config.schema_routing import BudgetSection, FailoverSection, RoutingSection
+
+DEFAULT_ADDRESS = "127.0.0.1:50151"
+
+
+class TlsSection(Section):
+    """Certificates of the listener."""
+
+    cert_file: str = later("", "PEM file with the server's certificate.")
+    key_file: str = later("", "PEM file with its key.")
+    client_ca_file: str = later("", "PEM file of the authorities of client certificates.")
+
+
+class AuthTokenSection(Section):
+    """One bearer token, by reference."""
+
+    token_file: str = ""
+    token_env: str = ""
+    role: Annotated[Literal["call", "admin"], LOWER] = "call"
+    tenant: str = ""
+
+
+class AuthSection(Section):
+    """Who may call."""
+
+    tokens: tuple[AuthTokenSection, ...] = later((), "Bearer tokens.")
+
+
+class ListenSection(Section):
+    """Where calls come in."""
+
+    address: str = Field(default=DEFAULT_ADDRESS, description='host:port, port 0 for any free one, or "" for none.')
+    socket: str = Field(default="", description='Path of a Unix socket, or "" for none.')
+    socket_mode: str = Field(default="0660", description="Its mode, octal, in quotes.")
+    socket_group: str = Field(default="", description='Its group, or "" for the process\'s own.')
+    insecure_listen: bool = Field(default=False, description="Listen beyond this machine without TLS.")
+    tls: TlsSection = Field(default_factory=TlsSection, description="Certificates.")
+    auth: AuthSection = Field(default_factory=AuthSection, description="Who may call.")
+    reflection: bool = Field(default=True, description="Serve gRPC reflection.")
+
+    @field_validator("socket_mode", mode="before")
+    @classmethod
+    def _octal(cls, value: object) -> object:
+        if not isinstance(value, str) or not 3 <= len(value) <= 5 or set(value) - set("01234567"):  # noqa: PLR2004 - 660 to 00660
+            raise ValueError('write the mode as octal digits in quotes, as in "0660"')
+        return value
+
+
+class HealthSection(Section):
+    """grpc.health.v1 on a port of its own."""
+
+    address: str = Field(default="0.0.0.0:50152", description='host:port, or "" for none.')
+
+
+class MetricsSection(Section):
+    """GET /metrics on a port of its own."""
+
+    address: str = Field(default="0.0.0.0:9464", description='host:port, or "" for none.')
+
+
+class CatalogSection(Section):
+    """The table of known models."""
+
+    overlay_files: Names = later((), "Files with rows laid over the catalog; use `providers.NAME.models` for now.")
+
+
+class ChecksSection(Section):
+    """Active checks of targets that are open or silent."""
+
+    enabled: bool = later(default=True, description="Check open and silent targets.", what=NotYet.IGNORED)
+    interval_seconds: Seconds = later(30.0, "Time between checks.", NotYet.IGNORED)
+    max_usd_per_day: Usd = later(0.05, "What checks may cost.", NotYet.IGNORED)
+
+
+class StateSection(Section):
+    """What outlives the process."""
+
+    snapshot_file: str = later("", "File that health and history are kept in.")
+    snapshot_interval_seconds: Seconds = later(30.0, "Time between snapshots.", NotYet.IGNORED)
+    url: str = later("", "Redis or Valkey for state shared by all pods.")
+
+
+class ProcessLimitsSection(Section):
+    """What one sidecar takes on."""
+
+    max_concurrent_calls: Count = Field(default=256, description="Executed calls at once.")
+    max_queue: CountOr0 = Field(default=64, description="Calls that may wait, for at most 100 ms.")
+    max_message_mib: Annotated[Mebibytes, Field(le=1024)] = Field(default=32, description="The largest message.")
+    max_inflight_mib: Mebibytes | None = Field(
+        default=None, description="Requests under way together; null: a quarter of the memory limit."
+    )
+
+
+class HistorySection(Section):
+    """Decisions that can be looked up."""
+
+    max_mib: Annotated[Mebibytes, Field(le=4096)] = Field(default=8, description="Memory for them.")
+
+
+class AdminSection(Section):
+    """What may be changed at run time."""
+
+    allow_register: bool = later(default=False, description="Let callers register providers.")
+    allowed_hosts: Names = later((), "Hosts that registered providers may have.")
+
+
+class AlertsSection(Section):
+    """When and where alarm is raised."""
+
+    high_latency_seconds: Seconds = later(5.0, "Latency that raises one.", NotYet.IGNORED)
+    high_error_rate: Share = later(0.05, "Error rate that raises one.", NotYet.IGNORED)
+    webhook_url: str = later("", "Where alarms go.")
+    webhook_secret_file: str = later("", "File with the key that signs them.")
+
+
+class RequestLogSection(Section):
+    """A file of requests."""
+
+    file: str = later("", "Where requests are logged.")
+    max_mib: Mebibytes = later(50, "Its size.", NotYet.IGNORED)
+    content: bool = later(default=False, description="With prompts and answers.")
+
+
+class TelemetrySection(Section):
+    """What is told of the running sidecar."""
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = Field(
+        default="info", description="The least level that is logged."
+    )
+    log_format: Annotated[Literal["auto", "json", "text"], LOWER] = Field(
+        default="auto", description="auto: text on a terminal, JSON elsewhere."
+    )
+    access_log: Annotated[Literal["problems", "sampled", "all"], LOWER] = later(
+        "problems", "Which calls are logged.", NotYet.IGNORED
+    )
+    metrics_profile: Literal["full", "compact"] = later("full", "How many metrics there are.", NotYet.IGNORED)
+    request_log: RequestLogSection = Field(default_factory=RequestLogSection, description="A file of requests.")
+
+
+class Configuration(Section):
+    """turnout.yaml: every key is optional. Durations are seconds, money is USD."""
+
+    listen: ListenSection = Field(default_factory=ListenSection, description="Where calls come in.")
+    health: HealthSection = Field(default_factory=HealthSection, description="The health service.")
+    metrics: MetricsSection = Field(default_factory=MetricsSection, description="The metrics page.")
+    providers: Annotated[dict[str, ProviderSection], TABLE] = Field(
+        default_factory=dict,
+        description="By name. Without this block: every known provider whose usual key variable is set.",
+    )
+    catalog: CatalogSection = Field(default_factory=CatalogSection, description="The table of known models.")
+    routing: RoutingSection = Field(default_factory=RoutingSection, description="How targets are chosen.")
+    failover: FailoverSection = Field(default_factory=FailoverSection, description="How failures are dealt with.")
+    checks: ChecksSection = Field(default_factory=ChecksSection, description="Active checks.")
+    budgets: tuple[BudgetSection, ...] = later((), "Limits on spending.")
+    state: StateSection = Field(default_factory=StateSection, description="What outlives the process.")
+    limits: ProcessLimitsSection = Field(default_factory=ProcessLimitsSection, description="What it takes on.")
+    history: HistorySection = Field(default_factory=HistorySection, description="Decisions kept.")
+    admin: AdminSection = Field(default_factory=AdminSection, description="Changes at run time.")
+    alerts: AlertsSection = Field(default_factory=AlertsSection, description="Alarms.")
+    telemetry: TelemetrySection = Field(default_factory=TelemetrySection, description="Logs.")
+    drain_seconds: SecondsOr0 = Field(default=25.0, description="Time for running calls to end when stopping.")

@@ -1,0 +1,174 @@
+"""The commands that speak to a running sidecar, against a real one with simulated providers behind it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.processes import Ended, Server, configuration, run, serving, simulated
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    flags = ["--provider", "north=openai", "--provider", "south=anthropic", "--latency", "*:first_token_seconds=0.01"]
+    with serving(["sim", "--port", "0", *flags]) as sim:
+        urls = {name: provider["base_url"] for name, provider in sim.line["providers"].items()}
+        file = configuration(tmp_path_factory.mktemp("sidecar"), simulated(urls))
+        with serving(["serve", "-c", file]) as server:
+            yield server
+
+
+def on(sidecar: Server, *arguments: str, stdin: str = "") -> Ended:
+    return run(*arguments, env={"TURNOUT_ADDRESS": sidecar.address}, stdin=stdin)
+
+
+def test_ask_prints_the_answer_on_stdout_and_who_gave_it_on_stderr(sidecar: Server) -> None:
+    ended = on(sidecar, "ask", "Why is the sky blue?", "--target", "south/small")
+
+    assert ended.code == 0
+    assert ended.out.strip()
+    assert "[south/small, " in ended.err
+
+
+def test_ask_reads_the_prompt_from_standard_input(sidecar: Server) -> None:
+    ended = on(sidecar, "ask", "-", stdin="Why is the sky blue?")
+
+    assert ended.code == 0
+    assert ended.out.strip()
+
+
+def test_ask_as_json_is_one_event_a_line_and_ends_with_the_completion(sidecar: Server) -> None:
+    events = [json.loads(line) for line in on(sidecar, "ask", "hello", "--json").out.splitlines()]
+
+    assert next(iter(events[0])) == "decision"
+    assert next(iter(events[-1])) == "completion"
+
+
+def test_ask_with_an_empty_prompt_is_wrong_usage(sidecar: Server) -> None:
+    assert on(sidecar, "ask", " ").code == 2
+
+
+def test_route_prints_candidates_with_the_reason(sidecar: Server) -> None:
+    ended = on(sidecar, "route", "--input-tokens", "100", "--strategy", "cost")
+
+    assert ended.code == 0
+    assert "north/small" in ended.out
+    assert "strategy COST" in ended.out
+
+
+def test_route_as_json_has_the_names_of_the_contract(sidecar: Server) -> None:
+    decision = json.loads(on(sidecar, "route", "--json", "--full").out)["decision"]
+
+    assert {"north/small", "south/small"} == {
+        f"{one['target']['provider']}/{one['target']['model']}" for one in decision["candidates"]
+    }
+
+
+def test_route_that_no_target_can_serve_says_why_with_code_1(sidecar: Server) -> None:
+    ended = on(sidecar, "route", "--capability", "AUDIO")
+
+    (line,) = ended.error_lines
+    assert ended.code == 1
+    assert line.startswith("turnout: NO_ELIGIBLE_TARGET: ")
+
+
+def test_route_with_an_unknown_policy_is_code_1(sidecar: Server) -> None:
+    ended = on(sidecar, "route", "--policy", "nope")
+
+    assert ended.code == 1
+    assert "UNKNOWN_POLICY" in ended.err
+
+
+def test_status_lists_every_target(sidecar: Server) -> None:
+    ended = on(sidecar, "status")
+
+    assert ended.code == 0
+    assert "north/small" in ended.out
+    assert "south/small" in ended.out
+
+
+def test_status_of_one_provider_as_json(sidecar: Server) -> None:
+    report = json.loads(on(sidecar, "status", "north", "--json", "--window", "1").out)
+
+    assert ["north"] == [provider["provider"] for provider in report["providers"]]
+
+
+def test_status_of_an_unknown_provider_is_code_1(sidecar: Server) -> None:
+    ended = on(sidecar, "status", "nope")
+
+    assert ended.code == 1
+    assert "UNKNOWN_PROVIDER" in ended.err
+
+
+def test_decision_is_listed_and_explained_with_its_attempts(sidecar: Server) -> None:
+    on(sidecar, "ask", "hello", "--task", "explained")
+    (record,) = json.loads(on(sidecar, "decisions", "--task", "explained", "--json").out)["decisions"]
+
+    text = on(sidecar, "explain", record["decision"]["decision_id"]).out
+
+    assert "CANDIDATE" in text
+    assert "ATTEMPT" in text
+    assert "result: OK" in text
+
+
+def test_decisions_are_limited_and_newest_first(sidecar: Server) -> None:
+    for task in ("older", "newer"):
+        on(sidecar, "route", "--task", task)
+
+    records = json.loads(on(sidecar, "decisions", "--limit", "2", "--json").out)["decisions"]
+
+    assert ["newer", "older"] == [record["decision"]["task"] for record in records]
+
+
+def test_explaining_an_unknown_decision_is_code_1(sidecar: Server) -> None:
+    ended = on(sidecar, "explain", "nope")
+
+    assert ended.code == 1
+    assert "UNKNOWN_DECISION" in ended.err
+
+
+COMMANDS = [["status"], ["route"], ["ask", "hello"], ["decisions"], ["explain", "x"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_dead_sidecar_is_one_line_and_code_3(command: list[str]) -> None:
+    ended = run(*command, "--address", NOBODY)
+
+    (line,) = ended.error_lines
+    assert ended.code == 3
+    assert line == f"turnout: cannot reach the sidecar at {NOBODY}: Connection refused; is it running there?"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_address_that_is_none_is_one_line_and_code_2(command: list[str]) -> None:
+    ended = run(*command, "--address", "nowhere")
+
+    (line,) = ended.error_lines
+    assert ended.code == 2
+    assert "'nowhere' is not an address of a sidecar" in line
+
+
+def test_missing_unix_socket_is_code_3(tmp_path: Path) -> None:
+    ended = run("status", "--address", f"unix:{tmp_path}/none.sock")
+
+    assert ended.code == 3
+    assert len(ended.error_lines) == 1
+
+
+def test_server_that_never_answers_is_code_3() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()[:2]
+        ended = run("status", "--address", f"{host}:{port}", "--timeout", "0.5")
+
+    assert ended.code == 3
+    assert len(ended.error_lines) == 1
+
+
+def test_label_without_a_value_is_wrong_usage() -> None:
+    assert run("route", "--label", "team", "--address", NOBODY).code == 2
