@@ -1,0 +1,204 @@
+"""The client for asyncio code: the same methods as the blocking one, over the same rules."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from turnout import rpcs
+from turnout.answer import Answer, answer_from_response
+from turnout.connection import Connection, Tls, resolve_address
+from turnout.plan import Plan
+from turnout.reporter import TaskReporter
+from turnout.requests import (
+    ExecuteSettings,
+    Input,
+    RouteSettings,
+    execute_request,
+    route_request,
+    status_request,
+    watch_request,
+)
+from turnout.retrying import Tries
+from turnout.status import error_from_rpc
+from turnout.streams import AsyncStream, AsyncStreamCall
+from turnout.tracing import installed_inject, trace_metadata
+from turnout.v1 import router_pb2 as pb
+from turnout.v1 import router_pb2_grpc
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class AsyncClient:
+    """A connection to one sidecar, for one event loop; the arguments are those of `Client`.
+
+    It may be made outside of the loop: connecting happens with the first call.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str = "",
+        tls: Tls | None = None,
+        max_retry_count: int = rpcs.MAX_RETRY_COUNT,
+    ) -> None:
+        self._connection = Connection(address=resolve_address(address, os.environ), token=token, tls=tls)
+        self.address = self._connection.address
+        self._channel: grpc.aio.Channel | None = None
+        self._made_stub: router_pb2_grpc.RouterServiceAsyncStub | None = None
+        self._fixed_metadata = self._connection.metadata
+        self._max_retry_count = max_retry_count
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._inject = installed_inject()
+        self._reporter = TaskReporter(self.report)
+
+    async def ask(self, prompt: str, **settings: Unpack[ExecuteSettings]) -> Answer:
+        """Returns the answer to one prompt: `(await client.ask("…")).text`."""
+        return await self.execute(prompt, **settings)
+
+    async def execute(self, chat: Input, **settings: Unpack[ExecuteSettings]) -> Answer:
+        """Has the sidecar choose, call, retry and fail over, and returns one complete answer."""
+        request = execute_request(pb.ExecuteRequest, chat, settings)
+        response = await self._call(self._stub.Execute, request, rpcs.EXECUTE, settings.get("timeout_seconds"))
+        return answer_from_response(response)
+
+    def stream(self, chat: Input, **settings: Unpack[ExecuteSettings]) -> AsyncStream:
+        """Does the same as `execute` and passes the answer on while it comes."""
+        request = execute_request(pb.ExecuteStreamRequest, chat, settings)
+        tries = self._tries(rpcs.EXECUTE_STREAM, settings.get("timeout_seconds"))
+        metadata = self._metadata()
+
+        def call() -> AsyncStreamCall:
+            timeout = tries.remaining_seconds(time.monotonic())
+            return self._stub.ExecuteStream(request, timeout=timeout, metadata=metadata)
+
+        return AsyncStream(call, tries)
+
+    async def route(self, **settings: Unpack[RouteSettings]) -> pb.RouteResponse:
+        """Returns the decision for a request that the application sends itself; nothing goes to a provider."""
+        return await self._call(self._stub.Route, route_request(settings), rpcs.ROUTE, settings.get("timeout_seconds"))
+
+    async def plan(self, **settings: Unpack[RouteSettings]) -> Plan:
+        """Returns the decision as targets to call oneself, whose outcomes are reported in the background."""
+        decision = (await self.route(**settings)).decision
+        options = settings.get("options")
+        restart = options is not None and options.mid_stream == pb.MID_STREAM_POLICY_RESTART
+        return Plan(decision, self._reporter.add, restart=restart)
+
+    async def report(
+        self,
+        outcomes: Sequence[pb.Outcome] = (),
+        feedback: Sequence[pb.Feedback] = (),
+        *,
+        timeout_seconds: float | None = None,
+    ) -> pb.ReportOutcomeResponse:
+        """Reports outcomes and feedback now; each has its own result in the answer."""
+        request = pb.ReportOutcomeRequest(outcomes=outcomes, feedback=feedback)
+        return await self._call(self._stub.ReportOutcome, request, rpcs.REPORT_OUTCOME, timeout_seconds)
+
+    async def status(
+        self,
+        *providers: str,
+        window_seconds: float | None = None,
+        timeout_seconds: float | None = None,
+    ) -> pb.ProviderStatusResponse:
+        """Returns the state of these providers, of all without a name. The window is 60, 300, 900 or 3,600 seconds."""
+        request = status_request(providers, window_seconds)
+        return await self._call(self._stub.ProviderStatus, request, rpcs.PROVIDER_STATUS, timeout_seconds)
+
+    async def watch_status(
+        self, *providers: str, resume_revision: int | None = None, timeout_seconds: float | None = None
+    ) -> AsyncIterator[pb.WatchProviderStatusResponse]:
+        """Yields the state of providers: first all of it, then what changed, until the caller stops.
+
+        `resume_revision` is the last one that was seen.
+        """
+        tries = self._tries(rpcs.WATCH, timeout_seconds)
+        call = self._stub.WatchProviderStatus(
+            watch_request(providers, resume_revision),
+            timeout=tries.remaining_seconds(time.monotonic()),
+            metadata=self._metadata(),
+        )
+        try:
+            async for change in call:
+                yield change
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        finally:
+            call.cancel()
+
+    @property
+    def unreported_count(self) -> int:
+        """How many outcomes of plans could not be reported so far."""
+        return self._reporter.dropped_count
+
+    async def flush(self, timeout_seconds: float = rpcs.REPORT_OUTCOME.timeout_seconds) -> bool:
+        """Waits until the outcomes of plans are reported; returns whether that came in time."""
+        return await self._reporter.flush(timeout_seconds)
+
+    async def close(self) -> None:
+        """Reports what is left, within 2 s, and closes the connection. Running calls end."""
+        await self._reporter.close(rpcs.REPORT_CLOSE_SECONDS)
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def _stub(self) -> router_pb2_grpc.RouterServiceAsyncStub:
+        # A channel of grpc.aio belongs to the loop it is made in, so it is made with the first call.
+        if self._made_stub is None:
+            address, options, credentials = self.address, self._connection.options, self._connection.credentials
+            if credentials is None:
+                self._channel = grpc.aio.insecure_channel(address, options)
+            else:
+                self._channel = grpc.aio.secure_channel(address, credentials, options)
+            self._made_stub = router_pb2_grpc.RouterServiceStub(self._channel)
+        return self._made_stub
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (*self._fixed_metadata, *trace_metadata(self._inject))
+
+    def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None) -> Tries:
+        return rpc.tries(
+            time.monotonic(),
+            timeout_seconds=timeout_seconds,
+            max_retry_count=self._max_retry_count,
+            rng=self._rng,
+        )
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        rpc: rpcs.Rpc,
+        timeout_seconds: float | None,
+    ) -> Response:
+        tries = self._tries(rpc, timeout_seconds)
+        metadata = self._metadata()
+        while True:
+            try:
+                return await method(request, timeout=tries.remaining_seconds(time.monotonic()), metadata=metadata)
+            except grpc.RpcError as rpc_error:
+                error = error_from_rpc(rpc_error)
+                wait = tries.wait_after(error, time.monotonic())
+                if wait is None:
+                    raise error from rpc_error
+            await asyncio.sleep(wait)

@@ -1,0 +1,195 @@
+"""The client for ordinary, blocking code; thread-safe, one for a whole process."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import grpc
+from google.protobuf.message import Message
+
+from turnout import rpcs
+from turnout.answer import Answer, answer_from_response
+from turnout.connection import Connection, Tls, resolve_address
+from turnout.plan import Plan
+from turnout.reporter import ThreadReporter
+from turnout.requests import (
+    ExecuteSettings,
+    Input,
+    RouteSettings,
+    execute_request,
+    route_request,
+    status_request,
+    watch_request,
+)
+from turnout.retrying import Tries
+from turnout.status import error_from_rpc
+from turnout.streams import Stream, StreamCall
+from turnout.tracing import installed_inject, trace_metadata
+from turnout.v1 import router_pb2 as pb
+from turnout.v1 import router_pb2_grpc
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class Client:
+    """A connection to one sidecar.
+
+    `address` is "host:port" or "unix:/path"; without one that of TURNOUT_ADDRESS, else 127.0.0.1:50151. `token` is a
+    bearer token; it goes over TLS or stays on this machine. `tls` switches TLS on. `max_retry_count` bounds the retries
+    of a call, 0 for none. Connecting happens with the first call. Raises ValueError for an address or a combination
+    that cannot work; every other error is a TurnoutError.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str = "",
+        tls: Tls | None = None,
+        max_retry_count: int = rpcs.MAX_RETRY_COUNT,
+    ) -> None:
+        connection = Connection(address=resolve_address(address, os.environ), token=token, tls=tls)
+        self.address = connection.address
+        credentials = connection.credentials
+        if credentials is None:
+            self._channel = grpc.insecure_channel(connection.address, connection.options)
+        else:
+            self._channel = grpc.secure_channel(connection.address, credentials, connection.options)
+        self._stub = router_pb2_grpc.RouterServiceStub(self._channel)
+        self._fixed_metadata = connection.metadata
+        self._max_retry_count = max_retry_count
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._inject = installed_inject()
+        self._reporter = ThreadReporter(self.report)
+
+    def ask(self, prompt: str, **settings: Unpack[ExecuteSettings]) -> Answer:
+        """Returns the answer to one prompt: `client.ask("…").text`."""
+        return self.execute(prompt, **settings)
+
+    def execute(self, chat: Input, **settings: Unpack[ExecuteSettings]) -> Answer:
+        """Has the sidecar choose, call, retry and fail over, and returns one complete answer."""
+        request = execute_request(pb.ExecuteRequest, chat, settings)
+        response = self._call(self._stub.Execute, request, rpcs.EXECUTE, settings.get("timeout_seconds"))
+        return answer_from_response(response)
+
+    def stream(self, chat: Input, **settings: Unpack[ExecuteSettings]) -> Stream:
+        """Does the same as `execute` and passes the answer on while it comes."""
+        request = execute_request(pb.ExecuteStreamRequest, chat, settings)
+        tries = self._tries(rpcs.EXECUTE_STREAM, settings.get("timeout_seconds"))
+        metadata = self._metadata()
+
+        def call() -> StreamCall:
+            timeout = tries.remaining_seconds(time.monotonic())
+            return self._stub.ExecuteStream(request, timeout=timeout, metadata=metadata)
+
+        return Stream(call, tries)
+
+    def route(self, **settings: Unpack[RouteSettings]) -> pb.RouteResponse:
+        """Returns the decision for a request that the application sends itself; nothing goes to a provider."""
+        return self._call(self._stub.Route, route_request(settings), rpcs.ROUTE, settings.get("timeout_seconds"))
+
+    def plan(self, **settings: Unpack[RouteSettings]) -> Plan:
+        """Returns the decision as targets to call oneself, whose outcomes are reported in the background."""
+        decision = self.route(**settings).decision
+        options = settings.get("options")
+        restart = options is not None and options.mid_stream == pb.MID_STREAM_POLICY_RESTART
+        return Plan(decision, self._reporter.add, restart=restart)
+
+    def report(
+        self,
+        outcomes: Sequence[pb.Outcome] = (),
+        feedback: Sequence[pb.Feedback] = (),
+        *,
+        timeout_seconds: float | None = None,
+    ) -> pb.ReportOutcomeResponse:
+        """Reports outcomes and feedback now; each has its own result in the answer."""
+        request = pb.ReportOutcomeRequest(outcomes=outcomes, feedback=feedback)
+        return self._call(self._stub.ReportOutcome, request, rpcs.REPORT_OUTCOME, timeout_seconds)
+
+    def status(
+        self,
+        *providers: str,
+        window_seconds: float | None = None,
+        timeout_seconds: float | None = None,
+    ) -> pb.ProviderStatusResponse:
+        """Returns the state of these providers, of all without a name. The window is 60, 300, 900 or 3,600 seconds."""
+        request = status_request(providers, window_seconds)
+        return self._call(self._stub.ProviderStatus, request, rpcs.PROVIDER_STATUS, timeout_seconds)
+
+    def watch_status(
+        self, *providers: str, resume_revision: int | None = None, timeout_seconds: float | None = None
+    ) -> Iterator[pb.WatchProviderStatusResponse]:
+        """Yields the state of providers: first all of it, then what changed, until the caller stops.
+
+        `resume_revision` is the last one that was seen. Close the iterator to stop from another place.
+        """
+        tries = self._tries(rpcs.WATCH, timeout_seconds)
+        call = self._stub.WatchProviderStatus(
+            watch_request(providers, resume_revision),
+            timeout=tries.remaining_seconds(time.monotonic()),
+            metadata=self._metadata(),
+        )
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        finally:
+            call.cancel()
+
+    @property
+    def unreported_count(self) -> int:
+        """How many outcomes of plans could not be reported so far."""
+        return self._reporter.dropped_count
+
+    def flush(self, timeout_seconds: float = rpcs.REPORT_OUTCOME.timeout_seconds) -> bool:
+        """Waits until the outcomes of plans are reported; returns whether that came in time."""
+        return self._reporter.flush(timeout_seconds)
+
+    def close(self) -> None:
+        """Reports what is left, within 2 s, and closes the connection. Running calls end."""
+        self._reporter.close(rpcs.REPORT_CLOSE_SECONDS)
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (*self._fixed_metadata, *trace_metadata(self._inject))
+
+    def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None) -> Tries:
+        return rpc.tries(
+            time.monotonic(),
+            timeout_seconds=timeout_seconds,
+            max_retry_count=self._max_retry_count,
+            rng=self._rng,
+        )
+
+    def _call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        rpc: rpcs.Rpc,
+        timeout_seconds: float | None,
+    ) -> Response:
+        tries = self._tries(rpc, timeout_seconds)
+        metadata = self._metadata()
+        while True:
+            try:
+                return method(request, timeout=tries.remaining_seconds(time.monotonic()), metadata=metadata)
+            except grpc.RpcError as rpc_error:
+                error = error_from_rpc(rpc_error)
+                wait = tries.wait_after(error, time.monotonic())
+                if wait is None:
+                    raise error from rpc_error
+            time.sleep(wait)

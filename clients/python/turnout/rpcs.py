@@ -1,0 +1,42 @@
+"""How each RPC is called: its deadline where the caller names none, and when it may be called again."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from turnout.retrying import RetryClass, Tries
+
+MAX_RETRY_COUNT = 3
+REPORT_CLOSE_SECONDS = 2.0
+"""How long closing a client waits for the last reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rpc:
+    """`timeout_seconds` is the default deadline of a call with its retries."""
+
+    timeout_seconds: float
+    retry_class: RetryClass
+
+    def tries(self, now: float, *, timeout_seconds: float | None, max_retry_count: int, rng: random.Random) -> Tries:
+        """Returns the tries of a call that begins now. Raises ValueError for a timeout that is not positive."""
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        if math.isnan(seconds) or seconds <= 0:
+            msg = f"timeout_seconds is {seconds}: give a positive number of seconds, or leave it out"
+            raise ValueError(msg)
+        return Tries(retry_class=self.retry_class, deadline=now + seconds, max_retry_count=max_retry_count, rng=rng)
+
+
+ROUTE = Rpc(timeout_seconds=2.0, retry_class=RetryClass.IDEMPOTENT)
+REPORT_OUTCOME = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
+PROVIDER_STATUS = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
+EXECUTE = Rpc(timeout_seconds=600.0, retry_class=RetryClass.EXECUTE)
+"""The sidecar's own default for a call without a deadline."""
+
+EXECUTE_STREAM = Rpc(timeout_seconds=1800.0, retry_class=RetryClass.EXECUTE)
+"""The sidecar's own default for the longest stream; how long silence may last is the sidecar's to watch."""
+
+WATCH = Rpc(timeout_seconds=math.inf, retry_class=RetryClass.NEVER)
+"""Watching has no end of its own."""
