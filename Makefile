@@ -41,6 +41,7 @@ test: $(VENV)/.dev  ## the Python tests (5 minutes at most on two cores)
 
 test-full: $(VENV)/.dev  ## what is slow or needs other tools; what is skipped is listed with its reason
 	$(BIN)/python -m pytest $(TESTS) -m full
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
 
 check: lint types contracts protos drift  ## lint, types, dependency rule, protos, generated code in step
 

@@ -6,6 +6,7 @@ and reads. All of it runs on one event loop, so that a decision and what follows
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -301,11 +302,15 @@ class Router:
         self._instruments.decision(decision)
 
     def _reported(self, outcome: Outcome, now: float) -> Recorded:
+        index = self.fleet.index(outcome.target)
+        if index is not None and outcome.cost_nano_usd is None:
+            cost = settled_cost_nano_usd(None, outcome.usage, self.fleet.specs[index].price)
+            outcome = dataclasses.replace(outcome, cost_nano_usd=cost)
         recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
         self._tell(recorded)
         self._instruments.outcome(recorded.result.value.lower())
         if recorded.result is RecordResult.ACCEPTED:
-            self._instruments.attempt(_record_of(outcome, self.spec(outcome.target), self._wall()))
+            self._instruments.attempt(_record_of(outcome, self._wall()))
         return recorded
 
     def _tell(self, recorded: Recorded) -> None:
@@ -313,7 +318,7 @@ class Router:
             self._on_event(event)
 
 
-def _record_of(outcome: Outcome, spec: TargetSpec, now_wall: float) -> AttemptRecord:
+def _record_of(outcome: Outcome, now_wall: float) -> AttemptRecord:
     """A caller's own attempt, as those that are made here are told of."""
     finished_at = now_wall if outcome.finished_at_wall is None else outcome.finished_at_wall
     return AttemptRecord(
@@ -326,5 +331,5 @@ def _record_of(outcome: Outcome, spec: TargetSpec, now_wall: float) -> AttemptRe
         latency_seconds=outcome.latency_seconds,
         time_to_first_token_seconds=outcome.time_to_first_token_seconds,
         usage=outcome.usage,
-        cost_nano_usd=settled_cost_nano_usd(outcome.cost_nano_usd, outcome.usage, spec.price),
+        cost_nano_usd=outcome.cost_nano_usd,
     )

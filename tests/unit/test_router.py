@@ -14,7 +14,7 @@ from turnout_server.core.errors import (
     UnknownProviderError,
 )
 from turnout_server.core.events import Event, EventName
-from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
+from turnout_server.core.fleet import CredentialSpec, Fleet, Price, TargetSpec
 from turnout_server.core.history import DecisionFilter
 from turnout_server.core.model import (
     FailureKind,
@@ -26,6 +26,7 @@ from turnout_server.core.model import (
     RoutingOptions,
     Strategy,
     Target,
+    Usage,
 )
 from turnout_server.core.settings import Policy, RoutingSettings, Settings
 from turnout_server.core.state import RecordResult
@@ -230,6 +231,20 @@ def test_accepted_reports_are_counted_as_attempts_and_others_are_not() -> None:
     assert [(a.target, a.failure, a.started_at_wall) for a in desk.instruments.attempts] == [
         (A, FailureKind.TIMEOUT, 96.0)
     ]
+
+
+def test_report_without_a_cost_is_charged_by_the_catalog_and_one_with_a_cost_is_not() -> None:
+    priced = dataclasses.replace(
+        spec("a/m"), price=Price(input_per_million=1_000_000_000, output_per_million=2_000_000_000)
+    )
+    desk = Desk(priced)
+    usage = Usage(input_tokens=1000, output_tokens=500)
+    desk.report(A, decision_id=desk.plan_id(), usage=usage)
+    by_catalog = desk.router.status().aggregate.cost_nano_usd
+    desk.report(A, decision_id=desk.plan_id(), usage=usage, cost_nano_usd=7)
+
+    assert by_catalog == 2_000_000
+    assert desk.router.status().aggregate.cost_nano_usd == 2_000_007
 
 
 def test_feedback_joins_its_attempt() -> None:

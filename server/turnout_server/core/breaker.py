@@ -155,13 +155,7 @@ class Breaker(Gate):
             if failed.kind is not FailureKind.CONNECTION or failed.at < since
         }
         self._recent.forgive_connections(since)
-        opened_at = self._opened_at
-        if opened_at is None or opened_at < since or self.opened_by is not FailureKind.CONNECTION:
-            return Change.NONE
-        if self._trips(now):
-            return Change.NONE
-        self._undo_opening()
-        return Change.CLOSED if self.closed else Change.NONE
+        return self._undo_opening(since, trips=self._trips(now))
 
     def _trips(self, now: float) -> bool:
         settings = self._settings

@@ -45,6 +45,15 @@ class CredentialStatus(NamedTuple):
     """Models that it cannot be used for where others can."""
 
 
+class Choice(NamedTuple):
+    """One of our credentials as one target would use it, with the keys that its state is found by."""
+
+    tenants: frozenset[str]
+    key: Key
+    model_key: ModelKey
+    verdict: Verdict
+
+
 USABLE_WITHOUT = Verdict("")
 NONE_CONFIGURED = Verdict(
     None, RejectionReason.NO_CREDENTIAL, None, "no credential is configured that this request may use"
@@ -54,13 +63,13 @@ NONE_CONFIGURED = Verdict(
 class Credentials:
     """All credentials. With nothing out, judging a target costs a few look-ups."""
 
-    __slots__ = ("_headroom", "_outages", "_seen", "_usable")
+    __slots__ = ("_choices", "_headroom", "_outages", "_seen")
 
     def __init__(self, settings: HealthSettings, rng: random.Random) -> None:
         self._outages = Outages(settings, rng)
         self._headroom: dict[ModelKey, Headroom] = {}
         self._seen: dict[tuple[str, str], dict[str, float]] = {}
-        self._usable: dict[str, Verdict] = {}
+        self._choices: dict[int, tuple[TargetSpec, tuple[Choice, ...], bool]] = {}
 
     def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float, needed_tokens: int = 0) -> Verdict:
         """Judges the credentials that a call to the target could use; of blocked ones the first to be free speaks.
@@ -69,26 +78,21 @@ class Credentials:
         reported for the provider and model in the last 10 minutes, ours where there is none, and never NO_CREDENTIAL.
         `needed_tokens` is what the request will take from a token bucket.
         """
-        provider = spec.target.provider
         callers = () if executing or not self._seen else self._caller_labels(spec, now)
         if callers:
-            keys = [Key(provider, label, reported=True) for label in callers]
-            return self._first_usable(keys, spec, needed_tokens, now)
-        labels = _eligible(spec, tenant) if spec.credentials else ()
-        if not labels:
-            if executing and spec.needs_credential:
-                return NONE_CONFIGURED
-            if spec.needs_credential or spec.credentials:
-                return USABLE_WITHOUT
-            labels = ("",)
+            return self._first_usable([_choice(spec, label, reported=True) for label in callers], needed_tokens, now)
+        choices = self._ours(spec, tenant)
+        if not choices:
+            return NONE_CONFIGURED if executing and spec.needs_credential else USABLE_WITHOUT
         if not self._outages and not self._headroom:
-            return self._use(labels[0])
-        return self._first_usable([Key(provider, label) for label in labels], spec, needed_tokens, now)
+            return choices[0].verdict
+        return self._first_usable(choices, needed_tokens, now)
 
     def next_credential(self, spec: TargetSpec, tried: frozenset[str], *, tenant: str, now: float) -> str | None:
         """Returns the first of our credentials that is usable and not among those tried, None where there is none."""
-        for label in _eligible(spec, tenant):
-            if label not in tried and self._blocked(Key(spec.target.provider, label), spec, 0, now) is None:
+        for choice in self._ours(spec, tenant):
+            label = choice.key.label
+            if label not in tried and self._blocked(choice, 0, now) is None:
                 return label
         return None
 
@@ -163,12 +167,31 @@ class Credentials:
         """Takes note that our key of this label is another one now; tells whether the old one had been out."""
         return self._outages.key_changed(Key(provider, label))
 
-    def _first_usable(self, keys: Iterable[Key], spec: TargetSpec, needed_tokens: int, now: float) -> Verdict:
+    def _ours(self, spec: TargetSpec, tenant: str) -> tuple[Choice, ...]:
+        """Returns our credentials for the target: those bound to the tenant, then those for all, each in file order."""
+        known = self._choices.get(id(spec))
+        if known is None or known[0] is not spec:
+            made = tuple(
+                _choice(spec, each.label, tenants=each.tenants)
+                for each in spec.credentials
+                if not each.models or spec.target.model in each.models
+            )
+            if not spec.credentials and not spec.needs_credential:
+                made = (_choice(spec, ""),)
+            # The target itself is kept, so that no other can take its place under the same id.
+            known = self._choices[id(spec)] = (spec, made, any(choice.tenants for choice in made))
+        _, choices, by_tenant = known
+        if not by_tenant:
+            return choices
+        bound = tuple(choice for choice in choices if tenant in choice.tenants)
+        return bound + tuple(choice for choice in choices if not choice.tenants)
+
+    def _first_usable(self, choices: Iterable[Choice], needed_tokens: int, now: float) -> Verdict:
         soonest: Blocked | None = None
-        for key in keys:
-            blocked = self._blocked(key, spec, needed_tokens, now)
+        for choice in choices:
+            blocked = self._blocked(choice, needed_tokens, now)
             if blocked is None:
-                return Verdict(key.label) if key.reported else self._use(key.label)
+                return choice.verdict
             if soonest is None or blocked.until < soonest.until:
                 soonest = blocked
         if soonest is None:
@@ -176,19 +199,11 @@ class Credentials:
         detail = f"{soonest.what}; free in {soonest.until - now:.1f} s"
         return Verdict(None, soonest.reason, soonest.until, detail)
 
-    def _use(self, label: str) -> Verdict:
-        """Returns the same verdict for the same label of ours: hundreds are asked for in one decision."""
-        verdict = self._usable.get(label)
-        if verdict is None:
-            verdict = self._usable[label] = Verdict(label)
-        return verdict
-
-    def _blocked(self, key: Key, spec: TargetSpec, needed_tokens: int, now: float) -> Blocked | None:
-        model = spec.target.model
-        found = self._outages.blocked(key, model, now) if self._outages else None
+    def _blocked(self, choice: Choice, needed_tokens: int, now: float) -> Blocked | None:
+        found = self._outages.blocked(choice.key, choice.model_key, now) if self._outages else None
         if found is not None or not self._headroom:
             return found
-        room = self._headroom.get(ModelKey(*key, model))
+        room = self._headroom.get(choice.model_key)
         until = None if room is None else room.exhausted_until(needed_tokens, now)
         return None if until is None else Blocked(RejectionReason.RATE_LIMIT, until, None, "rate limit used up")
 
@@ -198,9 +213,9 @@ class Credentials:
 
     def _status(self, key: Key, models: tuple[str, ...], now: float) -> CredentialStatus:
         blocked = self._outages.blocked_for_all(key, now)
-        held = [] if blocked else [m for m in models if self._outages.blocked_for_model(key, m, now)]
+        held = [] if blocked else [m for m in models if self._outages.blocked_for_model(ModelKey(*key, m), now)]
         if held:
-            each = [self._outages.blocked_for_model(key, model, now) for model in held]
+            each = [self._outages.blocked_for_model(ModelKey(*key, model), now) for model in held]
             blocked = min((b for b in each if b is not None), key=lambda b: b.until)
         return CredentialStatus(
             label=key.label,
@@ -212,15 +227,6 @@ class Credentials:
         )
 
 
-def _eligible(spec: TargetSpec, tenant: str) -> tuple[str, ...]:
-    """Returns the labels of our credentials for this model and tenant: those bound to the tenant before the others."""
-    model = spec.target.model
-    bound, free = [], []
-    for credential in spec.credentials:
-        if credential.models and model not in credential.models:
-            continue
-        if not credential.tenants:
-            free.append(credential.label)
-        elif tenant in credential.tenants:
-            bound.append(credential.label)
-    return (*bound, *free)
+def _choice(spec: TargetSpec, label: str, *, reported: bool = False, tenants: frozenset[str] = frozenset()) -> Choice:
+    provider, model = spec.target.provider, spec.target.model
+    return Choice(tenants, Key(provider, label, reported), ModelKey(provider, label, reported, model), Verdict(label))

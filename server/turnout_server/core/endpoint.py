@@ -66,11 +66,7 @@ class EndpointBreaker(Gate):
         """Forgets CONNECTION failures from `since` on: it was our own network. Closes again what only they opened."""
         kept = [f for f in self._failures if f.kind is not FailureKind.CONNECTION or f.at < since]
         self._failures = deque(kept, maxlen=FAILURES_REMEMBERED)
-        opened_at = self._opened_at
-        if opened_at is None or opened_at < since or self.opened_by is not FailureKind.CONNECTION or self._trips():
-            return Change.NONE
-        self._undo_opening()
-        return Change.CLOSED if self.closed else Change.NONE
+        return self._undo_opening(since, trips=self._trips())
 
     def _trips(self) -> bool:
         if len(self._failures) < self._count:

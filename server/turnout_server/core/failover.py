@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from turnout_server.core.model import SILENCE_FAILURES, FailureKind, Priority
+from turnout_server.core.model import FailureKind, Priority
 
 
 class Step(StrEnum):
@@ -69,16 +69,14 @@ class Situation:
     """Where a call stands after a failed attempt.
 
     `attempts_left` counts what `max_attempts` still allows. `others_remain`: an untried target could be asked.
-    `target_was_silent`: this target timed out or stalled before in this call. `delivered`: the caller has seen content,
-    so that only another target can begin the answer anew. `cool_down_seconds` until the target's keys can be used
-    again, None where they do not cool.
+    `delivered`: the caller has seen content, so that only another target can begin the answer anew.
+    `cool_down_seconds` until the target's keys can be used again, None where they do not cool.
     """
 
     failure: FailureKind
     attempts_left: int
     others_remain: bool
     quick_retry_used: bool = False
-    target_was_silent: bool = False
     delivered: bool = False
     failover_allowed: bool = True
     failover_on_refusal: bool = False
@@ -102,7 +100,7 @@ def _allowed(step: Step, situation: Situation) -> bool:
     if step in OTHER_TARGET:
         refused = situation.failure is FailureKind.CONTENT_FILTERED and not situation.failover_on_refusal
         return situation.failover_allowed and not refused
-    if situation.delivered or situation.target_was_silent or situation.failure in SILENCE_FAILURES:
+    if situation.delivered:
         return False
     match step:
         case Step.QUICK_RETRY:

@@ -173,13 +173,20 @@ class Gate:
         self.opened_by = kind
         self._forget_trials()
 
-    def _undo_opening(self) -> None:
-        """Takes the last opening back, as if the failure behind it had not been."""
-        if self._before is None:
-            return
+    def _undo_opening(self, since: float, *, trips: bool) -> Change:
+        """Takes an opening by a CONNECTION failure from `since` on back, as if that failure had not been.
+
+        One that opened a closed gate stays where the failures that remain would have opened it too (`trips`).
+        """
+        opened_at = self._opened_at
+        if opened_at is None or opened_at < since or self.opened_by is not FailureKind.CONNECTION:
+            return Change.NONE
+        if self._before is None or (self._before[0] is None and trips):
+            return Change.NONE
         self._opened_at, self._closed_at, self._openings, self.opened_by, self.reopen_at = self._before
         self._before = None
         self._forget_trials()
+        return Change.CLOSED if self.closed else Change.NONE
 
     def _forget_trials(self) -> None:
         self._lease = None

@@ -20,12 +20,14 @@ STREAK_PART = 0.5
 UTILISATION_PART = 0.2
 SHORT_HALF_LIFE_SECONDS = 60.0
 LONG_HALF_LIFE_SECONDS = 3600.0
+RATIO_MINIMUM, RATIO_MAXIMUM = 0.01, 100.0
+"""Beyond these a ratio is not about the target's speed, and one would drown all others."""
 
 
 class Availability:
     """(successes + 24.9) / (outcomes + 25), both decayed over about 100 outcomes and 5 minutes."""
 
-    __slots__ = ("_at", "_keep", "_successes", "_total", "_window")
+    __slots__ = ("_asked_at", "_at", "_keep", "_successes", "_total", "_value", "_window")
 
     def __init__(self, settings: HealthSettings) -> None:
         self._keep = 1.0 - 1.0 / settings.window_outcomes
@@ -33,13 +35,19 @@ class Availability:
         self._successes = 0.0
         self._total = 0.0
         self._at = 0.0
+        # One decision asks several times at the same moment.
+        self._asked_at: float | None = None
+        self._value = 0.0
 
     def value(self, now: float) -> float:
         """The share of calls that succeed, strictly between 0 and 1."""
         if self._total == 0.0:
             return PRIOR_SUCCESSES / PRIOR_OUTCOMES
-        decay = exp(-max(0.0, now - self._at) / self._window)
-        return (self._successes * decay + PRIOR_SUCCESSES) / (self._total * decay + PRIOR_OUTCOMES)
+        if now != self._asked_at:
+            decay = exp(-max(0.0, now - self._at) / self._window)
+            self._value = (self._successes * decay + PRIOR_SUCCESSES) / (self._total * decay + PRIOR_OUTCOMES)
+            self._asked_at = now
+        return self._value
 
     def record(self, now: float, *, ok: bool) -> None:
         """Takes one outcome."""
@@ -47,14 +55,17 @@ class Availability:
         self._successes = self._successes * decay + ok
         self._total = self._total * decay + 1.0
         self._at = max(self._at, now)
+        self._asked_at = None
 
     def forgive_one(self) -> None:
         """Takes a failure of a moment ago back, as far as it can be told from the others."""
         self._total = max(self._successes, self._total - 1.0)
+        self._asked_at = None
 
     def reset(self) -> None:
         """Starts anew: what was before a breaker closed says nothing about after."""
         self._successes = self._total = 0.0
+        self._asked_at = None
 
 
 class Slowness:
@@ -71,6 +82,7 @@ class Slowness:
         """Takes the ratio of a measured latency to the prior for the same tokens; what makes no sense is ignored."""
         if not isfinite(ratio) or ratio <= 0.0:
             return
+        ratio = min(RATIO_MAXIMUM, max(RATIO_MINIMUM, ratio))
         if self._short is None:
             self._short = self._long = ratio
         else:
@@ -82,7 +94,7 @@ class Slowness:
 
     @property
     def factor(self) -> float:
-        """Own baseline / present latency, above 0, at most 1; 1 where nothing is known."""
+        """Own baseline / present latency, from 0.0001 to 1; 1 where nothing is known."""
         return 1.0 if self._short is None else min(1.0, self._long / self._short)
 
 

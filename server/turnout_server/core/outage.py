@@ -169,10 +169,10 @@ class Outages:
         """Whether any credential was ever refused."""
         return bool(self._by_key or self._by_model)
 
-    def blocked(self, key: Key, model: str, now: float) -> Blocked | None:
+    def blocked(self, key: Key, model_key: ModelKey, now: float) -> Blocked | None:
         """Returns why the credential cannot be used for the model: what holds longest; None where it can."""
         found = self.blocked_for_all(key, now)
-        of_model = self.blocked_for_model(key, model, now)
+        of_model = self.blocked_for_model(model_key, now)
         return of_model if found is None or (of_model is not None and of_model.until > found.until) else found
 
     def blocked_for_all(self, key: Key, now: float) -> Blocked | None:
@@ -187,9 +187,9 @@ class Outages:
             return Blocked(RejectionReason.COOLING_DOWN, cools_until, FailureKind.QUOTA_EXHAUSTED, "quota exhausted")
         return None
 
-    def blocked_for_model(self, key: Key, model: str, now: float) -> Blocked | None:
+    def blocked_for_model(self, model_key: ModelKey, now: float) -> Blocked | None:
         """Returns why the credential cannot be used for this model, apart from what holds for all."""
-        of_model = self._by_model.get(ModelKey(*key, model))
+        of_model = self._by_model.get(model_key)
         if of_model is None:
             return None
         out_until, cools_until = of_model.out_until, of_model.cool_down.until

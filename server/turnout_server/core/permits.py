@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from turnout_server.core.decision import Candidate, Decision, Rejection
+from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.fleet import TargetSpec
-from turnout_server.core.model import BreakerState, Probe, RejectionReason
+from turnout_server.core.model import BreakerState, RejectionReason
 
 if TYPE_CHECKING:
     from turnout_server.core.state import FleetState, TargetState
 
-TRIAL_WAITS = "half-open: its one trial is taken, or goes to a request that would choose it first"
+TRIAL_TAKEN = "half-open: its one trial is taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,28 +89,22 @@ def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, no
 def lease_first(
     state: FleetState, decision: Decision, *, plan_valid_seconds: float, probe_id: str, now: float
 ) -> Decision:
-    """Returns a plan with the trial of a half-open first candidate leased; other half-open ones wait as rejections.
+    """Returns a plan with the trial of a half-open first candidate leased, for as long as plan and attempt may last.
 
-    The lease lasts as long as the plan and one attempt together. Without any candidate left, none is in the plan.
+    Where somebody else has the trial after all, that candidate becomes a rejection. Half-open candidates that are not
+    first are in no plan: whoever would choose them first gets their trial.
     """
-    if not any(candidate.half_open for candidate in decision.candidates):
+    first = decision.candidates[0]
+    index = state.fleet.index(first.target)
+    if not first.half_open or index is None:
         return decision
-    candidates: list[Candidate] = []
-    waiting: list[Rejection] = []
-    for candidate in decision.candidates:
-        if not candidate.half_open:
-            candidates.append(candidate)
-            continue
-        probe: Probe | None = None
-        index = state.fleet.index(candidate.target)
-        if not candidates and index is not None:
-            seconds = plan_valid_seconds + candidate.attempt_timeout_seconds
-            probe = state.lease_probe(index, now=now, lease_seconds=seconds, probe_id=probe_id)
-        if probe is not None:
-            candidates.append(candidate._replace(probe=probe))
-        else:
-            waiting.append(Rejection(candidate.target, (RejectionReason.BREAKER_OPEN,), TRIAL_WAITS, now))
-    return replace(decision, candidates=tuple(candidates), rejections=(*decision.rejections, *waiting), reusable=False)
+    seconds = plan_valid_seconds + first.attempt_timeout_seconds
+    probe = state.lease_probe(index, now=now, lease_seconds=seconds, probe_id=probe_id)
+    if probe is not None:
+        leased = first._replace(probe=probe)
+        return replace(decision, candidates=(leased, *decision.candidates[1:]), reusable=False)
+    taken = Rejection(first.target, (RejectionReason.BREAKER_OPEN,), TRIAL_TAKEN, now)
+    return replace(decision, candidates=decision.candidates[1:], rejections=(*decision.rejections, taken))
 
 
 def breakers_closed(target: TargetState, now: float) -> bool:

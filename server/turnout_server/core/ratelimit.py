@@ -28,7 +28,7 @@ class Bucket:
         """Takes what a response said; a bucket without a count of what remains says nothing."""
         if stated.remaining is None:
             return
-        self.limit = stated.limit
+        self.limit = stated.limit if stated.limit is not None and stated.limit > 0 else None
         self.remaining = max(0, stated.remaining)
         reset = stated.reset_seconds
         known = reset is not None and isfinite(reset)
@@ -42,7 +42,7 @@ class Bucket:
     def share(self, now: float) -> float | None:
         """Returns what remains as a share of the limit, 0 to 1, None where that is not known."""
         left = self.left(now)
-        return None if left is None or not self.limit else min(1.0, left / self.limit)
+        return None if left is None or self.limit is None else min(1.0, left / self.limit)
 
     def stated(self, now: float) -> RateLimitBucket | None:
         """Returns the bucket as the provider would state it now, None where it is out of date."""

@@ -161,7 +161,7 @@ def _share(ranked: Sequence[Contender], near: Sequence[Contender], lineup: Lineu
         for peer, weight in zip(peers, weights, strict=True):
             peer.share = weight / whole if whole > 0 else (1.0 if peer is first else 0.0)
     elif len(near) > 1:
-        _share_by_chance([c for c in near if c is first or c.standing is CLEAR or lineup.executing])
+        _share_by_chance([c for c in near if c.standing is CLEAR or lineup.executing])
     else:
         first.share = 1.0
 

@@ -106,7 +106,7 @@ class Call:
 
     async def _following(self, failed: Chosen, running: Running) -> Chosen | None:
         assert running.error is not None
-        if running.out_of_time or (self._delivered and not self._restarts):
+        if self._delivered and not self._restarts:
             return None
         return await self._hops.next(failed, running.error.kind, delivered=self._delivered)
 

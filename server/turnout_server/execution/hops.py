@@ -19,7 +19,7 @@ from turnout_server.core.deadlines import (
 from turnout_server.core.decide import Hop, unavailable
 from turnout_server.core.decision import Candidate, Decision, Rejection
 from turnout_server.core.failover import RULES, Situation, Step, next_steps
-from turnout_server.core.model import SILENCE_FAILURES, Capability, FailureKind, RejectionReason, RouteQuery, Target
+from turnout_server.core.model import Capability, FailureKind, RejectionReason, RouteQuery, Target
 from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings, Policy
 from turnout_server.router import Router
@@ -74,7 +74,6 @@ class Hops:
         self._waiting = waiting
         self._tried: set[Target] = set()
         self._barred: set[Target] = set()
-        self._silent: set[Target] = set()
         self._quick_retried: set[Target] = set()
         self._credentials: dict[Target, frozenset[str]] = {}
         self._last_provider = ""
@@ -130,9 +129,7 @@ class Hops:
         self._tried.add(target)
         self._last_provider = target.provider
         self._credentials[target] = self._credentials.get(target, frozenset()) | {failed.permit.credential}
-        if failure in SILENCE_FAILURES:
-            self._silent.add(target)
-        if failure in SILENCE_FAILURES or Step.SAME_AGAIN not in RULES[failure]:
+        if Step.SAME_AGAIN not in RULES[failure]:
             self._barred.add(target)
 
     def _situation(self, failed: Chosen, failure: FailureKind, *, delivered: bool, others_remain: bool) -> Situation:
@@ -145,7 +142,6 @@ class Hops:
             attempts_left=facts.settings.max_attempts - self._attempt_count,
             others_remain=others_remain,
             quick_retry_used=spec.target in self._quick_retried,
-            target_was_silent=spec.target in self._silent,
             delivered=delivered,
             failover_allowed=facts.query.options.allow_fallback is not False,
             failover_on_refusal=facts.policy.failover_on_refusal,

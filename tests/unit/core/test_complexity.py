@@ -96,3 +96,25 @@ def test_only_the_beginning_of_a_hint_is_read() -> None:
     hint = "x" * 2000 + " why prove design ```"
 
     assert infer_complexity(RequestProfile(input_tokens=10, text_hint=hint)) is SIMPLE
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        (RequestProfile(input_tokens=500, max_output_tokens=2000), MEDIUM),
+        (RequestProfile(input_tokens=500, max_output_tokens=8000), COMPLEX),
+        (RequestProfile(input_tokens=2000), MEDIUM),
+        (RequestProfile(input_tokens=2000, max_output_tokens=1999), MEDIUM),
+        (RequestProfile(input_tokens=2000, max_output_tokens=2000), COMPLEX),
+        (RequestProfile(input_tokens=500, reasoning_effort=ReasoningEffort.MEDIUM), MEDIUM),
+        (RequestProfile(input_tokens=500, text_hint="```"), MEDIUM),
+        (RequestProfile(input_tokens=2000, text_hint="```"), COMPLEX),
+        (RequestProfile(input_tokens=500, text_hint="a? b? c?"), MEDIUM),
+        (RequestProfile(input_tokens=2000, text_hint="a? b? c?"), COMPLEX),
+        (RequestProfile(input_bytes=40, extra_input_tokens=8000), COMPLEX),
+    ],
+)
+def test_points_add_up_and_three_make_complex(profile: RequestProfile, expected: Complexity) -> None:
+    inferred = infer_complexity(profile)
+
+    assert expected is inferred

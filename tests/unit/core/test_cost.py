@@ -81,6 +81,20 @@ def test_part_larger_than_its_whole_is_cut_to_it() -> None:
     assert cost_nano_usd(consistent, PRICE) == cost_nano_usd(inconsistent, PRICE)
 
 
+def test_token_both_cached_and_written_is_charged_once() -> None:
+    overlapping = Usage(input_tokens=100, cached_input_tokens=80, cache_write_tokens=50, output_tokens=0)
+    disjoint = Usage(input_tokens=100, cached_input_tokens=80, cache_write_tokens=20, output_tokens=0)
+
+    assert cost_nano_usd(disjoint, PRICE) == cost_nano_usd(overlapping, PRICE)
+
+
+def test_cached_share_costs_as_much_as_input_where_the_vendor_states_no_price_for_it() -> None:
+    price = replace(PRICE, cached_input_per_million=None)
+    cost = expected_cost_nano_usd(price, input_tokens=MILLION, output_tokens=0, cached_input_tokens=MILLION // 2)
+
+    assert cost == 3 * NANO_USD
+
+
 def test_cost_that_the_provider_reports_wins() -> None:
     usage = Usage(input_tokens=100, output_tokens=100)
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from turnout_server.core.failover import RULES, Situation, Step, next_steps
-from turnout_server.core.model import FailureKind, Priority
+from turnout_server.core.model import SILENCE_FAILURES, FailureKind, Priority
 
 K = FailureKind
 
@@ -59,11 +59,9 @@ def test_last_attempt_goes_to_an_untried_target_rather_than_into_a_quick_retry()
     assert next_steps(situation(K.CONNECTION, attempts_left=1, others_remain=False))[0] is Step.QUICK_RETRY
 
 
-@pytest.mark.parametrize("failure", FailureKind)
-def test_target_that_was_silent_is_never_tried_again(failure: FailureKind) -> None:
-    steps = next_steps(
-        situation(failure, target_was_silent=True, cool_down_seconds=1.0, wait_for_preferred_seconds=10.0)
-    )
+@pytest.mark.parametrize("failure", sorted(SILENCE_FAILURES))
+def test_silent_target_is_never_tried_again(failure: FailureKind) -> None:
+    steps = next_steps(situation(failure, cool_down_seconds=1.0, wait_for_preferred_seconds=10.0))
 
     assert set(steps) <= {Step.NEXT_TARGET, Step.LARGER_WINDOW}
 

@@ -204,6 +204,19 @@ def test_policys_cost_limit_rejects_and_the_tighter_of_two_holds() -> None:
     assert reasons(decided(dear, settings=limited(max_cost_usd=5.0), max_cost_usd=0.1), "odd/model") == (R.COST_LIMIT,)
 
 
+def test_policys_quality_limit_rejects() -> None:
+    decision = decided(beside_a_good_one(quality=50.0), settings=limited(min_quality=80.0))
+
+    assert reasons(decision, "odd/model") == (R.QUALITY,)
+
+
+def test_requests_limits_hold_beside_other_limits_of_the_policy() -> None:
+    slow = beside_a_good_one(latency_prior_seconds=10.0)
+    decision = decided(slow, settings=limited(max_cost_usd=5.0, min_quality=1.0), max_latency_seconds=9.0)
+
+    assert reasons(decision, "odd/model") == (R.LATENCY_LIMIT,)
+
+
 def test_deprecated_target_is_rejected_unless_named() -> None:
     old = beside_a_good_one(deprecated=True)
 

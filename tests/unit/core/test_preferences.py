@@ -188,6 +188,7 @@ def test_weights_not_given_are_the_policys() -> None:
     "weights",
     [
         Weights(cost=-1.0),
+        Weights(cost=-0.1),
         Weights(cost=math.nan),
         Weights(cost=math.inf),
         Weights(cost=0.0, latency=0.0, availability=0.0),

@@ -63,6 +63,14 @@ def test_quality_factor_is_hundredths_and_zero_where_unknown() -> None:
     assert (0.85, 0.0) == (candidate(decision, "a/m").factors["quality"], candidate(decision, "b/m").factors["quality"])
 
 
+def test_priority_factor_counts_the_providers_place_from_the_end_with_the_quality_as_fraction() -> None:
+    fleet = SetFleet(spec("a/m", provider_rank=0, quality=100.0), spec("b/m", provider_rank=3, quality=50.0))
+    decision = decided(fleet)
+
+    assert candidate(decision, "a/m").factors["priority"] == pytest.approx(3.99 / 4)
+    assert candidate(decision, "b/m").factors["priority"] == pytest.approx(0.495 / 4)
+
+
 def test_hybrid_score_is_the_weighted_mean_of_the_factors() -> None:
     fleet = SetFleet(spec("a/m", price=(1, 1)), spec("b/m", price=(3, 3), latency_prior_seconds=0.3))
     weights = Weights(cost=4, latency=3, availability=2, quality=1, priority=0)
@@ -181,6 +189,12 @@ def test_confidence_grows_with_the_margin() -> None:
 
     assert margin(80.0) == pytest.approx(0.1)
     assert margin(80.0) < margin(60.0) < margin(20.0)
+
+
+def test_margin_is_a_share_of_the_firsts_score() -> None:
+    fleet = SetFleet(spec("a/m", quality=50.0), spec("b/m", quality=40.0))
+
+    assert decided(fleet, strategy=Strategy.QUALITY).confidence == pytest.approx(0.1)
 
 
 def test_confidence_counts_the_samples_of_the_less_known_of_the_two() -> None:

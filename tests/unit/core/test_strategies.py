@@ -18,6 +18,7 @@ from turnout_server.core.model import (
     RejectionReason,
     RequestProfile,
     Strategy,
+    Weights,
 )
 from turnout_server.core.settings import NearEqual, Policy, QualityFloor, RoutingSettings
 
@@ -219,6 +220,34 @@ def test_weighted_sides_of_two_policies_are_independent() -> None:
     )
 
     assert 150 <= same <= 250
+
+
+def test_table_comes_before_the_shares() -> None:
+    fleet = SetFleet(spec("a/m"), spec("b/m"), spec("c/m"))
+    settings = policy(strategy=Strategy.WEIGHTED, shares={"a/m": 1.0, "c/m": 1.0}, preferences=("b/m", "c/m"))
+    decision = decided(fleet, settings=settings)
+
+    assert names(decision.candidates) == ["b/m", "c/m", "a/m"]
+    assert [c.share for c in decision.candidates] == [1.0, 0.0, 0.0]
+
+
+def test_best_takes_all_where_nobody_left_has_a_share() -> None:
+    fleet = SetFleet(spec("a/m"), spec("b/m", price=(9, 9)), spec("c/m"))
+    fleet.at("c/m").drained = True
+    decision = decided(fleet, settings=policy(strategy=Strategy.WEIGHTED, shares={"c/m": 1.0}))
+
+    assert [(str(c.target), c.share) for c in decision.candidates] == [("a/m", 1.0), ("b/m", 0.0)]
+
+
+def test_soft_limit_holds_for_targets_without_a_share() -> None:
+    fleet = SetFleet(
+        spec("a/slow", latency_prior_seconds=6.0, price=(0.1, 0.1)), spec("b/m", price=(9, 9)), spec("c/m")
+    )
+    settings = policy(
+        strategy=Strategy.WEIGHTED, shares={"c/m": 1.0}, weights=Weights(cost=1, latency=0, availability=0)
+    )
+
+    assert names(decided(fleet, settings=settings).candidates) == ["c/m", "b/m", "a/slow"]
 
 
 def test_weighted_ramp_lowers_the_share() -> None:

@@ -52,6 +52,7 @@ async def test_closing_a_stream_between_deltas_closes_the_providers_connection()
             break
     await events.aclose()
 
+    assert [FailureKind.CANCELLED] == [attempt.failure for attempt in world.instruments.attempts]
     assert world.upstream.played[0].closed_at == 0.0
     assert in_flight(world) == [0]
 

@@ -153,7 +153,9 @@ async def test_trials_end_with_the_executor() -> None:
     await silenced(world)
     await asyncio.sleep(6.0)
     await world.executor.execute(asking(), chat())
+    before = world.now
     await world.executor.aclose()
 
+    assert world.now == before
     assert world.upstream.played[-1].closed_at is not None or world.upstream.played[-2].closed_at is not None
     assert [target.in_flight for target in world.router.state.targets] == [0, 0]

@@ -19,7 +19,7 @@ from tests.unit.execution.scripted import (
     thought,
 )
 from tests.virtual_time import in_virtual_time
-from turnout_server.core.call import AttemptDeltas, Completed
+from turnout_server.core.call import AttemptDeltas, AttemptStarted, Completed
 from turnout_server.core.chat import Finished
 from turnout_server.core.errors import AttemptsExhaustedError, DeadlineError, StreamInterruptedError
 from turnout_server.core.model import BreakerState, FailureKind, FinishReason, Priority, ReasoningEffort
@@ -137,6 +137,18 @@ async def test_silent_target_costs_60_percent_of_the_time_left_while_another_rem
 
 
 @in_virtual_time
+async def test_last_allowed_attempt_gets_all_the_time_that_is_left() -> None:
+    world = World(
+        {"a/m": [[SILENCE]], "b/m": [[3.5, [text("fine")], END]], "c/m": [answer("no")]},
+        failover=FailoverSettings(max_attempts=2),
+    )
+    completed = (await world.stream(asking(deadline_seconds=10.0)))[-1]
+
+    assert isinstance(completed, Completed)
+    assert world.names() == ["a/m", "b/m"]
+
+
+@in_virtual_time
 async def test_last_candidate_gets_all_the_time_that_is_left() -> None:
     world = World({"a/m": [[8.0, [text("fine")], END]]})
 
@@ -205,6 +217,20 @@ async def test_slow_caller_is_no_idle_provider() -> None:
             await asyncio.sleep(60.0)
 
     assert isinstance(seen[-1], Completed)
+
+
+@in_virtual_time
+async def test_caller_slow_to_take_the_attempts_announcement_costs_the_target_nothing() -> None:
+    world = World({"a/m": [[9.0, [text("fine")], END]]})
+    seen = []
+    async for event in world.executor.execute_stream(asking(deadline_seconds=3600.0), chat()):
+        seen.append(event)
+        if isinstance(event, AttemptStarted):
+            await asyncio.sleep(60.0)
+
+    assert isinstance(seen[-1], Completed)
+    assert seen[-1].attempts[0].latency_seconds == pytest.approx(9.0)
+    assert world.instruments.overheads == [pytest.approx(0.0, abs=1e-6)]
 
 
 @in_virtual_time

@@ -160,6 +160,8 @@ async def test_output_limit_never_exceeds_what_the_model_can_do_or_its_window_le
     world = World({small: [answer("fine")]})
     await world.executor.execute(asking(), chat("x" * 4_000))
     await world.executor.execute(asking(), chat(max_output_tokens=500))
+    roomy = World({spec("b/m", max_output_tokens=8_000): [answer("fine")]})
+    await roomy.executor.execute(asking(), chat(max_output_tokens=9_000))
 
-    limits = [played.call.max_output_tokens for played in world.upstream.played]
-    assert limits == [1_000, 500]
+    limits = [played.call.max_output_tokens for played in (*world.upstream.played, *roomy.upstream.played)]
+    assert limits == [1_000, 500, 8_000]
