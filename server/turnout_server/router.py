@@ -16,7 +16,7 @@ from turnout_server.core.cost import settled_cost_nano_usd
 from turnout_server.core.decide import Hop, decide, unavailable
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import UnknownDecisionError, UnknownProviderError
-from turnout_server.core.events import Event
+from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
 from turnout_server.core.model import (
@@ -145,6 +145,8 @@ class Router:
     def expire(self) -> None:
         """Lets lapsed leases and open times run out and tells of it; to be called about four times a second."""
         for event in self._state.expire(self._clock()):
+            if event.name is EventName.PROBE_EXPIRED:
+                self._instruments.outcome("missing")
             self._on_event(event)
 
     # For `execution`.

@@ -192,6 +192,7 @@ def test_trial_never_reported_lapses_and_the_next_plan_gets_it() -> None:
     assert second is not None
     assert second.probe_id != first.probe_id
     assert EventName.PROBE_EXPIRED in [event.name for event in desk.events]
+    assert "missing" in desk.instruments.outcomes
 
 
 def test_report_counts_once() -> None:

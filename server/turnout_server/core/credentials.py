@@ -170,7 +170,7 @@ class Credentials:
     def _ours(self, spec: TargetSpec, tenant: str) -> tuple[Choice, ...]:
         """Returns our credentials for the target: those bound to the tenant, then those for all, each in file order."""
         known = self._choices.get(id(spec))
-        if known is None or known[0] is not spec:
+        if known is None:
             made = tuple(
                 _choice(spec, each.label, tenants=each.tenants)
                 for each in spec.credentials

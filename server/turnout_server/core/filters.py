@@ -87,7 +87,11 @@ def examine(
     room = spec.max_concurrency
     if room is not None and target.in_flight >= room:
         findings.add(RejectionReason.CONCURRENCY, f"{target.in_flight} calls in flight, {room} allowed")
-    verdict = state.credentials.verdict(spec, tenant=demand.tenant, executing=demand.executing, now=now)
+    # What is only assumed of the prompt must not reject anybody.
+    needed = expected.input_tokens if demand.input_known else 0
+    verdict = state.credentials.verdict(
+        spec, tenant=demand.tenant, executing=demand.executing, now=now, needed_tokens=needed
+    )
     if verdict.reason is not None:
         findings.add(verdict.reason, verdict.detail, verdict.retry_at)
     return findings.rejection(spec.target) if findings else standing

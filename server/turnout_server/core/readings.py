@@ -120,7 +120,9 @@ class VerdictReading(Protocol):
 class CredentialsReading(Protocol):
     """The state of all credentials."""
 
-    def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float) -> VerdictReading:
+    def verdict(
+        self, spec: TargetSpec, *, tenant: str, executing: bool, now: float, needed_tokens: int = 0
+    ) -> VerdictReading:
         """Judges the credentials that a call to the target could use."""
         ...
 

@@ -117,7 +117,15 @@ class SetCredentials:
         self.verdicts: dict[Target, SetVerdict] = {}
         self.asked: list[tuple[str, bool]] = []
 
-    def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float) -> SetVerdict:  # noqa: ARG002  # likewise
+    def verdict(
+        self,
+        spec: TargetSpec,
+        *,
+        tenant: str,
+        executing: bool,
+        now: float,  # noqa: ARG002  # likewise
+        needed_tokens: int = 0,  # noqa: ARG002  # likewise
+    ) -> SetVerdict:
         self.asked.append((tenant, executing))
         return self.verdicts.get(spec.target, USABLE)
 

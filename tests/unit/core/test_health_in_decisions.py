@@ -111,6 +111,17 @@ def test_used_up_headroom_leaves_out_until_its_reset() -> None:
     assert rejection(ranked(fleet), "a/m").reasons == (RejectionReason.RATE_LIMIT,)
 
 
+@pytest.mark.parametrize(("remaining", "fits"), [(99, False), (100, True)])
+def test_token_headroom_below_what_the_prompt_needs_leaves_out(remaining: int, fits: bool) -> None:  # noqa: FBT001
+    fleet = two()
+    reading = RateLimitReading(tokens=RateLimitBucket(limit=1000, remaining=remaining, reset_seconds=20.0))
+    fleet.ended("a/m", credential="k", rate_limit=reading)
+    decision = ranked(fleet)
+
+    assert names(decision.candidates) == (["a/m", "b/m"] if fits else ["b/m"])
+    assert fits or rejection(decision, "a/m").retry_at == fleet.now + 20.0
+
+
 def test_drained_target_is_left_out() -> None:
     fleet = two()
     fleet.state.set_drained(0, drained=True)
