@@ -109,8 +109,9 @@ async def test_every_request_ends_complete_or_with_an_honest_error_while_provide
 
     assert {"complete": 60} == ended[0]
     assert sum(ended[1].values()) == 80
-    assert ended[1]["complete"] > 0
-    assert ended[1]["STREAM_INTERRUPTED" if mid_stream == "FAIL" else "ATTEMPTS_EXHAUSTED"] > 0
+    # Nobody can serve a stream then: each must say so.
+    assert 0 < ended[1]["complete"] < 80
+    assert mid_stream != "FAIL" or ended[1]["STREAM_INTERRUPTED"] > 0
     assert set(ended[1]) <= {
         "complete",
         "STREAM_INTERRUPTED",

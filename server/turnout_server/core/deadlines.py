@@ -49,9 +49,14 @@ def call_times(deadline_seconds: float | None, settings: FailoverSettings, *, no
     return CallTimes(started_at=now, ends_at=ends_at, stream_ends_at=min(ends_at, now + settings.stream_max_seconds))
 
 
+def asks_to_think(effort: ReasoningEffort | None) -> bool:
+    """Whether the request asks for any thinking."""
+    return effort is not None and effort is not ReasoningEffort.NONE
+
+
 def thinks(spec: TargetSpec, effort: ReasoningEffort | None) -> bool:
     """Whether long silence before the first content is expected: the model thinks silently, or was asked to think."""
-    return spec.silent_thinking or effort not in {None, ReasoningEffort.NONE}
+    return spec.silent_thinking or asks_to_think(effort)
 
 
 def first_token_limit_seconds(
@@ -119,6 +124,6 @@ def streams_unary(
     expected_output_tokens: int | None, effort: ReasoningEffort | None, settings: FailoverSettings
 ) -> bool:
     """Whether a unary answer is fetched as a stream, so that silence and stalls are seen: all but short ones are."""
-    if effort not in {None, ReasoningEffort.NONE}:
+    if asks_to_think(effort):
         return True
     return expected_output_tokens is None or expected_output_tokens >= settings.unary_direct_max_tokens
