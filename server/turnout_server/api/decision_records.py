@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from turnout.v1 import admin_pb2 as pb
@@ -68,7 +69,9 @@ def decision_record(record: DecisionRecord, answers: Answers) -> pb.DecisionReco
             if attempt.quality is not None
         ],
     )
-    answers.write(message.decision, record.decision, DecisionDetail.FULL)
+    # How many the answer of then was to list is no matter here.
+    whole = dataclasses.replace(record.decision, max_candidates=None)
+    answers.write(message.decision, whole, DecisionDetail.FULL)
     return message
 
 

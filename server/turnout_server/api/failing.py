@@ -28,5 +28,8 @@ class Failing:
             # The message of an unexpected error may quote anything, so that the caller is told none of it.
             self._log.error("api.bug", error=type(error).__name__, exc_info=error)
         answer = status(error, self._instants.offset())
-        await context.abort(answer.code, answer.message, answer.trailers)
+        # What an abort brings replaces what was set before, the decision's id among it.
+        told = {key for key, _ in answer.trailers}
+        kept = tuple(pair for pair in context.trailing_metadata() or () if pair[0] not in told)
+        await context.abort(answer.code, answer.message, (*answer.trailers, *kept))
         raise error  # abort raises; this is for the type checker

@@ -69,8 +69,10 @@ class RouterService(RouterServiceServicer):
         """Decides, calls, and answers once."""
         try:
             async with self._call(request, context) as (query, chat):
-                result = await self._executor.execute(query, chat)
-                tell_decision(context, result.decision.decision_id)
+                # Told at once, so that even a fault of ours carries it.
+                result = await self._executor.execute(
+                    query, chat, on_decision=lambda decision: tell_decision(context, decision.decision_id)
+                )
                 return execute_response(result, self._answers, query.options.detail)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)

@@ -23,12 +23,12 @@ QUALITY_MAXIMUM = 100.0
 class Hop:
     """What an earlier attempt of the same call has taught: who was tried, whose turn it is not, how large it must be.
 
-    Targets of `last_provider` rank after the others. The window must hold at least `minimum_context` tokens, and more
-    than `required_window_over`.
+    Targets of `failed_providers` rank after the others. The window must hold at least `minimum_context` tokens, and
+    more than `required_window_over`.
     """
 
     tried: frozenset[Target] = frozenset()
-    last_provider: str = ""
+    failed_providers: frozenset[str] = frozenset()
     minimum_context: int | None = None
     required_window_over: int | None = None
 

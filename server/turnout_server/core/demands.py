@@ -90,6 +90,15 @@ def demanded_profile(given: RequestProfile, chat: ChatInput, *, streaming: bool)
     )
 
 
+def agreed_input(chat: ChatInput, profile: RequestProfile) -> ChatInput:
+    """Returns the input with what only the profile said of the answer: what is routed for is what is sent."""
+    if chat.max_output_tokens == profile.max_output_tokens and chat.reasoning_effort == profile.reasoning_effort:
+        return chat
+    return dataclasses.replace(
+        chat, max_output_tokens=profile.max_output_tokens, reasoning_effort=profile.reasoning_effort
+    )
+
+
 def all_parts(chat: ChatInput) -> Iterator[Part]:
     """Yields every part of every message, those inside tool results included."""
     for message in chat.messages:

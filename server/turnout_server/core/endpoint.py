@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from turnout_server.core.gate import Change, Gate
 from turnout_server.core.model import FailureKind
+from turnout_server.core.recent import RecentCounts
 from turnout_server.core.settings import BreakerSettings, HealthSettings
 
 FAILURES_REMEMBERED = 64
@@ -31,16 +32,18 @@ class EndpointBreaker(Gate):
     failed attempt counts, not one per call. Failures expire like those of a target's streak.
     """
 
-    __slots__ = ("_count", "_failures", "_models")
+    __slots__ = ("_count", "_failures", "_models", "_recent")
 
     def __init__(self, settings: BreakerSettings, health: HealthSettings, rng: random.Random) -> None:
         super().__init__(settings, rng)
         self._count = health.endpoint_failures
         self._models = health.endpoint_models
         self._failures: deque[EndpointFailure] = deque(maxlen=FAILURES_REMEMBERED)
+        self._recent = RecentCounts(settings.ratio_window_seconds)
 
     def record_success(self, now: float, *, probe_id: str = "") -> Change:
         """Takes a complete answer of any of its models."""
+        self._recent.add(now, None)
         if self._opened_at is None:
             self._failures.clear()
             return Change.NONE
@@ -51,6 +54,7 @@ class EndpointBreaker(Gate):
 
     def record_failure(self, kind: FailureKind, model: str, now: float, *, probe_id: str = "") -> Change:
         """Takes a failure of one of its models that hurts health."""
+        self._recent.add(now, kind)
         if self._opened_at is not None:
             return self._trial_failed(probe_id, kind, now)
         expiry = now - self._settings.consecutive_expiry_seconds
@@ -59,7 +63,7 @@ class EndpointBreaker(Gate):
         self._failures.append(EndpointFailure(now, model, kind))
         if not self._trips():
             return Change.NONE
-        self._open(kind, now)
+        self._open(kind, now, busy=self._recent.per_second(now) >= self._settings.ramp_minimum_rate)
         return Change.OPENED
 
     def forgive_connections(self, since: float) -> Change:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from turnout_server.core.filters import CLEAR
-from turnout_server.core.strategies import LAST_PROVIDER, NOT_PREFERRED, SLOW, SUSPECT, WEAK
+from turnout_server.core.strategies import FAILED_PROVIDER, NOT_PREFERRED, SLOW, SUSPECT, WEAK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def candidate_reason(contender: Contender) -> str:
         for applies, word in (
             (contender.standing is not CLEAR, contender.standing.value),
             (group & SUSPECT, "suspect: its calls wait for a first token"),
-            (group & LAST_PROVIDER, "its provider has just failed"),
+            (group & FAILED_PROVIDER, "its provider failed in this call"),
             (not group & NOT_PREFERRED, "preferred by a table"),
             (group & SLOW, "beyond the soft limit to the first token"),
             (group & WEAK, "below the soft quality floor"),

@@ -48,6 +48,7 @@ class Gate:
 
     __slots__ = (
         "_before",
+        "_busy",
         "_closed_at",
         "_lease",
         "_opened_at",
@@ -67,6 +68,7 @@ class Gate:
         self._opened_at: float | None = None
         self._closed_at: float | None = None
         self._openings = 0
+        self._busy = False
         self._lease: Probe | None = None
         self._trials: dict[str, None] = {}
         self._successes = 0
@@ -126,6 +128,19 @@ class Gate:
             self._lease = None
         return known
 
+    def ramp_factor(self, now: float) -> float:
+        """What the target's score is multiplied by after closing, rising from 0.1 to 1 over 30 s.
+
+        1 where it had less than one call a second before it opened: a ramp would starve it.
+        """
+        if not self._busy or self._closed_at is None or self._opened_at is not None:
+            return 1.0
+        settings = self._settings
+        passed = now - self._closed_at
+        if passed >= settings.ramp_seconds:
+            return 1.0
+        return settings.ramp_floor + (1.0 - settings.ramp_floor) * max(0.0, passed) / settings.ramp_seconds
+
     def due(self, now: float) -> Due:
         """Returns what has passed by itself since this was last asked; each is told once."""
         if self._opened_at is None or now < self.reopen_at:
@@ -159,7 +174,8 @@ class Gate:
         self._open(kind, now)
         return Change.OPENED
 
-    def _open(self, kind: FailureKind, now: float) -> None:
+    def _open(self, kind: FailureKind, now: float, *, busy: bool | None = None) -> None:
+        """Opens it; `busy` says whether there was traffic enough for a ramp, None that it was open already."""
         settings = self._settings
         self._before = (self._opened_at, self._closed_at, self._openings, self.opened_by, self.reopen_at)
         if self._opened_at is None and self._closed_at is not None and now - self._closed_at >= settings.ramp_seconds:
@@ -170,6 +186,8 @@ class Gate:
         self.reopen_at = max(self.reopen_at, now + min(doubled, settings.open_max_seconds) * jitter)
         self._openings += 1
         self._opened_at = now
+        if busy is not None:
+            self._busy = busy
         self.opened_by = kind
         self._forget_trials()
 

@@ -14,7 +14,7 @@ from turnout_server.core.model import BreakerState, HealthState, RejectionReason
 from turnout_server.core.tokens import OutputLengths, TokenRatios
 
 
-class EndpointReading(Protocol):
+class BreakerReading(Protocol):
     """A breaker as far as it decides whether a target may be called."""
 
     def state(self, now: float) -> BreakerState:
@@ -33,10 +33,6 @@ class EndpointReading(Protocol):
     def opened_by_silence(self) -> bool:
         """Whether it was silence that opened it, so that a trial may take a user's time."""
         ...
-
-
-class BreakerReading(EndpointReading, Protocol):
-    """A target's own breaker."""
 
     def ramp_factor(self, now: float) -> float:
         """What its score is multiplied by, 0.1 to 1; below 1 only for a while after closing."""
@@ -65,7 +61,7 @@ class TargetReading(Protocol):
         ...
 
     @property
-    def endpoint(self) -> EndpointReading:
+    def endpoint(self) -> BreakerReading:
         """The breaker that it shares with the other models of its endpoint."""
         ...
 

@@ -65,7 +65,7 @@ def measured(target: TargetReading, index: int, expected: Expected, standing: St
         standing,
         RECOVERED if recovered else target.availability.value(now),
         target.health(now),
-        target.breaker.ramp_factor(now),
+        min(target.breaker.ramp_factor(now), target.endpoint.ramp_factor(now)),
         target.suspect(now),
         target.latency.sample_count,
         {},

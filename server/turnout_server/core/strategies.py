@@ -1,9 +1,9 @@
 """In which order the candidates come: groups first, the strategy within a group, chance among near-equals.
 
 Groups, the first bit that differs decides: a silent target's trial comes last of all, then suspects, then (in a
-failover) the provider that has just failed, then whatever no table prefers, then targets beyond the soft limit to the
-first token, then targets below the soft quality floor. What a table prefers keeps the table's order, and what has a
-share of WEIGHTED keeps its side: the operator's word beats the soft limit and the floor.
+failover) the providers that failed in this call, then whatever no table prefers, then targets beyond the soft limit
+to the first token, then targets below the soft quality floor. What a table prefers keeps the table's order, and what
+has a share of WEIGHTED keeps its side: the operator's word beats the soft limit and the floor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from turnout_server.core.scoring import Contender
     from turnout_server.core.settings import NearEqual
 
-SILENT, SUSPECT, LAST_PROVIDER, NOT_PREFERRED, SLOW, WEAK = 32, 16, 8, 4, 2, 1
+SILENT, SUSPECT, FAILED_PROVIDER, NOT_PREFERRED, SLOW, WEAK = 32, 16, 8, 4, 2, 1
 
 SOFT_FIRST_TOKEN_SECONDS = {Priority.CRITICAL: 1.0, Priority.HIGH: 2.0, Priority.NORMAL: 5.0}
 """Beyond these a target ranks after those within; LOW waits as long as it takes."""
@@ -98,8 +98,8 @@ def _group(contender: Contender, lineup: Lineup) -> int:
     if contender.suspect:
         group |= SUSPECT
     spec = contender.target.spec
-    if spec.target.provider == lineup.hop.last_provider:
-        group |= LAST_PROVIDER
+    if spec.target.provider in lineup.hop.failed_providers:
+        group |= FAILED_PROVIDER
     if contender.index in lineup.preferred:
         return group
     group |= NOT_PREFERRED

@@ -177,8 +177,9 @@ class Attempt:
     def _take(self, batch: Sequence[UpstreamEvent]) -> list[Delta]:
         """Notes what came and returns the deltas among it."""
         deltas: list[Delta] = []
-        self.byte_came = True
         for event in batch:
+            # A head alone is a server that took the request, not a model that began to answer.
+            self.byte_came = self.byte_came or not isinstance(event, ResponseHead)
             match event:
                 case TextDelta() | ToolCallDelta() | ReasoningDelta() | SignatureDelta():
                     self._began = True

@@ -10,7 +10,8 @@ from contextlib import aclosing
 from turnout_server.core.call import AttemptDeltas, AttemptStarted, CallEvent, CallResult, Completed
 from turnout_server.core.chat import ChatInput, ChatOutput
 from turnout_server.core.deadlines import call_times
-from turnout_server.core.demands import demanded_profile
+from turnout_server.core.decision import Decision
+from turnout_server.core.demands import agreed_input, demanded_profile
 from turnout_server.core.errors import TurnoutError
 from turnout_server.core.model import RouteQuery, Target
 from turnout_server.execution.call import Call
@@ -50,13 +51,17 @@ class Executor:
         self._probing = Probing(self._shell)
         self._waiting: set[Target] = set()
 
-    async def execute(self, query: RouteQuery, chat: ChatInput) -> CallResult:
+    async def execute(
+        self, query: RouteQuery, chat: ChatInput, *, on_decision: Callable[[Decision], None] | None = None
+    ) -> CallResult:
         """Returns a complete answer. Raises TurnoutError: CallError and its kinds say what was tried.
 
         `query.deadline_seconds` is what the caller's deadline leaves, None for no deadline; the profile may be empty,
-        since the input says what is needed.
+        since the input says what is needed. `on_decision` is told the decision before anything is sent.
         """
         facts = self._facts(query, chat, streaming=False)
+        if on_decision is not None:
+            on_decision(facts.decision)
         gathered = Gatherer()
         completed: Completed | None = None
         async with aclosing(self._run(facts)) as events:
@@ -117,7 +122,7 @@ class Executor:
         return CallFacts(
             call_id=self._new_id(),
             query=query,
-            chat=chat,
+            chat=agreed_input(chat, query.profile),
             decision=decision,
             policy=self._router.policy(decision),
             settings=settings,

@@ -76,7 +76,7 @@ class Hops:
         self._barred: set[Target] = set()
         self._quick_retried: set[Target] = set()
         self._credentials: dict[Target, frozenset[str]] = {}
-        self._last_provider = ""
+        self._failed_providers: set[str] = set()
         self._minimum_context: int | None = None
         self._again_count = 0
         self._attempt_count = 0
@@ -127,7 +127,7 @@ class Hops:
     def _note(self, failed: Chosen, failure: FailureKind) -> None:
         target = failed.permit.spec.target
         self._tried.add(target)
-        self._last_provider = target.provider
+        self._failed_providers.add(target.provider)
         self._credentials[target] = self._credentials.get(target, frozenset()) | {failed.permit.credential}
         if Step.SAME_AGAIN not in RULES[failure]:
             self._barred.add(target)
@@ -211,7 +211,11 @@ class Hops:
         decision = self._router.decide_hop(
             query,
             facts.decision,
-            Hop(tried=frozenset(tried), last_provider=self._last_provider, minimum_context=self._minimum_context),
+            Hop(
+                tried=frozenset(tried),
+                failed_providers=frozenset(self._failed_providers),
+                minimum_context=self._minimum_context,
+            ),
         )
         self.rejections = decision.rejections
         return decision

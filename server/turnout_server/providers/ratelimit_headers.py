@@ -127,8 +127,9 @@ def _moment(text: str) -> float | None:
 
 
 def _tightest(names: tuple[tuple[str, str, str], ...], headers: Headers, now_wall: float) -> RateLimitBucket | None:
+    """The bucket with the smallest share left; of those with nothing left, the one that takes longest to fill."""
     tightest: RateLimitBucket | None = None
-    least = 2.0
+    least = (2.0, 0.0)
     for limit_name, remaining_name, reset_name in names:
         if limit_name not in headers and remaining_name not in headers:
             continue
@@ -139,9 +140,9 @@ def _tightest(names: tuple[tuple[str, str, str], ...], headers: Headers, now_wal
         )
         if bucket.limit is None and bucket.remaining is None:
             continue
-        share = _share_left(bucket)
-        if share < least:
-            tightest, least = bucket, share
+        rank = (_share_left(bucket), -(bucket.reset_seconds or 0.0))
+        if rank < least:
+            tightest, least = bucket, rank
     return tightest
 
 

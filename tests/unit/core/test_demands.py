@@ -19,7 +19,7 @@ from turnout_server.core.chat import (
     ToolCall,
     ToolResult,
 )
-from turnout_server.core.demands import demanded_profile
+from turnout_server.core.demands import agreed_input, demanded_profile
 from turnout_server.core.errors import InvalidRequestError
 from turnout_server.core.model import Capability, ReasoningEffort, RequestProfile
 
@@ -167,3 +167,12 @@ def test_bytes_are_those_of_utf8_whatever_the_text(words: str) -> None:
     profile = demanded_profile(NOTHING, chat(Text(text=words)), streaming=False)
 
     assert profile.input_bytes == len(words.encode(errors="surrogatepass"))
+
+
+def test_what_only_the_profile_says_of_the_answer_is_sent_too() -> None:
+    given = RequestProfile(max_output_tokens=50, reasoning_effort=ReasoningEffort.LOW)
+    bare = ChatInput(messages=(Message(role=Role.USER, parts=(Part(content=Text(text="hello")),)),))
+    sent = agreed_input(bare, demanded_profile(given, bare, streaming=False))
+
+    assert (sent.max_output_tokens, sent.reasoning_effort) == (50, ReasoningEffort.LOW)
+    assert agreed_input(sent, demanded_profile(given, sent, streaming=False)) is sent

@@ -18,10 +18,10 @@ def test_all_that_moved_a_candidate_is_told() -> None:
     fleet = SetFleet(spec("a/m", quality=1.0, latency_prior_seconds=30.0))
     target = fleet.at("a/m")
     target.suspected, target.breaker = True, SetBreaker(BreakerState.HALF_OPEN)
-    decision = decided(fleet, executing=True, hop=Hop(last_provider="a"))
+    decision = decided(fleet, executing=True, hop=Hop(failed_providers=frozenset({"a"})))
 
     assert candidate(decision, "a/m").reason == (
-        "half-open: one trial at a time; suspect: its calls wait for a first token; its provider has just failed; "
+        "half-open: one trial at a time; suspect: its calls wait for a first token; its provider failed in this call; "
         "beyond the soft limit to the first token; below the soft quality floor"
     )
 

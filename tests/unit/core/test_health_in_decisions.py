@@ -188,3 +188,20 @@ def test_our_own_networks_fault_leaves_nobody_out() -> None:
         fleet.ended("b/m", KIND.CONNECTION)
 
     assert names(ranked(fleet).candidates) == ["a/m", "b/m"]
+
+
+@pytest.mark.parametrize(("calls_each_second", "ramps"), [(3.0, True), (0.5, False)])
+def test_busy_targets_of_an_endpoint_that_recovered_come_back_slowly(calls_each_second: float, ramps: bool) -> None:  # noqa: FBT001
+    fleet = LiveFleet("a/m", "a/n", "b/m")
+    for _ in range(100):
+        fleet.now += 1.0 / calls_each_second
+        fleet.ended("a/m")
+    for _ in range(3):
+        fleet.ended("a/n", KIND.CONNECTION)
+    fleet.now = fleet.at("a/m").endpoint.reopen_at
+    for _ in range(2):
+        fleet.ended("a/m", probe_id=fleet.lease("a/m") or "")
+
+    first = next(c for c in ranked(fleet).candidates if str(c.target) == "a/m")
+
+    assert (first.factors.get("ramp") == pytest.approx(0.1)) is ramps

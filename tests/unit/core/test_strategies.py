@@ -491,7 +491,7 @@ def test_groups_stand_in_their_stated_order() -> None:
     fleet.at("x/suspect").suspected = True
     fleet.at("x/silent").breaker = SetBreaker(BreakerState.HALF_OPEN, opened_by_silence=True)
     settings = policy(preferences=("failed/preferred", "x/preferred"))
-    decision = decided(fleet, settings=settings, executing=True, hop=Hop(last_provider="failed"))
+    decision = decided(fleet, settings=settings, executing=True, hop=Hop(failed_providers=frozenset({"failed"})))
 
     assert names(decision.candidates) == [
         "x/preferred",
@@ -514,7 +514,7 @@ def test_chance_never_reaches_across_groups() -> None:
 
 def test_hop_goes_to_another_provider_before_another_model_of_the_same() -> None:
     fleet = SetFleet(spec("failed/a"), spec("failed/b", price=(0.1, 0.1)), spec("other/c", price=(9, 9)))
-    hop = Hop(tried=frozenset({fleet.at("failed/a").spec.target}), last_provider="failed")
+    hop = Hop(tried=frozenset({fleet.at("failed/a").spec.target}), failed_providers=frozenset({"failed"}))
 
     assert names(decided(fleet, executing=True, hop=hop).candidates) == ["other/c", "failed/b"]
 

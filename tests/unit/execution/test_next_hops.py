@@ -79,6 +79,14 @@ async def test_another_provider_comes_before_another_model_of_the_same() -> None
 
 
 @in_virtual_time
+async def test_every_provider_is_asked_before_a_second_model_of_any_that_failed() -> None:
+    bad = [[fail(K.OVERLOADED)]]
+    world = World({"a/m1": bad, "a/m2": bad, "b/m1": bad, "b/m2": bad, "c/m": [answer("fine")]})
+
+    assert await tried(world) == ["a/m1", "b/m1", "c/m"]
+
+
+@in_virtual_time
 async def test_another_model_of_the_same_provider_is_asked_where_there_is_no_other_provider() -> None:
     world = World({"a/m": [[fail(K.OVERLOADED)]], "a/n": [answer("same")]})
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.unit.execution.scripted import SILENCE, World, answer, asking, chat, fail, refused, spec, text
+from tests.unit.execution.scripted import HEAD, SILENCE, World, answer, asking, chat, fail, refused, spec, text
 from tests.virtual_time import in_virtual_time
 from turnout_server.core.chat import Finished
-from turnout_server.core.errors import AttemptsExhaustedError, DeadlineError
+from turnout_server.core.errors import AttemptsExhaustedError, CallError, DeadlineError
 from turnout_server.core.fleet import CredentialSpec
 from turnout_server.core.history import DecisionFilter, DecisionResult
 from turnout_server.core.model import (
@@ -141,3 +141,14 @@ async def test_only_the_call_that_ran_out_of_time_is_told_so_and_the_target_is_n
             await world.stream(asking(deadline_seconds=2.0))
 
     assert world.router.state.targets[0].breaker.state(world.now) is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("head", [[HEAD], []], ids=["head alone", "nothing"])
+@in_virtual_time
+async def test_silence_that_callers_deadlines_cut_short_is_held_against_the_target(head: list[ResponseHead]) -> None:
+    world = World({"a/m": [[head, SILENCE] if head else [SILENCE]]})
+    for _ in range(3):
+        with pytest.raises(CallError):
+            await world.stream(asking(deadline_seconds=8.0))
+
+    assert world.router.state.targets[0].breaker.opened_by is K.TIMEOUT

@@ -95,3 +95,18 @@ def test_header_names_are_picked_in_any_case() -> None:
     raw = [(b"X-RateLimit-Limit-Tokens", b"5"), (b"Retry-After", b"1"), (b"Content-Type", b"x")]
 
     assert {"x-ratelimit-limit-tokens": "5", "retry-after": "1"} == rate_limit_headers(raw)
+
+
+def test_of_several_empty_buckets_the_one_that_takes_longest_to_fill_counts() -> None:
+    headers = {
+        "anthropic-ratelimit-tokens-limit": "1000",
+        "anthropic-ratelimit-tokens-remaining": "0",
+        "anthropic-ratelimit-tokens-reset": "2026-09-21T14:13:25Z",
+        "anthropic-ratelimit-output-tokens-limit": "200",
+        "anthropic-ratelimit-output-tokens-remaining": "0",
+        "anthropic-ratelimit-output-tokens-reset": "2026-09-21T14:14:00Z",
+    }
+    found = reading(headers, NOW)
+
+    assert found is not None
+    assert found.tokens == RateLimitBucket(limit=200, remaining=0, reset_seconds=40.0)
