@@ -11,7 +11,8 @@ from turnout.answer import Answer
 from turnout.client import Client
 from turnout.requests import ExecuteSettings
 from turnout.v1 import router_pb2 as pb
-from turnout_server.commands.printing import print_json, seconds, target_text, usd
+from turnout_server.commands.numbers import MAX_TOKENS, FiniteRange
+from turnout_server.commands.printing import print_json, seconds, target_text, tokens_text, usd
 from turnout_server.commands.request_options import Request, caller_of, options_of, profile_of, request_options
 from turnout_server.commands.sidecar import EPILOG, calling, sidecar_options
 
@@ -19,8 +20,8 @@ from turnout_server.commands.sidecar import EPILOG, calling, sidecar_options
 @click.command("ask", epilog=EPILOG)
 @click.argument("prompt")
 @click.option("--system", default="", help="A system prompt.")
-@click.option("--max-output-tokens", type=click.IntRange(min=1), help="The longest answer wanted.")
-@click.option("--temperature", type=click.FloatRange(min=0, max=2), help="Absent: the model's own.")
+@click.option("--max-output-tokens", type=click.IntRange(1, MAX_TOKENS), help="The longest answer wanted.")
+@click.option("--temperature", type=FiniteRange(min=0, max=2), help="Absent: the model's own.")
 @click.option("--restart", is_flag=True, help="Where a stream breaks, begin the answer again on another target.")
 @request_options
 @sidecar_options
@@ -86,7 +87,7 @@ def _say_restart() -> None:
 def _summary(answer: Answer) -> str:
     words = [target_text(answer.target)]
     if answer.usage is not None:
-        words.append(f"{answer.usage.input_tokens}+{answer.usage.output_tokens} tokens")
+        words.append(f"{tokens_text(answer.usage)} tokens")
     if answer.cost_usd is not None:
         words.append(usd(answer.cost_usd))
     if answer.attempts:

@@ -7,6 +7,7 @@ import time
 import click
 
 from turnout.v1 import admin_pb2 as pb
+from turnout_server.commands.numbers import MAX_MINUTES, FiniteRange
 from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_json, target_text
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
@@ -20,7 +21,7 @@ RESULTS = ("ok", "failed", "unknown")
 @click.option("--task", default="", help="Those of this task.")
 @click.option("--tenant", default="", help="Those of this tenant.")
 @click.option("--result", type=click.Choice(RESULTS), help="Those that ended so.")
-@click.option("--since", type=click.FloatRange(min=0), metavar="MINUTES", help="Those of the last minutes.")
+@click.option("--since", type=FiniteRange(min=0, max=MAX_MINUTES), metavar="MINUTES", help="Those of the last minutes.")
 @sidecar_options
 def decisions(
     *,
@@ -52,7 +53,7 @@ def decisions(
     if as_json:
         print_json({"decisions": [as_dict(record) for record in records]})
     elif records:
-        print_columns([("DECISION", "TIME", "KIND", "RESULT", "CHOSEN", "TASK", "REASON"), *map(_row, records)])
+        print_columns([("DECISION", "TIME (UTC)", "KIND", "RESULT", "CHOSEN", "TASK", "REASON"), *map(_row, records)])
     else:
         click.echo("no decisions")
 

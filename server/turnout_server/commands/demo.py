@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 
 from turnout_server.commands.exits import Exit, Failure
+from turnout_server.commands.numbers import MAX_SECONDS, FiniteRange
 from turnout_server.demo.lines import LineShow
 from turnout_server.demo.play import Play
 from turnout_server.demo.report import report_lines
@@ -29,7 +30,11 @@ Exit codes: 0 all went as it must; 1 a request failed that should not have, no b
 
 @click.command("demo", epilog=_EPILOG)
 @click.option(
-    "--seconds", default=30.0, show_default=True, type=click.FloatRange(min=MINIMUM_SECONDS), help="About how long."
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=FiniteRange(min=MINIMUM_SECONDS, max=MAX_SECONDS),
+    help="About how long.",
 )
 @click.option("--seed", default=1, show_default=True, help="Fixes the mix of requests and what the simulation draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print nothing but the summary, as JSON.")

@@ -60,6 +60,15 @@ def target_text(target: pb.Target) -> str:
     return f"{name}@{target.endpoint}" if target.endpoint else name
 
 
+def tokens_text(usage: pb.Usage | None) -> str:
+    """Returns input and output tokens, as in 18+48; "?" for what is not known, "-" where neither is."""
+    if usage is None:
+        return "-"
+    names = ("input_tokens", "output_tokens")
+    known = [str(getattr(usage, name)) if usage.HasField(name) else "?" for name in names]
+    return "-" if known == ["?", "?"] else "+".join(known)
+
+
 def print_decision(decision: pb.Decision) -> None:
     """Prints a decision: the reason, the candidates with their factors, the rejections with theirs."""
     click.echo(decision.reason)
@@ -101,15 +110,13 @@ def print_attempts(attempts: Sequence[pb.Attempt]) -> None:
     """Prints calls to targets, in the order they were made."""
     rows = [("ATTEMPT", "RESULT", "HTTP", "LATENCY", "TOKENS", "COST", "DETAIL")]
     for attempt in attempts:
-        usage = attempt.usage
-        tokens = f"{usage.input_tokens}+{usage.output_tokens}" if attempt.HasField("usage") else "-"
         rows.append(
             (
                 target_text(attempt.target),
                 "ok" if attempt.ok else enum_word(pb.FailureKind, attempt.failure),
                 str(attempt.http_status) if attempt.HasField("http_status") else "-",
                 seconds(attempt.latency),
-                tokens,
+                tokens_text(attempt.usage),
                 usd(attempt.cost_usd) if attempt.HasField("cost_usd") else "-",
                 attempt.detail,
             )

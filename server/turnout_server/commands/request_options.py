@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar
 import click
 
 from turnout.v1 import router_pb2 as pb
+from turnout_server.commands.numbers import MAX_SECONDS, FiniteRange
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,7 +48,8 @@ def _choice(enum: Any) -> click.Choice[str]:
     return click.Choice(_words(enum), case_sensitive=False)
 
 
-_POSITIVE = click.FloatRange(min=0)
+_USD = FiniteRange(min=0)
+_SECONDS = FiniteRange(min=0, max=MAX_SECONDS)
 
 _OPTIONS = (
     click.option("--task", default="", help="What kind of work it is, for preference tables and learning."),
@@ -59,9 +61,9 @@ _OPTIONS = (
     click.option("--policy", default="", help="Absent: chosen by the configuration."),
     click.option("--strategy", type=_choice(pb.Strategy), help="Absent: the policy's."),
     click.option("--priority", type=_choice(pb.Priority), help="Absent: NORMAL."),
-    click.option("--max-cost", type=_POSITIVE, metavar="USD", help="Hard limit."),
-    click.option("--max-latency", type=_POSITIVE, metavar="SECONDS", help="Hard limit."),
-    click.option("--max-first-token", type=_POSITIVE, metavar="SECONDS", help="Hard limit."),
+    click.option("--max-cost", type=_USD, metavar="USD", help="Hard limit."),
+    click.option("--max-latency", type=_SECONDS, metavar="SECONDS", help="Hard limit."),
+    click.option("--max-first-token", type=_SECONDS, metavar="SECONDS", help="Hard limit."),
     click.option("--include", multiple=True, metavar="NAME", help="Only these providers or targets; repeatable."),
     click.option("--exclude", multiple=True, metavar="NAME", help="Not these; repeatable."),
     click.option("--region", "regions", multiple=True, help="Only in these regions; repeatable."),

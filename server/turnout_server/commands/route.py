@@ -7,14 +7,15 @@ from typing import Unpack
 import click
 
 from turnout.requests import RouteSettings
+from turnout_server.commands.numbers import MAX_TOKENS
 from turnout_server.commands.printing import print_decision, print_json
 from turnout_server.commands.request_options import Request, caller_of, options_of, profile_of, request_options
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidecar_options
 
 
 @click.command("route", epilog=EPILOG)
-@click.option("--input-tokens", type=click.IntRange(min=0), help="Absent: estimated from --text.")
-@click.option("--max-output-tokens", type=click.IntRange(min=1), help="The longest answer wanted.")
+@click.option("--input-tokens", type=click.IntRange(0, MAX_TOKENS), help="Absent: estimated from --text.")
+@click.option("--max-output-tokens", type=click.IntRange(1, MAX_TOKENS), help="The longest answer wanted.")
 @click.option("--text", default="", help="The prompt or part of it, for estimates only; it goes to no provider.")
 @request_options
 @sidecar_options

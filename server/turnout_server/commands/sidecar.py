@@ -16,6 +16,7 @@ from turnout.errors import TransportError, TurnoutError, UnreachableError
 from turnout.status import error_from_rpc
 from turnout.v1 import admin_pb2_grpc
 from turnout_server.commands.exits import Exit, Failure
+from turnout_server.commands.numbers import MAX_SECONDS, FiniteRange
 
 CALL_SECONDS = 5.0
 """How long a command that calls no provider waits for the sidecar."""
@@ -31,7 +32,13 @@ _OPTIONS = (
         metavar="HOST:PORT|unix:PATH",
         help="The sidecar; default TURNOUT_ADDRESS, else 127.0.0.1:50151.",
     ),
-    click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0.001), help="Seconds for the whole call."),
+    click.option(
+        "--timeout",
+        "timeout_seconds",
+        type=FiniteRange(min=0.001, max=MAX_SECONDS),
+        metavar="SECONDS",
+        help="For the whole call.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 
@@ -65,6 +72,9 @@ def _failures(address: str | None) -> Iterator[None]:
     where = resolve_address(address, os.environ)
     try:
         yield
+    except UnicodeError:
+        # A ValueError too, but about a text, not about an address: whoever ends the command says so.
+        raise
     except ValueError as error:
         raise Failure(str(error), Exit.USAGE) from None
     except grpc.RpcError as error:
@@ -75,8 +85,10 @@ def _failures(address: str | None) -> Iterator[None]:
 
 def _failure(error: TurnoutError, where: str) -> Failure:
     if isinstance(error, UnreachableError):
-        # gRPC puts the cause last, behind several layers of its own.
+        # gRPC puts the cause last, behind several layers of its own; a layer in brackets leaves its end behind.
         cause = _one_line(error.message).rpartition(": ")[2]
+        if cause.count("]") > cause.count("["):
+            cause = cause.removesuffix("]")
         return Failure(f"cannot reach the sidecar at {where}: {cause}; is it running there?", Exit.UNREACHABLE)
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not error.reason:
         return Failure(f"the sidecar at {where} did not answer in time", Exit.UNREACHABLE)

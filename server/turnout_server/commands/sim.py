@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 
 import click
@@ -73,7 +74,8 @@ def sim(
     try:
         asyncio.run(_serve(server))
     except OSError as error:
-        reason = error.strerror or str(error)
+        # asyncio puts a sentence of its own there; a host that is not known has no number of the system's.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise Failure(f"cannot listen on {host}:{port}: {reason}; choose another --port", Exit.CANNOT_START) from None
 
 

@@ -27,9 +27,7 @@ def status(
     if as_json:
         print_json(report)
         return
-    rows: list[tuple[str, ...]] = [
-        ("TARGET", "HEALTH", "SCORE", "BREAKER", "CALLS", "SUCCESS", "P50", "P95", "IN FLIGHT", "COST")
-    ]
+    rows: list[tuple[str, ...]] = [HEADINGS]
     rows += [_row(target) for provider in report.providers for target in provider.targets]
     if len(rows) == 1:
         click.echo("no targets: no provider is configured")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from turnout_server.core.deadlines import CallTimes, attempt_limits, first_token_limit_seconds
-from turnout_server.core.model import Capability, RouteQuery, Target
+from turnout_server.core.model import Capability, FailureKind, RouteQuery, Target
 from turnout_server.core.permits import Permit
 from turnout_server.execution.running import Running, Shell
 from turnout_server.execution.sending import PROBE_INPUT, upstream_call
 from turnout_server.execution.settling import Sent
+from turnout_server.ports import UpstreamError
 
 PROBE_QUERY = RouteQuery(executing=True)
 PROBE_TOKENS = 8
@@ -64,8 +65,14 @@ class Probing:
             attempt = running.begin(
                 upstream_call(permit, PROBE_INPUT, PROBE_TOKENS), limits, settings, streaming=_streams(permit)
             )
-            while await attempt.read() is not None:
-                pass
+            try:
+                while await attempt.read() is not None:
+                    pass
+            except UpstreamError as error:
+                # Some models refuse a limit of one token. It is our request that is wrong then; that anybody answers
+                # is what the trial was to find out.
+                if error.kind is not FailureKind.INVALID_REQUEST:
+                    raise
 
 
 def _streams(permit: Permit) -> bool:

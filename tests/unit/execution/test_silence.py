@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.unit.execution.scripted import SILENCE, Script, World, answer, asking, chat, spec
+from tests.unit.execution.scripted import SILENCE, Script, World, answer, asking, chat, fail, spec
 from tests.virtual_time import in_virtual_time
 from turnout_server.core.call import CallEvent, Completed
 from turnout_server.core.errors import AttemptsExhaustedError, TurnoutError
@@ -83,9 +83,10 @@ async def test_target_that_silence_closed_is_tried_off_the_callers_path() -> Non
     assert trial.began_at == began
 
 
+@pytest.mark.parametrize("end", [answer("x"), [fail(FailureKind.INVALID_REQUEST)]], ids=["answer", "refusal"])
 @in_virtual_time
-async def test_trials_that_succeed_bring_the_target_back() -> None:
-    world = World({"a/m": [SILENT, SILENT, SILENT, answer("x")], "b/m": [answer("fine")]})
+async def test_trials_that_get_an_answer_bring_the_target_back(end: Script) -> None:
+    world = World({"a/m": [SILENT, SILENT, SILENT, end, end, answer("x")], "b/m": [answer("fine")]})
     await silenced(world)
     await asyncio.sleep(6.0)
     for _ in range(2):
