@@ -45,6 +45,9 @@ EXPIRE_EVERY_SECONDS = 0.25
 SECRETS_EVERY_SECONDS = 5.0
 """How often keys are compared with what they were, so that a new one ends an outage."""
 
+ANSWER_MARGIN_BYTES = 256 * 1024
+"""Of the largest message, left for what goes with an answer: the decision, the attempts."""
+
 GC_THRESHOLD = 50_000
 """New objects before the youngest are looked over: a call makes thousands, nearly all freed by counting."""
 
@@ -154,6 +157,7 @@ async def running(loaded: Loaded, environ: Mapping[str, str]) -> AsyncIterator[L
             rng=rng,
             new_id=new_id,
             trace_headers=outgoing_headers,
+            max_answer_bytes=configuration.limits.max_message_mib * MIB - ANSWER_MARGIN_BYTES,
         )
         stack.push_async_callback(executor.aclose)
         server = ApiServer(

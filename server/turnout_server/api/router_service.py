@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from turnout_server.router import Router
 
 
+class CallerGoneError(Exception):
+    """The caller went away while it was written to."""
+
+
 class RouterService(RouterServiceServicer):
     """Answers the six methods. `calls` bounds those that call providers; the others do not wait and stay fast."""
 
@@ -94,11 +98,15 @@ class RouterService(RouterServiceServicer):
                     if isinstance(event, Decision):
                         tell_decision(context, event.decision_id)
                     for message in stream_responses(event, self._answers, query.options.detail):
-                        await context.write(message)
+                        await _write(context, message)
+        except CallerGoneError:
+            # There is nobody left to tell.
+            return
         except Exception as error:  # noqa: BLE001  # the outermost edge
             if isinstance(error, CallError):
                 failure = call_failure(error.report, self._instants.offset())
-                await context.write(pb.ExecuteStreamResponse(failure=failure))
+                with contextlib.suppress(CallerGoneError):
+                    await _write(context, pb.ExecuteStreamResponse(failure=failure))
             await self._failing.fail(context, error)
 
     async def ReportOutcome(  # noqa: N802  # gRPC's name
@@ -131,7 +139,9 @@ class RouterService(RouterServiceServicer):
             resume = request.resume_revision if request.HasField("resume_revision") else None
             async with aclosing(self._watching.watch(providers, window_seconds, resume)) as changes:
                 async for message in changes:
-                    await context.write(message)
+                    await _write(context, message)
+        except CallerGoneError:
+            return
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -153,3 +163,11 @@ class RouterService(RouterServiceServicer):
             yield query, chat
         finally:
             self._calls.leave(urgency, size_bytes)
+
+
+async def _write(context: Any, message: pb.ExecuteStreamResponse | pb.WatchProviderStatusResponse) -> None:
+    try:
+        await context.write(message)
+    except Exception as error:
+        # A write has no other way to fail, and gRPC's own type for it is private.
+        raise CallerGoneError from error

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from turnout.v1 import admin_pb2, admin_pb2_grpc, router_pb2, router_pb2_grpc, session_pb2, session_pb2_grpc
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.admission import MIB, Admission, AdmissionLimits, Draining
+from turnout_server.api.decoding import DecodingServer
 from turnout_server.api.failing import Failing
 from turnout_server.api.health import Health
 from turnout_server.api.instants import Instants
@@ -166,6 +167,7 @@ class ApiServer:
         )
         self._servers.append(server)
         failing = Failing(self._instants, self._log)
+        decoding: Any = DecodingServer(server, failing)
         router_service = RouterService(
             self._router,
             self._executor,
@@ -174,15 +176,15 @@ class ApiServer:
             failing=failing,
             instants=self._instants,
         )
-        router_pb2_grpc.add_RouterServiceServicer_to_server(router_service, server)
+        router_pb2_grpc.add_RouterServiceServicer_to_server(router_service, decoding)
         admin_service: Any = AdminService(self._router, failing=failing)
         refuse_rest(
             admin_service, admin_pb2.DESCRIPTOR.services_by_name["AdminService"], failing, AdminService.answered
         )
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(admin_service, server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(admin_service, decoding)
         session_service: Any = SimpleNamespace()
         refuse_rest(session_service, session_pb2.DESCRIPTOR.services_by_name["SessionService"], failing)
-        session_pb2_grpc.add_SessionServiceServicer_to_server(session_service, server)
+        session_pb2_grpc.add_SessionServiceServicer_to_server(session_service, decoding)
         self._health.add_to(server)
         if settings.reflection:
             names = [

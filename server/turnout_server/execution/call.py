@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from turnout_server.core.call import AttemptDeltas, AttemptRecord, AttemptStarted, CallEvent, Completed, Restarted
 from turnout_server.core.chat import Delta
 from turnout_server.core.deadlines import attempt_limits
-from turnout_server.core.model import MidStreamPolicy
+from turnout_server.core.model import FailureKind, MidStreamPolicy
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.attempt import Attempt
 from turnout_server.execution.ends import CallEnd, error_of
@@ -15,6 +15,7 @@ from turnout_server.execution.hops import CallFacts, Chosen, Hops
 from turnout_server.execution.running import Running, Shell
 from turnout_server.execution.sending import upstream_call
 from turnout_server.execution.settling import Sent
+from turnout_server.ports import UpstreamError
 
 
 class Call:
@@ -51,6 +52,7 @@ class Call:
                 attempt = self._begin(running, chosen)
                 while (deltas := await attempt.read()) is not None:
                     self._deliver(deltas)
+                    self._check_size(attempt)
                     yielded_at = clock()
                     yield AttemptDeltas(attempt_id=attempt_id, deltas=deltas)
                     self._outside_seconds += clock() - yielded_at
@@ -97,6 +99,17 @@ class Call:
         if self._facts.streaming:
             self._delivered = True
             self._delivered_bytes += sum(map(delta_bytes, deltas))
+
+    def _check_size(self, attempt: Attempt) -> None:
+        """Ends an answer that no single message can hold. Nobody else's would be shorter, so nobody else is asked."""
+        most = self._shell.max_answer_bytes
+        if not self._facts.streaming and attempt.received_bytes > most:
+            raise UpstreamError(
+                FailureKind.INVALID_REQUEST,
+                f"the answer is larger than {most} bytes, the most that one message holds; ask for fewer tokens, or "
+                "use ExecuteStream",
+                http_status=attempt.http_status,
+            )
 
     def _note(self, running: Running) -> None:
         assert running.record is not None

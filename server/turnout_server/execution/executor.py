@@ -22,12 +22,16 @@ from turnout_server.execution.running import Shell
 from turnout_server.ports import Upstream
 from turnout_server.router import Router
 
+MAX_ANSWER_BYTES = 31 * 1024 * 1024
+"""Default: what fits into a message of 32 MiB beside the decision and the attempts."""
+
 
 class Executor:
     """Makes calls for callers. One per router; `upstreams` has the provider's caller under each provider's name.
 
     `clock` is monotonic seconds, the one that `router` uses; `wall` seconds since the epoch. `trace_headers` returns
-    the W3C headers of the present call. Close it with `aclose` when no call runs any more.
+    the W3C headers of the present call; `max_answer_bytes` bounds what `execute` gathers. Close it with `aclose` when
+    no call runs any more.
     """
 
     def __init__(
@@ -40,13 +44,19 @@ class Executor:
         rng: random.Random,
         new_id: Callable[[], str],
         trace_headers: Callable[[], tuple[tuple[str, str], ...]] = tuple,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._router = router
         self._clock = clock
         self._rng = rng
         self._new_id = new_id
         self._shell = Shell(
-            router=router, upstream=upstreams.__getitem__, clock=clock, wall=wall, trace_headers=trace_headers
+            router=router,
+            upstream=upstreams.__getitem__,
+            clock=clock,
+            wall=wall,
+            trace_headers=trace_headers,
+            max_answer_bytes=max_answer_bytes,
         )
         self._probing = Probing(self._shell)
         self._waiting: set[Target] = set()

@@ -265,7 +265,12 @@ class Hops:
         if permit is None:
             return None
         self._attempt_count += 1
-        others = any(other.spec is not spec for other in decision.candidates)
+        # Time is left only for those who could still use it.
+        left_seconds = (1.0 - facts.settings.attempt_share) * (facts.times.ends_at - self._clock())
+        others = any(
+            other.spec is not spec and other.expected_time_to_first_token_seconds <= left_seconds
+            for other in decision.candidates
+        )
         return Chosen(
             permit=permit,
             candidate=candidate,

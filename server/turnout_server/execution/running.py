@@ -28,6 +28,8 @@ class Shell:
     clock: Callable[[], float]
     wall: Callable[[], float]
     trace_headers: Callable[[], tuple[tuple[str, str], ...]]
+    max_answer_bytes: int
+    """The largest answer that is gathered whole; a stream passes on what comes."""
 
 
 class Running:

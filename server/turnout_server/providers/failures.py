@@ -74,12 +74,11 @@ def failure(
     kind = classify(meant, error.codes, error.message, should_retry=should_retry)
     said = "" if kind in _QUOTES_KEYS else safe_message(error.message, chat=chat, secret=secret)
     code = next((c for c in error.codes if c.lower() in BY_CODE), error.codes[0] if error.codes else "")
+    code, field = (word if safe_message(word, chat=None, secret=secret) == word else "" for word in (code, error.field))
     where = f"error event inside HTTP {status}" if in_stream else f"HTTP {status}"
     if 300 <= status <= 399:  # noqa: PLR2004 - the status class of redirects
         said = "a redirect, which is never followed: check the base URL"
-    detail = " ".join(
-        piece for piece in (where, f"({code})" if code else "", f"at {error.field}" if error.field else "") if piece
-    )
+    detail = " ".join(piece for piece in (where, f"({code})" if code else "", f"at {field}" if field else "") if piece)
     return UpstreamError(
         kind,
         f"{detail}: {said}" if said else detail,

@@ -16,6 +16,8 @@ LONG_WORD_CHARACTERS = 12
 _KEY = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|csk|key|api|AIza)[-_][\w\-.*]{6,}|\bBearer\s+\S+|\b(?=\w*\d)\w{24,}\b", re.IGNORECASE
 )
+_WORD = re.compile(r"\w+")
+_ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|[ntr\"'])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _GAP = "…"
 
@@ -34,21 +36,38 @@ def safe_message(message: str, *, chat: ChatInput | None, secret: str = "") -> s
 
 
 def _without_quotations(message: str, prompt: str) -> str:
-    if not prompt:
+    """Leaves out the words that stand in the prompt, however the message breaks lines, escapes or punctuates them."""
+    wanted = _WORD.findall(_unescaped(prompt))
+    if not wanted:
         return message
-    words = message.split()
-    quoted = [len(bare) >= LONG_WORD_CHARACTERS and bare in prompt for bare in (w.strip("'\"`.,:;()[]") for w in words)]
-    for start in range(len(words) - RUN_OF_WORDS + 1):
-        run = " ".join(words[start : start + RUN_OF_WORDS]).strip("'\"`.,:;()[]")
-        if run in prompt:
-            quoted[start : start + RUN_OF_WORDS] = [True] * RUN_OF_WORDS
+    message = _unescaped(message)
+    spaced = f" {' '.join(wanted)} "
+    words = list(_WORD.finditer(message))
+    run = min(RUN_OF_WORDS, len(wanted))
+    quoted = [len(word[0]) >= LONG_WORD_CHARACTERS and word[0] in spaced for word in words]
+    for start in range(len(words) - run + 1):
+        if f" {' '.join(word[0] for word in words[start : start + run])} " in spaced:
+            quoted[start : start + run] = [True] * run
     kept: list[str] = []
+    end = 0
+    in_quotation = False
     for word, is_quoted in zip(words, quoted, strict=True):
-        if not is_quoted:
-            kept.append(word)
-        elif not kept or kept[-1] != _GAP:
-            kept.append(_GAP)
-    return " ".join(kept)
+        if is_quoted:
+            if not in_quotation:
+                kept += [message[end : word.start()], _GAP]
+            end = word.end()
+        in_quotation = is_quoted
+    return "".join([*kept, message[end:]])
+
+
+def _unescaped(text: str) -> str:
+    """Undoes the escapes of JSON and of Python's repr, as far as they hide words."""
+    return _CONTROL.sub(" ", _ESCAPED.sub(_character, text))
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = escape[1]
+    return chr(int(code, 16)) if code else " "
 
 
 def _texts(chat: ChatInput) -> Iterator[str]:

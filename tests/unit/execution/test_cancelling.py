@@ -127,6 +127,7 @@ async def test_fault_of_our_own_ends_the_attempt_and_is_not_hidden() -> None:
         clock=world.loop.clock,
         wall=world.loop.wall,
         trace_headers=tuple,
+        max_answer_bytes=1000,
     )
     with pytest.raises(KeyError):
         await world.executor.execute(asking(), chat())

@@ -17,7 +17,7 @@ PROMPT = chat_of(Part(content=Text(text="the quick brown fox jumps over supercal
     ("message", "expected"),
     [
         ("max_tokens: must be at most 4096", "max_tokens: must be at most 4096"),
-        ("'the quick brown fox' is not allowed", "… is not allowed"),
+        ("'the quick brown fox' is not allowed", "'…' is not allowed"),
         ("no supercalifragilistic please", "no … please"),
         ("line one\nline two\x00", "line one line two"),
         ("your key sk-abcdef123456 is wrong", "your key … is wrong"),
