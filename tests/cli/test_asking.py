@@ -172,3 +172,46 @@ def test_server_that_never_answers_is_code_3() -> None:
 
 def test_label_without_a_value_is_wrong_usage() -> None:
     assert run("route", "--label", "team", "--address", NOBODY).code == 2
+
+
+BEYOND = [
+    ["route", "--max-latency", "1e300"],
+    ["route", "--max-latency", "nan"],
+    ["route", "--max-first-token", "inf"],
+    ["route", "--max-cost", "nan"],
+    ["route", "--input-tokens", "9" * 30],
+    ["route", "--max-output-tokens", "9" * 30],
+    ["ask", "hello", "--temperature", "nan"],
+    ["ask", "hello", "--max-output-tokens", "9" * 12],
+    ["status", "--timeout", "nan"],
+    ["status", "--timeout", "1e300"],
+    ["decisions", "--since", "nan"],
+    ["decisions", "--since", "1e12"],
+]
+
+
+@pytest.mark.parametrize("command", BEYOND, ids=" ".join)
+def test_number_that_the_contract_cannot_hold_is_wrong_usage_and_names_the_option(command: list[str]) -> None:
+    ended = run(*command, "--address", NOBODY)
+
+    assert ended.code == 2
+    assert f"Invalid value for '{command[-2]}': " in ended.error_lines[-1]
+
+
+NOT_UTF8 = b"a\xffb".decode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize("command", [["ask", NOT_UTF8], ["route", "--task", NOT_UTF8], ["explain", NOT_UTF8]])
+def test_text_that_is_not_utf8_is_one_line_and_code_2(command: list[str]) -> None:
+    ended = run(*command, "--address", NOBODY)
+
+    assert ended.code == 2
+    assert ended.error_lines == ["turnout: what was given is not UTF-8 text"]
+
+
+def test_host_that_is_not_known_is_one_plain_line_and_code_3() -> None:
+    ended = run("status", "--address", "nobody.invalid:50151")
+
+    (line,) = ended.error_lines
+    assert ended.code == 3
+    assert "]" not in line

@@ -127,7 +127,8 @@ class Client:
     ) -> Iterator[pb.WatchProviderStatusResponse]:
         """Yields the state of providers: first all of it, then what changed, until the caller stops.
 
-        `resume_revision` is the last one that was seen. Close the iterator to stop from another place.
+        `resume_revision` is the last one that was seen. Leaving the loop ends the call; from another thread `close` of
+        the client does, and then the loop ends with a TransportError.
         """
         tries = self._tries(rpcs.WATCH, timeout_seconds)
         call = self._stub.WatchProviderStatus(

@@ -7,12 +7,12 @@ from typing import Unpack
 
 import click
 
-from turnout.answer import Answer
+from turnout.answer import Answer, target_name
 from turnout.client import Client
 from turnout.requests import ExecuteSettings
 from turnout.v1 import router_pb2 as pb
 from turnout_server.commands.numbers import MAX_TOKENS, FiniteRange
-from turnout_server.commands.printing import print_json, seconds, target_text, tokens_text, usd
+from turnout_server.commands.printing import print_json, seconds, tokens_text, usd
 from turnout_server.commands.request_options import Request, caller_of, options_of, profile_of, request_options
 from turnout_server.commands.sidecar import EPILOG, calling, sidecar_options
 
@@ -85,9 +85,8 @@ def _say_restart() -> None:
 
 
 def _summary(answer: Answer) -> str:
-    words = [target_text(answer.target)]
-    if answer.usage is not None:
-        words.append(f"{tokens_text(answer.usage)} tokens")
+    words = [target_name(answer.target)]
+    words.append(f"{tokens_text(answer.usage)} tokens")
     if answer.cost_usd is not None:
         words.append(usd(answer.cost_usd))
     if answer.attempts:

@@ -6,9 +6,10 @@ import time
 
 import click
 
+from turnout.answer import target_name
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.commands.numbers import MAX_MINUTES, FiniteRange
-from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_json, target_text
+from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_json
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
 PAGE_SIZE = 100
@@ -60,9 +61,9 @@ def decisions(
 
 def _row(record: pb.DecisionRecord) -> tuple[str, ...]:
     decision = record.decision
-    chosen = target_text(decision.candidates[0].target) if decision.candidates else "-"
+    chosen = target_name(decision.candidates[0].target) if decision.candidates else "-"
     if record.attempts:
-        chosen = target_text(record.attempts[-1].target)
+        chosen = target_name(record.attempts[-1].target)
     return (
         decision.decision_id,
         decision.decided_at.ToDatetime().strftime("%H:%M:%S"),

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from turnout.answer import target_name
 from turnout.v1 import router_pb2 as pb
 
 
@@ -54,19 +55,13 @@ def usd(value: float) -> str:
     return f"${value:.2f}" if value >= 1 else f"${value:.6f}".rstrip("0").rstrip(".")
 
 
-def target_text(target: pb.Target) -> str:
-    """Returns a target as it is written."""
-    name = f"{target.provider}/{target.model}"
-    return f"{name}@{target.endpoint}" if target.endpoint else name
-
-
 def tokens_text(usage: pb.Usage | None) -> str:
     """Returns input and output tokens, as in 18+48; "?" for what is not known, "-" where neither is."""
     if usage is None:
         return "-"
-    names = ("input_tokens", "output_tokens")
-    known = [str(getattr(usage, name)) if usage.HasField(name) else "?" for name in names]
-    return "-" if known == ["?", "?"] else "+".join(known)
+    given = str(usage.input_tokens) if usage.HasField("input_tokens") else "?"
+    taken = str(usage.output_tokens) if usage.HasField("output_tokens") else "?"
+    return "-" if given == taken == "?" else f"{given}+{taken}"
 
 
 def print_decision(decision: pb.Decision) -> None:
@@ -84,7 +79,7 @@ def print_decision(decision: pb.Decision) -> None:
         rejected = [("REJECTED", "REASONS", "DETAIL")]
         for rejection in decision.rejections:
             reasons = ", ".join(enum_word(pb.RejectionReason, reason) for reason in rejection.reasons)
-            rejected.append((target_text(rejection.target), reasons, rejection.detail))
+            rejected.append((target_name(rejection.target), reasons, rejection.detail))
         print_columns(rejected)
     elif decision.rejection_counts:
         counts = ", ".join(f"{reason} {count}" for reason, count in sorted(decision.rejection_counts.items()))
@@ -94,7 +89,7 @@ def print_decision(decision: pb.Decision) -> None:
 def _candidate_row(candidate: pb.Candidate) -> tuple[str, ...]:
     cost = usd(candidate.expected_cost_usd) if candidate.HasField("expected_cost_usd") else "unknown"
     factors = " ".join(f"{name}={value:.2f}" for name, value in sorted(candidate.factors.items()))
-    name = target_text(candidate.target) + (" (probe)" if candidate.HasField("probe") else "")
+    name = target_name(candidate.target) + (" (probe)" if candidate.HasField("probe") else "")
     return (
         name,
         f"{candidate.score:.3f}",
@@ -108,17 +103,18 @@ def _candidate_row(candidate: pb.Candidate) -> tuple[str, ...]:
 
 def print_attempts(attempts: Sequence[pb.Attempt]) -> None:
     """Prints calls to targets, in the order they were made."""
-    rows = [("ATTEMPT", "RESULT", "HTTP", "LATENCY", "TOKENS", "COST", "DETAIL")]
-    for attempt in attempts:
-        rows.append(
-            (
-                target_text(attempt.target),
-                "ok" if attempt.ok else enum_word(pb.FailureKind, attempt.failure),
-                str(attempt.http_status) if attempt.HasField("http_status") else "-",
-                seconds(attempt.latency),
-                tokens_text(attempt.usage),
-                usd(attempt.cost_usd) if attempt.HasField("cost_usd") else "-",
-                attempt.detail,
-            )
-        )
+    rows: list[tuple[str, ...]] = [("ATTEMPT", "RESULT", "HTTP", "LATENCY", "TOKENS", "COST", "DETAIL")]
+    rows += [_attempt_row(attempt) for attempt in attempts]
     print_columns(rows)
+
+
+def _attempt_row(attempt: pb.Attempt) -> tuple[str, ...]:
+    return (
+        target_name(attempt.target),
+        "ok" if attempt.ok else enum_word(pb.FailureKind, attempt.failure),
+        str(attempt.http_status) if attempt.HasField("http_status") else "-",
+        seconds(attempt.latency),
+        tokens_text(attempt.usage),
+        usd(attempt.cost_usd) if attempt.HasField("cost_usd") else "-",
+        attempt.detail,
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from turnout.answer import target_name
 from turnout.v1 import router_pb2 as pb
-from turnout_server.commands.printing import enum_word, print_columns, print_json, seconds, target_text, usd
+from turnout_server.commands.printing import enum_word, print_columns, print_json, seconds, usd
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidecar_options
 
 HEADINGS = ("TARGET", "HEALTH", "SCORE", "BREAKER", "CALLS", "SUCCESS", "P50", "P95", "IN FLIGHT", "COST")
@@ -44,7 +45,7 @@ def _row(target: pb.TargetState) -> tuple[str, ...]:
     marks = [word for word, on in (("drained", target.drained), ("suspect", target.suspect)) if on]
     measured = target.HasField("latency")
     return (
-        " ".join([target_text(target.target), *marks]),
+        " ".join([target_name(target.target), *marks]),
         enum_word(pb.HealthState, target.health),
         f"{target.score:.0f}",
         enum_word(pb.BreakerState, target.breaker),

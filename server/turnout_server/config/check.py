@@ -1,25 +1,18 @@
-"""Faults that no single value shows: names that lead nowhere, values that contradict each other, missing files."""
+"""Faults that no single value shows, those of routing apart: values that contradict each other, missing files."""
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 
 from turnout_server.config.addresses import base_url_fault, host_and_port, stays_local
 from turnout_server.config.catalog import LATER_KEY_VARIABLES, built_in
-from turnout_server.config.faults import Path, did_you_mean
-from turnout_server.config.policies import SHARED_FAILOVER_KEYS, all_policies, lineage, resolved_policies
+from turnout_server.config.check_routing import passed_over, routing_findings
+from turnout_server.config.faults import Finding, Path, did_you_mean
 from turnout_server.config.providers import FILE_LABEL, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import BUILT_WIRES, ProviderSection
-from turnout_server.config.schema_routing import FailoverSection, PolicySection
-from turnout_server.core.model import Strategy
-from turnout_server.core.settings import PRESETS
-
-Finding = tuple[Path, str]
-
-ANY_TIER = "any"
 
 
 def check(configuration: Configuration, environ: Mapping[str, str], *, files: bool) -> Iterator[Finding]:
@@ -28,8 +21,7 @@ def check(configuration: Configuration, environ: Mapping[str, str], *, files: bo
     providers = resolved_providers(configuration, environ)
     for provider in providers:
         yield from _provider(provider)
-    yield from _routing(configuration, providers)
-    yield from _failover(configuration.failover, ("failover",))
+    yield from routing_findings(configuration, providers)
     if files:
         yield from _files(configuration)
 
@@ -50,19 +42,24 @@ def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Ite
             "no provider is configured: every request is refused; set ANTHROPIC_API_KEY or OPENAI_API_KEY, "
             "or name providers in a file"
         )
-    yield from _unknown_providers(configuration, {provider.name for provider in providers})
+    yield from passed_over(configuration, {provider.name for provider in providers})
 
 
 def _missing_keys(provider: ResolvedProvider, environ: Mapping[str, str]) -> Iterator[str]:
     where = f"providers.{provider.name}"
     given = provider.section.api_key_env
     if given and not environ.get(given, "").strip():
-        yield f"{where}.api_key_env: environment variable {given} is not set"
+        yield f"{where}.api_key_env: {_variable(given)} is not set"
     for key in provider.section.credentials:
         if key.api_key_env and not environ.get(key.api_key_env, "").strip():
-            yield f"{where}.credentials: {key.name} is left out, environment variable {key.api_key_env} is not set"
+            yield f"{where}.credentials: {key.name} is left out, {_variable(key.api_key_env)} is not set"
     if provider.needs_credential and not provider.credentials:
         yield f"{where}: no key is known, so only Route can use it, not Execute"
+
+
+def _variable(name: str) -> str:
+    """Names a variable, unless it cannot be one: then it may be a key that was pasted in its place."""
+    return f"environment variable {name}" if name.isidentifier() else "the environment variable named there"
 
 
 def _old_models(provider: ResolvedProvider) -> Iterator[str]:
@@ -185,100 +182,6 @@ def _twice(path: Path, key: str, names: list[str]) -> Iterator[Finding]:
             yield (*path, key, place, "name"), f'"{name}" is there twice'
 
 
-def _routing(configuration: Configuration, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
-    routing = configuration.routing
-    policies = all_policies(routing)
-    if routing.default_policy not in policies:
-        hint = did_you_mean(routing.default_policy, policies)
-        yield ("routing", "default_policy"), f'no policy "{routing.default_policy}"{hint}'
-    for i, row in enumerate(routing.select):
-        if row.policy not in policies:
-            yield ("routing", "select", i, "policy"), f'no policy "{row.policy}"{did_you_mean(row.policy, policies)}'
-        if row.when.tier and row.when.tier not in routing.tiers:
-            hint = did_you_mean(row.when.tier, routing.tiers)
-            yield ("routing", "select", i, "when", "tier"), f'no tier "{row.when.tier}"{hint}'
-    whole = resolved_policies(routing)
-    for name, policy in routing.policies.items():
-        path: Path = ("routing", "policies", name)
-        parent = policy.inherits
-        if parent is not None and parent not in policies:
-            yield (*path, "inherits"), f'no policy "{parent}"{did_you_mean(parent, policies)}'
-        elif lineage(name, policies) is None:
-            yield (*path, "inherits"), "policies inherit from each other in a circle"
-        yield from _policy(policy, whole[name], path, configuration)
-        yield from _targets(policy, path, providers)
-
-
-def _policy(own: PolicySection, whole: PolicySection, path: Path, configuration: Configuration) -> Iterator[Finding]:
-    weights = whole.weights
-    if whole.strategy is Strategy.ADAPTIVE:
-        yield (*path, "strategy"), "ADAPTIVE is not in this version yet"
-    if whole.strategy is Strategy.WEIGHTED and not any(whole.shares.values()):
-        yield (*path, "shares"), "WEIGHTED needs shares: a weight for each target"
-    if not any((weights.cost, weights.latency, weights.availability, weights.quality, weights.priority)):
-        yield (*path, "weights"), "all weights are 0"
-    for key in sorted(own.failover.model_fields_set & SHARED_FAILOVER_KEYS):
-        yield (*path, "failover", key), "is shared by all policies: set it in the global failover block"
-    yield from _failover(own.failover, (*path, "failover"))
-    for task, table in own.tasks.items():
-        for tier in table:
-            if tier != ANY_TIER and tier not in configuration.routing.tiers:
-                hint = did_you_mean(tier, (*configuration.routing.tiers, ANY_TIER))
-                yield (*path, "tasks", task, tier), f'no tier "{tier}"{hint}'
-
-
-def _targets(policy: PolicySection, path: Path, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
-    names = _target_names(providers)
-    known = {provider.name for provider in providers}
-    for where, name in _named_targets(policy, path):
-        provider, slash, _ = name.partition("/")
-        if provider in known and name not in names:
-            yield where, f'no target "{name}"{did_you_mean(name, names)}'
-        elif not slash and provider not in known and provider not in built_in() and provider not in LATER_KEY_VARIABLES:
-            yield where, f'"{name}" is no target; write provider/model'
-
-
-def _target_names(providers: tuple[ResolvedProvider, ...]) -> set[str]:
-    names = {provider.name for provider in providers}
-    for provider in providers:
-        for model, endpoint in itertools.product(provider.models, provider.endpoints):
-            names.add(f"{provider.name}/{model.name}")
-            if endpoint.name:
-                names.add(f"{provider.name}/{model.name}@{endpoint.name}")
-    return names
-
-
-def _named_targets(policy: PolicySection, path: Path) -> Iterator[tuple[Path, str]]:
-    for i, name in enumerate(policy.preferences):
-        yield (*path, "preferences", i), name
-    for name in policy.shares:
-        yield (*path, "shares", name), name
-    for task, tiers in policy.tasks.items():
-        for tier, targets in tiers.items():
-            for i, name in enumerate(targets):
-                yield (*path, "tasks", task, tier, i), name
-
-
-def _unknown_providers(configuration: Configuration, known: set[str]) -> Iterator[str]:
-    absent: dict[str, str] = {}
-    for name, policy in configuration.routing.policies.items():
-        for _, target in _named_targets(policy, ()):
-            provider = target.partition("/")[0]
-            if provider not in known:
-                absent.setdefault(provider, f"routing.policies.{name}: {target}")
-    for provider, where in absent.items():
-        yield f"{where} is passed over: no provider {provider} is configured"
-
-
-def _failover(section: FailoverSection, path: Path) -> Iterator[Finding]:
-    preset = PRESETS[section.preset]
-    longest = section.open_max_seconds
-    if longest is not None and longest < (section.open_seconds or preset.open_seconds):
-        yield (*path, "open_max_seconds"), "must not be less than open_seconds"
-    if section.backoff.max_seconds < section.backoff.base_seconds:
-        yield (*path, "backoff", "max_seconds"), "must not be less than base_seconds"
-
-
 def _files(configuration: Configuration) -> Iterator[Finding]:
     for name, provider in configuration.providers.items():
         path: Path = ("providers", name)
@@ -300,5 +203,10 @@ def _file_fault(file: str) -> str:
         with FilePath(file).open("rb") as stream:
             empty = not stream.read(1)
     except OSError as error:
-        return f"file {file} cannot be read: {error.strerror or error}"
-    return f"file {file} is empty" if empty else ""
+        return f"{_file(file)} cannot be read: {error.strerror or type(error).__name__}"
+    return f"{_file(file)} is empty" if empty else ""
+
+
+def _file(name: str) -> str:
+    """Names a file, unless it is no path: then it may be a key that was pasted in its place."""
+    return f"file {name}" if os.sep in name else "the file named there"

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 Path = tuple[str | int, ...]
 """Keys and list places from the top of the configuration."""
 
+Finding = tuple[Path, str]
+"""What is wrong, and where."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:

@@ -60,6 +60,7 @@ class Play:
             async with SimulatedServer(cast, seed=self.seed) as sim:
                 base_urls = {name: sim.base_url(name) for name in cast}
                 self.scene.write_configuration(path, base_urls)
+                self._stage("advise: Route, our own call, ReportOutcome; execute and stream: the sidecar calls")
                 self._stage(f"simulated providers {', '.join(cast)} listen on {sim.url}")
                 sidecar = Sidecar(path, self._keys(), self._on_log)
                 addresses = await sidecar.start()

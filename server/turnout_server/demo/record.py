@@ -36,7 +36,8 @@ class RequestRecord:
     """One request from the client's side.
 
     `at_seconds` counts from the first request. `target` gave the answer, "" if there was none; then `error` says why.
-    `reason` is the sidecar's sentence why it decided so. `cost_usd` is of all attempts, None where unknown.
+    `reason` is the sidecar's sentence why it decided so, `choice` the same in a few words.
+    `cost_usd` is of all attempts, None where unknown.
     """
 
     number: int
@@ -47,6 +48,7 @@ class RequestRecord:
     latency_seconds: float
     target: str = ""
     reason: str = ""
+    choice: str = ""
     decision_id: str = ""
     attempts: tuple[SeenAttempt, ...] = ()
     restart_count: int = 0

@@ -43,7 +43,7 @@ def _saved(summary: Summary) -> str:
 def _breaker(summary: Summary) -> str:
     if summary.opened_after_seconds is None:
         return "; no breaker opened"
-    text = f"; breaker of {', '.join(summary.opened)} open after {summary.opened_after_seconds:.1f} s"
+    text = f"; opened: {', '.join(summary.opened)}, the first after {summary.opened_after_seconds:.1f} s"
     if summary.closed_after_seconds is None:
-        return f"{text}, never closed again"
-    return f"{text}, first closed again {summary.closed_after_seconds:.1f} s after the recovery"
+        return f"{text}; never closed again"
+    return f"{text}; the first closed again {summary.closed_after_seconds:.1f} s after the recovery"

@@ -32,11 +32,14 @@ class LiveShow:
         self._events: deque[tuple[float, Source, str]] = deque(maxlen=_MOST_ROWS)
         self._watch = StatusWatch(clock=lambda: 0.0)
         self._seconds = 0.0
+        self._stage = ""
         self._live = Live(console=console, auto_refresh=False, get_renderable=self._draw, vertical_overflow="crop")
         self._live.start()
 
     def event(self, at_seconds: float, source: Source, text: str) -> None:
-        """Shows an event among the last ones."""
+        """Shows an event among the last ones; what was staged last also stands above everything."""
+        if source is Source.STAGE:
+            self._stage = text
         self._events.append((at_seconds, source, text))
 
     def request(self, record: RequestRecord) -> None:
@@ -59,7 +62,7 @@ class LiveShow:
         return max(_LEAST_ROWS, min(_MOST_ROWS, free // 2))
 
     def _draw(self) -> RenderableType:
-        title = f"turnout demo  ·  {self._seconds:4.1f} s"
+        title = f"turnout demo  ·  {self._seconds:4.1f} s  ·  {self._stage}"
         return Group(
             Panel(self._target_table(self._watch), title=title, title_align="left", border_style="blue"),
             Panel(self._request_table(), title="last requests", title_align="left", border_style="blue"),
@@ -102,7 +105,7 @@ class LiveShow:
                 record.ask,
                 Text(route_taken(record), style=style),
                 duration_text(record.latency_seconds),
-                Text(record.error or record.reason),
+                Text(record.error or record.choice),
             )
         return table
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
+from turnout.answer import target_name
 from turnout.v1 import router_pb2 as pb
 from turnout_server.demo.record import RequestRecord
 from turnout_server.demo.watch import StatusWatch
@@ -59,6 +60,23 @@ def route_taken(record: RequestRecord) -> str:
     """Writes a request's attempts as one line: `boreal/small OVERLOADED → atlas/small`."""
     steps = [f"{attempt.target} {attempt.failure}".rstrip() for attempt in record.attempts]
     return " → ".join(steps) if steps else record.target or "no target"
+
+
+def choice_text(decision: pb.Decision) -> str:
+    """Writes why the first candidate came first, where there is no room for the sidecar's sentence.
+
+    As in `COST 1.00, then cirrus/medium 0.69; 2 BREAKER_OPEN`: strategy and score, the runner-up's, who was rejected.
+    """
+    strategy = pb.Strategy.Name(decision.strategy).removeprefix("STRATEGY_")
+    if not decision.candidates:
+        text = f"{strategy}: no candidate"
+    else:
+        text = f"{strategy} {decision.candidates[0].score:.2f}"
+        if len(decision.candidates) > 1:
+            runner_up = decision.candidates[1]
+            text += f", then {target_name(runner_up.target)} {runner_up.score:.2f}"
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(decision.rejection_counts.items()))
+    return f"{text}; {counts}" if counts else text
 
 
 def quantiles(state: pb.TargetState) -> tuple[float | None, float | None]:

@@ -15,6 +15,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout_server.demo.caller import OwnCaller
 from turnout_server.demo.record import Act, Mode, RequestRecord, SeenAttempt
 from turnout_server.demo.scene import Scene
+from turnout_server.demo.show import choice_text
 from turnout_server.demo.watch import failure_name
 
 _TIMEOUT_SECONDS = 15.0
@@ -161,7 +162,7 @@ class Traffic:
 
 
 def _decided(blank: RequestRecord, decision: pb.Decision) -> RequestRecord:
-    return replace(blank, reason=decision.reason, decision_id=decision.decision_id)
+    return replace(blank, reason=decision.reason, choice=choice_text(decision), decision_id=decision.decision_id)
 
 
 def _answered(blank: RequestRecord, answer: Answer) -> RequestRecord:

@@ -76,17 +76,12 @@ class Metrics(Collector):
         self._overhead = [0] * (len(OVERHEAD_BUCKETS) + 1)
         self._overhead_sum = 0.0
         self._status: Callable[[], StatusReport] | None = None
-        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
         self._shed: Callable[[], int] | None = None
         self.registry.register(self)
 
     def watch(self, status: Callable[[], StatusReport]) -> None:
         """Reads gauges of targets from here at each scrape."""
         self._status = status
-
-    def watch_gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
-        """Adds a gauge without labels that is read at each scrape. `name` is whole, such as `turnout_queue`."""
-        self._gauges.append((name, help_text, read))
 
     def watch_shed(self, read: Callable[[], int]) -> None:
         """Counts calls that were shed for overload from here."""
@@ -141,8 +136,6 @@ class Metrics(Collector):
         yield self._overhead_family()
         if self._shed is not None:
             yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
-        for name, help_text, read in self._gauges:
-            yield GaugeMetricFamily(name, help_text, value=read())
         if self._status is not None:
             yield from _target_gauges(self._status())
 

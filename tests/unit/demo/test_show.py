@@ -11,7 +11,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout_server.demo.lines import LineShow
 from turnout_server.demo.record import Act, Mode, RequestRecord, SeenAttempt
 from turnout_server.demo.screen import LiveShow
-from turnout_server.demo.show import Show, Source, duration_text, route_taken
+from turnout_server.demo.show import Show, Source, choice_text, duration_text, route_taken
 from turnout_server.demo.sidecar_log import event_text
 from turnout_server.demo.watch import StatusWatch
 
@@ -24,6 +24,7 @@ RECORD = RequestRecord(
     latency_seconds=0.123,
     target="cirrus/medium",
     reason="cheapest of three",
+    choice="COST 1.00, cheapest of three",
     attempts=(SeenAttempt(target="boreal/small", failure="OVERLOADED"), SeenAttempt(target="cirrus/medium")),
 )
 
@@ -83,6 +84,41 @@ def test_target_kept_off_by_its_endpoint_is_shown_so() -> None:
 
     assert found.breaker_text("boreal/large") == "OPEN (endpoint)"
     assert found.opened("boreal") == {"boreal", "boreal/small"}
+
+
+def test_terminal_says_above_everything_what_was_staged_last_however_many_events_follow() -> None:
+    output = io.StringIO()
+    show = LiveShow(Console(file=output, force_terminal=True, width=160, height=24, color_system=None))
+    show.event(9.0, Source.STAGE, "boreal fails: 503 to everything")
+    for number in range(20):
+        show.event(10.0 + number, Source.SIDECAR, f"breaker.opened boreal/small {number}")
+    show.status(30.0, watch())
+    output.truncate(0)
+    show.close()
+
+    assert "boreal fails: 503 to everything" in output.getvalue()
+
+
+def candidate(name: str, score: float) -> pb.Candidate:
+    provider, _, model = name.partition("/")
+    return pb.Candidate(target=pb.Target(provider=provider, model=model), score=score)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "rejected", "text"),
+    [
+        ([candidate("a/x", 1.0)], {}, "COST 1.00"),
+        ([candidate("a/x", 0.954), candidate("b/y", 0.5), candidate("c/z", 0.4)], {}, "COST 0.95, then b/y 0.50"),
+        ([candidate("a/x", 0.9)], {"TIER": 1, "BREAKER_OPEN": 2}, "COST 0.90; 2 BREAKER_OPEN, 1 TIER"),
+        ([], {"REGION": 3}, "COST: no candidate; 3 REGION"),
+    ],
+)
+def test_choice_tells_scores_and_rejections_in_a_few_words(
+    candidates: list[pb.Candidate], rejected: dict[str, int], text: str
+) -> None:
+    decision = pb.Decision(strategy=pb.STRATEGY_COST, candidates=candidates, rejection_counts=rejected)
+
+    assert text == choice_text(decision)
 
 
 def test_lines_tell_the_targets_only_every_few_seconds() -> None:

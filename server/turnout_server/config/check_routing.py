@@ -1,0 +1,114 @@
+"""Faults of routing that no single value shows: policies, tiers and targets that are not there, weights of nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from turnout_server.config.catalog import LATER_KEY_VARIABLES, built_in
+from turnout_server.config.faults import Finding, Path, did_you_mean
+from turnout_server.config.policies import SHARED_FAILOVER_KEYS, all_policies, lineage, resolved_policies
+from turnout_server.config.providers import ResolvedProvider
+from turnout_server.config.schema import Configuration
+from turnout_server.config.schema_routing import FailoverSection, PolicySection
+from turnout_server.core.model import Strategy
+from turnout_server.core.settings import PRESETS
+
+ANY_TIER = "any"
+
+
+def routing_findings(configuration: Configuration, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
+    """Yields what is wrong with policies, the table that selects them, and the global failover block."""
+    routing = configuration.routing
+    policies = all_policies(routing)
+    if routing.default_policy not in policies:
+        hint = did_you_mean(routing.default_policy, policies)
+        yield ("routing", "default_policy"), f'no policy "{routing.default_policy}"{hint}'
+    for i, row in enumerate(routing.select):
+        if row.policy not in policies:
+            yield ("routing", "select", i, "policy"), f'no policy "{row.policy}"{did_you_mean(row.policy, policies)}'
+        if row.when.tier and row.when.tier not in routing.tiers:
+            hint = did_you_mean(row.when.tier, routing.tiers)
+            yield ("routing", "select", i, "when", "tier"), f'no tier "{row.when.tier}"{hint}'
+    whole = resolved_policies(routing)
+    for name, policy in routing.policies.items():
+        path: Path = ("routing", "policies", name)
+        parent = policy.inherits
+        if parent is not None and parent not in policies:
+            yield (*path, "inherits"), f'no policy "{parent}"{did_you_mean(parent, policies)}'
+        elif lineage(name, policies) is None:
+            yield (*path, "inherits"), "policies inherit from each other in a circle"
+        yield from _policy(policy, whole[name], path, configuration)
+        yield from _targets(policy, path, providers)
+    yield from _failover(configuration.failover, ("failover",))
+
+
+def _policy(own: PolicySection, whole: PolicySection, path: Path, configuration: Configuration) -> Iterator[Finding]:
+    weights = whole.weights
+    if whole.strategy is Strategy.ADAPTIVE:
+        yield (*path, "strategy"), "ADAPTIVE is not in this version yet"
+    if whole.strategy is Strategy.WEIGHTED and not any(whole.shares.values()):
+        yield (*path, "shares"), "WEIGHTED needs shares: a weight for each target"
+    if not any((weights.cost, weights.latency, weights.availability, weights.quality, weights.priority)):
+        yield (*path, "weights"), "all weights are 0"
+    for key in sorted(own.failover.model_fields_set & SHARED_FAILOVER_KEYS):
+        yield (*path, "failover", key), "is shared by all policies: set it in the global failover block"
+    yield from _failover(own.failover, (*path, "failover"))
+    for task, table in own.tasks.items():
+        for tier in table:
+            if tier != ANY_TIER and tier not in configuration.routing.tiers:
+                hint = did_you_mean(tier, (*configuration.routing.tiers, ANY_TIER))
+                yield (*path, "tasks", task, tier), f'no tier "{tier}"{hint}'
+
+
+def _targets(policy: PolicySection, path: Path, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
+    names = _target_names(providers)
+    known = {provider.name for provider in providers}
+    for where, name in _named_targets(policy, path):
+        provider, slash, _ = name.partition("/")
+        if provider in known and name not in names:
+            yield where, f'no target "{name}"{did_you_mean(name, names)}'
+        elif not slash and provider not in known and provider not in built_in() and provider not in LATER_KEY_VARIABLES:
+            yield where, f'"{name}" is no target; write provider/model'
+
+
+def _target_names(providers: tuple[ResolvedProvider, ...]) -> set[str]:
+    names = {provider.name for provider in providers}
+    for provider in providers:
+        for model, endpoint in itertools.product(provider.models, provider.endpoints):
+            names.add(f"{provider.name}/{model.name}")
+            if endpoint.name:
+                names.add(f"{provider.name}/{model.name}@{endpoint.name}")
+    return names
+
+
+def _named_targets(policy: PolicySection, path: Path) -> Iterator[tuple[Path, str]]:
+    for i, name in enumerate(policy.preferences):
+        yield (*path, "preferences", i), name
+    for name in policy.shares:
+        yield (*path, "shares", name), name
+    for task, tiers in policy.tasks.items():
+        for tier, targets in tiers.items():
+            for i, name in enumerate(targets):
+                yield (*path, "tasks", task, tier, i), name
+
+
+def passed_over(configuration: Configuration, known: set[str]) -> Iterator[str]:
+    """Yields a warning for each provider that a policy names and that is not among the `known` ones."""
+    absent: dict[str, str] = {}
+    for name, policy in configuration.routing.policies.items():
+        for _, target in _named_targets(policy, ()):
+            provider = target.partition("/")[0]
+            if provider not in known:
+                absent.setdefault(provider, f"routing.policies.{name}: {target}")
+    for provider, where in absent.items():
+        yield f"{where} is passed over: no provider {provider} is configured"
+
+
+def _failover(section: FailoverSection, path: Path) -> Iterator[Finding]:
+    preset = PRESETS[section.preset]
+    longest = section.open_max_seconds
+    if longest is not None and longest < (section.open_seconds or preset.open_seconds):
+        yield (*path, "open_max_seconds"), "must not be less than open_seconds"
+    if section.backoff.max_seconds < section.backoff.base_seconds:
+        yield (*path, "backoff", "max_seconds"), "must not be less than base_seconds"
