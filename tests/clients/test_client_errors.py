@@ -117,8 +117,14 @@ def test_unreadable_details_leave_code_and_decision() -> None:
     error = error_from_status(grpc.StatusCode.UNAVAILABLE, "gone", trailing)
 
     assert type(error) is errors.UnreachableError
-    assert (error.decision_id, str(error)) == ("d-1", "gone")
+    assert (error.decision_id, error.message) == ("d-1", "gone")
 
 
 def test_the_text_of_an_error_begins_with_its_reason() -> None:
     assert str(read(Refusal(reason="DRAINING", message="stopping"))) == "DRAINING: stopping"
+
+
+def test_sidecar_that_cannot_be_reached_is_told_with_what_to_do() -> None:
+    error = error_from_status(grpc.StatusCode.UNAVAILABLE, "ipv4:127.0.0.1:1: Connection refused", ())
+
+    assert "the sidecar cannot be reached: ipv4:127.0.0.1:1: Connection refused; is it running there?" == str(error)

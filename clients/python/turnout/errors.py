@@ -203,6 +203,9 @@ class TransportError(TurnoutError):
 class UnreachableError(TransportError):
     """No connection to the sidecar, or it broke: is it running, and is the address right?"""
 
+    def __str__(self) -> str:
+        return f"the sidecar cannot be reached: {self.message}; is it running there?"
+
 
 class ContractError(TurnoutError):
     """The sidecar answered in a way that the contract does not allow, such as a stream without its end."""
