@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from turnout_server.core.chat import ChatOutput, Delta
@@ -98,5 +97,3 @@ class Completed:
 
 CallEvent = Decision | AttemptStarted | AttemptDeltas | Restarted | Completed
 """What an executed stream yields, in order; it ends with Completed or by raising an error that carries a CallReport."""
-
-Failures = Mapping[FailureKind, int]

@@ -27,13 +27,6 @@ MEDIA_BY_BYTES: Mapping[str, frozenset[Capability]] = MappingProxyType(
 )
 """By wire: media that go as bytes within the request."""
 
-CAPABILITY_OF: Mapping[MediaKind, Capability] = MappingProxyType(
-    {
-        MediaKind.IMAGE: Capability.VISION,
-        MediaKind.AUDIO: Capability.AUDIO,
-        MediaKind.DOCUMENT: Capability.DOCUMENTS,
-    }
-)
 
 DEFAULT_MEDIA_TYPE: Mapping[MediaKind, str] = MappingProxyType(
     {MediaKind.IMAGE: "image/png", MediaKind.AUDIO: "audio/wav", MediaKind.DOCUMENT: "application/pdf"}
