@@ -9,7 +9,8 @@ from tests.wire.scripted_server import Script, ScriptedServer, scripted_server
 from tests.wire.speakers import AnthropicSpeaker, OpenAISpeaker, Speaker, hello, spec_of
 from turnout_server.core.chat import ChatInput, StreamEvent
 from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
-from turnout_server.providers.connection import ProviderConnection, SecretReference, dialect_of
+from turnout_server.providers.connection import ProviderConnection, SecretReference
+from turnout_server.providers.dialects import dialect_of
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import HttpUpstream, build_upstreams
 

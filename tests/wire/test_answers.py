@@ -20,7 +20,7 @@ from turnout_server.core.chat import (
     UsageReported,
 )
 from turnout_server.core.model import FailureKind, FinishReason
-from turnout_server.providers.sse import MAX_EVENT_BYTES
+from turnout_server.providers.framing import MAX_EVENT_BYTES
 
 
 def text_of(events: list[StreamEvent]) -> str:

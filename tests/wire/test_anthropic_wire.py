@@ -36,10 +36,10 @@ from turnout_server.core.chat import (
 )
 from turnout_server.core.model import Capability, FailureKind, FinishReason, ReasoningEffort
 from turnout_server.ports import UpstreamCall, UpstreamError
-from turnout_server.providers.anthropic import AnthropicWire
+from turnout_server.providers.anthropic import AnthropicWire, messages_url
 from turnout_server.providers.anthropic.models import Thinking, facts_of
 from turnout_server.providers.anthropic.structured import ANSWER_TOOL
-from turnout_server.providers.connection import ANTHROPIC
+from turnout_server.providers.dialects import ANTHROPIC
 from turnout_server.providers.upstream import build_upstreams
 
 VENDOR = AnthropicSpeaker()
@@ -436,4 +436,4 @@ def test_malformed_schema_is_refused_before_sending_and_says_which() -> None:
     ["https://api.anthropic.com", "https://api.anthropic.com/v1", "https://api.anthropic.com/v1/messages"],
 )
 def test_base_url_may_end_in_part_of_the_path(base: str) -> None:
-    assert "https://api.anthropic.com/v1/messages" == AnthropicWire().url(base)
+    assert "https://api.anthropic.com/v1/messages" == messages_url(base)

@@ -31,8 +31,8 @@ from turnout_server.core.chat import (
 )
 from turnout_server.core.model import FailureKind, FinishReason, ReasoningEffort
 from turnout_server.ports import UpstreamCall, UpstreamError
-from turnout_server.providers.connection import OPENAI, OPENAI_COMPATIBLE
-from turnout_server.providers.openai import OpenAIWire
+from turnout_server.providers.dialects import OPENAI, OPENAI_COMPATIBLE
+from turnout_server.providers.openai import OpenAIWire, chat_url
 from turnout_server.providers.openai.models import facts_of
 from turnout_server.providers.upstream import build_upstreams
 
@@ -227,7 +227,7 @@ async def test_other_choices_are_left_out(bench: Bench) -> None:
     ],
 )
 def test_calls_go_below_the_base_url(base: str, url: str) -> None:
-    assert url == OpenAIWire().url(base)
+    assert url == chat_url(base)
 
 
 def test_compatible_servers_get_the_older_name_of_the_token_limit() -> None:

@@ -35,7 +35,8 @@ from turnout_server.core.settings import (
     RoutingSettings,
     Settings,
 )
-from turnout_server.providers.connection import ProviderConnection, dialect_of
+from turnout_server.providers.connection import ProviderConnection
+from turnout_server.providers.dialects import dialect_of
 from turnout_server.providers.media import MEDIA_BY_BYTES, MEDIA_BY_URL
 
 LONG_CONTEXT_TOKENS = 200_000

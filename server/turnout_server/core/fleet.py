@@ -21,6 +21,16 @@ class Price:
     cache_write_per_million: int | None = None
     cache_write_1h_per_million: int | None = None
     reasoning_per_million: int | None = None
+    tiers: tuple[PriceTier, ...] = ()
+    """Dearer (or cheaper) prices for longer prompts, by rising threshold; empty where length makes no difference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTier:
+    """What holds instead, for all tokens of a request whose input (cached included) exceeds so many tokens."""
+
+    above_input_tokens: int
+    price: Price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,14 @@ UNBILLED_STATUSES = frozenset({503, 529})
 """5xx before any output that no vendor charges for; a 4xx is never charged, but for 408."""
 
 
-def classify(status: int, codes: tuple[str, ...], message: str, *, should_retry: bool = False) -> FailureKind:
+def classify(
+    status: int,
+    codes: tuple[str, ...],
+    message: str,
+    *,
+    vendor: str = "",  # noqa: ARG001 - for the tables of single vendors
+    should_retry: bool = False,
+) -> FailureKind:
     """Returns the kind of a failed answer.
 
     `codes` are the error's code, type and the like, most telling first. `should_retry` is the vendor's own hint

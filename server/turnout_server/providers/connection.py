@@ -4,43 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 
-
-class Authentication(StrEnum):
-    """In which header the key goes."""
-
-    BEARER = "bearer"
-    API_KEY = "x-api-key"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """How one vendor differs from the others of its wire, as data.
-
-    `vendor_rules` is true where the vendor's own model names are served: then the tables of what each model generation
-    takes apply. `max_tokens_field` and `stream_usage` are for the openai wire.
-    """
-
-    authentication: Authentication = Authentication.BEARER
-    vendor_rules: bool = False
-    max_tokens_field: str = "max_tokens"
-    stream_usage: bool = True
-
-
-OPENAI = Dialect(vendor_rules=True, max_tokens_field="max_completion_tokens")
-OPENAI_COMPATIBLE = Dialect()
-ANTHROPIC = Dialect(authentication=Authentication.API_KEY, vendor_rules=True)
-ANTHROPIC_COMPATIBLE = Dialect(authentication=Authentication.API_KEY, vendor_rules=True)
-
-_BY_PROVIDER: Mapping[str, Dialect] = MappingProxyType({"openai": OPENAI, "anthropic": ANTHROPIC})
-_BY_WIRE: Mapping[str, Dialect] = MappingProxyType({"openai": OPENAI_COMPATIBLE, "anthropic": ANTHROPIC_COMPATIBLE})
-
-
-def dialect_of(provider: str, wire: str) -> Dialect:
-    """Returns the dialect of a vendor known by name, else the plain one of the wire; KeyError for an unknown wire."""
-    return _BY_PROVIDER.get(provider) or _BY_WIRE[wire]
+from turnout_server.providers.dialects import Dialect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,15 +63,16 @@ def failure(
     error: ErrorBody,
     *,
     chat: ChatInput | None,
+    vendor: str = "",
     secret: str = "",
     should_retry: bool = False,
     retry_after_seconds: float | None = None,
     rate_limit: RateLimitReading | None = None,
     in_stream: bool = False,
 ) -> UpstreamError:
-    """Makes the error of a failed answer; `in_stream` for an error event inside an answer that had begun well."""
+    """Makes the error of a failed answer of `vendor`; `in_stream` for an error event inside one that had begun well."""
     meant = (error.status or _MEANT_IN_STREAM) if in_stream else status
-    kind = classify(meant, error.codes, error.message, should_retry=should_retry)
+    kind = classify(meant, error.codes, error.message, vendor=vendor, should_retry=should_retry)
     said = "" if kind in _QUOTES_KEYS else safe_message(error.message, chat=chat, secret=secret)
     code = next((c for c in error.codes if c.lower() in BY_CODE), error.codes[0] if error.codes else "")
     code, field = (word if safe_message(word, chat=None, secret=secret) == word else "" for word in (code, error.field))

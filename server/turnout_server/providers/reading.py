@@ -8,7 +8,7 @@ from turnout_server.core.chat import Lifecycle, StreamEvent
 from turnout_server.core.model import FailureKind
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.failures import protocol_error
-from turnout_server.providers.sse import EventSplitter, EventTooLargeError
+from turnout_server.providers.framing import EventTooLargeError, Splitter
 from turnout_server.providers.wire import Decoder, Events
 
 _SIGN_OF_LIFE = (Lifecycle(),)
@@ -21,9 +21,9 @@ class StreamReading:
 
     __slots__ = ("_bytes_left", "_decoder", "_splitter", "error")
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, splitter: Splitter) -> None:
         self._decoder = decoder
-        self._splitter = EventSplitter()
+        self._splitter = splitter
         self._bytes_left = MAX_STREAM_BYTES
         self.error: UpstreamError | None = None
 

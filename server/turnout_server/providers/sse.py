@@ -7,12 +7,9 @@ anybody decodes it.
 
 from __future__ import annotations
 
-MAX_EVENT_BYTES = 1024 * 1024
+from turnout_server.providers.framing import MAX_EVENT_BYTES, EventTooLargeError
+
 BOM = b"\xef\xbb\xbf"
-
-
-class EventTooLargeError(Exception):
-    """One event is larger than `MAX_EVENT_BYTES`."""
 
 
 class EventSplitter:

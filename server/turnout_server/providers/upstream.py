@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import orjson
@@ -66,7 +67,7 @@ class HttpUpstream:
                 yield (head, *await self._whole(answer, call))
                 return
             yield (head,)
-            reading = StreamReading(self._wire.decoder(call, self._dialect))
+            reading = StreamReading(self._wire.decoder(call, self._dialect), self._wire.splitter())
             chunks = answer.chunks()
             try:
                 async for chunk in chunks:
@@ -103,7 +104,7 @@ class HttpUpstream:
         """Makes the call; returns an answer that began well, with its head, and raises UpstreamError for others."""
         secret = self._secret(call.credential)
         answer = await self._transport.post(
-            self._wire.url(call.spec.base_url), self._headers(call, secret, stream=stream), self._content(call, stream)
+            self._wire.url(call, stream=stream), self._headers(call, secret, stream=stream), self._content(call, stream)
         )
         try:
             return answer, await self._head(answer, call, secret)
@@ -118,6 +119,7 @@ class HttpUpstream:
                 answer.status,
                 parse_error(await _error_body(answer)),
                 chat=call.chat,
+                vendor=self._dialect.vendor,
                 secret=secret,
                 should_retry=answer.header("x-should-retry") == "true",
                 retry_after_seconds=retry_after_seconds,
@@ -129,7 +131,7 @@ class HttpUpstream:
 
     def _headers(self, call: UpstreamCall, secret: str, *, stream: bool) -> dict[str, str]:
         headers = {
-            "accept": "text/event-stream" if stream else "application/json",
+            "accept": self._wire.accepts if stream else "application/json",
             "accept-encoding": "identity",
             "content-type": "application/json",
             "user-agent": USER_AGENT,
@@ -232,14 +234,19 @@ def parse_headers(text: str, path: str) -> dict[str, str]:
 
 def wire_of(name: str) -> Wire:
     """Returns the wire of that name; ValueError, naming those there are, for another."""
-    if name == OpenAIWire.name:
-        return OpenAIWire()
-    if name == AnthropicWire.name:
-        return AnthropicWire()
-    raise ValueError(f"no wire is called {name!r}; there are: {', '.join(WIRES)}")
+    made = WIRES.get(name)
+    if made is None:
+        raise ValueError(f"no wire is called {name!r}; there are: {', '.join(WIRES)}")
+    return made()
 
 
-WIRES = (OpenAIWire.name, AnthropicWire.name)
+WIRES: Mapping[str, Callable[[], Wire]] = MappingProxyType(
+    {
+        OpenAIWire.name: OpenAIWire,
+        AnthropicWire.name: AnthropicWire,
+    }
+)
+"""The wire formats by their names in configuration."""
 
 
 def build_upstreams(connections: Iterable[ProviderConnection], secrets: Secrets) -> Mapping[str, HttpUpstream]:

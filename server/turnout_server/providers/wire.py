@@ -8,7 +8,8 @@ from typing import Protocol
 from turnout_server.core.chat import StreamEvent
 from turnout_server.core.model import FinishReason
 from turnout_server.ports import UpstreamCall
-from turnout_server.providers.connection import Dialect
+from turnout_server.providers.dialects import Dialect
+from turnout_server.providers.framing import Splitter
 
 Events = list[StreamEvent]
 
@@ -38,8 +39,15 @@ class Wire(Protocol):
 
     name: str
 
-    def url(self, base_url: str) -> str:
-        """Returns where calls go."""
+    accepts: str
+    """The media type that a streamed answer is asked for with."""
+
+    def url(self, call: UpstreamCall, *, stream: bool) -> str:
+        """Returns where the call goes."""
+        ...
+
+    def splitter(self) -> Splitter:
+        """Returns what cuts one streamed answer into events."""
         ...
 
     def headers(self, secret: str, dialect: Dialect) -> Mapping[str, str]:

@@ -10,7 +10,8 @@ from turnout_server.core.chat import ChatInput, Message, Part, Role, Text
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import FailureKind, Target
 from turnout_server.ports import UpstreamCall, UpstreamError
-from turnout_server.providers.connection import OPENAI, ProviderConnection
+from turnout_server.providers.connection import ProviderConnection
+from turnout_server.providers.dialects import OPENAI
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import HttpUpstream, wire_of
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from turnout_server.providers.connection import ANTHROPIC, ProviderConnection, SecretReference
+from turnout_server.providers.connection import ProviderConnection, SecretReference
+from turnout_server.providers.dialects import ANTHROPIC
 from turnout_server.providers.secrets import Secrets, SecretUnavailableError
 from turnout_server.providers.upstream import parse_headers, wire_of
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.providers.sse import MAX_EVENT_BYTES, EventSplitter, EventTooLargeError
+from turnout_server.providers.framing import MAX_EVENT_BYTES, EventTooLargeError
+from turnout_server.providers.sse import EventSplitter
 
 LINES = st.text(alphabet=st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]), max_size=20)
 

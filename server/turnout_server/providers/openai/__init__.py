@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from turnout_server.core.model import FailureKind
 from turnout_server.ports import UpstreamCall, UpstreamError
-from turnout_server.providers.connection import Authentication, Dialect
+from turnout_server.providers.dialects import Authentication, Dialect
+from turnout_server.providers.framing import Splitter
 from turnout_server.providers.openai.answer import OpenAIDecoder
 from turnout_server.providers.openai.request import request_body
+from turnout_server.providers.sse import EventSplitter
 from turnout_server.providers.wire import Decoder, Events, JsonObject
 
 __all__ = ["OpenAIWire"]
@@ -16,15 +18,26 @@ __all__ = ["OpenAIWire"]
 _PATH = "/chat/completions"
 
 
+def chat_url(base_url: str) -> str:
+    """Returns the base URL with the path of chat completions, which it may already have."""
+    base = base_url.rstrip("/")
+    return base if base.endswith(_PATH) else base + _PATH
+
+
 class OpenAIWire:
     """Chat completions."""
 
     name = "openai"
 
-    def url(self, base_url: str) -> str:
-        """Returns where calls go: `/chat/completions` below the base URL."""
-        base = base_url.rstrip("/")
-        return base if base.endswith(_PATH) else base + _PATH
+    accepts = "text/event-stream"
+
+    def url(self, call: UpstreamCall, *, stream: bool) -> str:  # noqa: ARG002 - part of the protocol
+        """Returns where the call goes: `/chat/completions` below the base URL."""
+        return chat_url(call.spec.base_url)
+
+    def splitter(self) -> Splitter:
+        """Returns what cuts one streamed answer into events."""
+        return EventSplitter()
 
     def headers(self, secret: str, dialect: Dialect) -> Mapping[str, str]:
         """Returns the header that carries the key."""

@@ -22,7 +22,7 @@ from turnout_server.core.chat import (
 )
 from turnout_server.core.model import Capability, ReasoningEffort
 from turnout_server.ports import UpstreamCall
-from turnout_server.providers.connection import Dialect
+from turnout_server.providers.dialects import Dialect
 from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.json_text import caller_schema, tool_call_id
 from turnout_server.providers.media import DEFAULT_MEDIA_TYPE
