@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.full
 @pytest.mark.timeout(300)
 def test_the_measurements_print_a_row_for_everything_they_promise() -> None:
-    run = subprocess.run(  # noqa: S603 - our own command
+    run = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "bench", "--quick"],
         cwd=ROOT,
         capture_output=True,

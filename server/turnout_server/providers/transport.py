@@ -94,6 +94,10 @@ _FAILURES: tuple[tuple[type[BaseException], FailureKind, bool, str], ...] = (
 """What each exception before the head of an answer means: kind, whether the provider may charge, words."""
 
 
+URLS_REMEMBERED = 1024
+"""A provider has as many as it has models and endpoints, times two."""
+
+
 class HttpTransport:
     """Connections to one provider, kept alive between calls; one per provider, with its own TLS and proxy."""
 
@@ -109,24 +113,33 @@ class HttpTransport:
             }
         }
         self._finishing: dict[asyncio.Task[None], HttpAnswer] = {}
+        self._urls: dict[str, httpx.URL] = {}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Sends the request and waits for the head of the answer; raises only UpstreamError."""
+        address = self._urls.get(url) or self._parsed(url)
         if len(body) > WRITE_BYTES:
             request = httpx.Request(
                 "POST",
-                url,
+                address,
                 headers={**headers, "content-length": str(len(body))},
                 stream=_Pieces(body),
                 extensions=self._extensions,
             )
         else:
-            request = httpx.Request("POST", url, headers=headers, content=body, extensions=self._extensions)
+            request = httpx.Request("POST", address, headers=headers, content=body, extensions=self._extensions)
         try:
             response = await self._transport.handle_async_request(request)
         except Exception as error:  # the outermost edge of other people's code: the table decides
             raise _failure_before_head(error) from error
         return HttpAnswer(response, self._finishing)
+
+    def _parsed(self, url: str) -> httpx.URL:
+        """Parses an address once: it costs as much as a small answer does."""
+        if len(self._urls) >= URLS_REMEMBERED:
+            self._urls.clear()
+        address = self._urls[url] = httpx.URL(url)
+        return address
 
     async def aclose(self) -> None:
         """Closes all connections, and stops reading the ends of answers."""
