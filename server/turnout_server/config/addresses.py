@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from turnout_server.providers.addresses import is_public
 
 MAX_PORT = 65535
+OLLAMA_PORT = 11434
 
 
 def host_and_port(address: str) -> tuple[str, int] | None:
@@ -54,6 +55,29 @@ def base_url_fault(url: str, *, allow_insecure: bool, allow_private: bool) -> st
         ),
     )
     return next((message for wrong, message in faults if wrong), "")
+
+
+def ollama_url(host: str) -> str:
+    """Returns the base URL that the variable OLLAMA_HOST stands for, "" where it is empty or no address.
+
+    As Ollama's own tools read it: a host, a host and port, or a URL; the port is 11434 unless a scheme is given. The
+    address that a server listens on everywhere with (0.0.0.0) is called at this machine.
+    """
+    text = host.strip().strip("\"'").rstrip("/")
+    if not text:
+        return ""
+    scheme, given, rest = text.rpartition("://")
+    try:
+        parts = urlsplit(f"{scheme if given else 'http'}://{rest}")
+        name, port = parts.hostname or "127.0.0.1", parts.port
+    except ValueError:
+        return ""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)  # noqa: S104 - read, not bound
+    usual = {"http": 80, "https": 443}.get(scheme) if given else OLLAMA_PORT
+    if usual is None:
+        return ""
+    shown = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{shown}:{port or usual}{parts.path}"
 
 
 def _is_private(host: str) -> bool:

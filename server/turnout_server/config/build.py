@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from types import MappingProxyType
 
 from turnout_server.config.catalog import DEFAULT_PROVIDER_ORDER, LAST_PROVIDER, ModelRow
 from turnout_server.config.policies import laid_over, resolved_policies
-from turnout_server.config.providers import Endpoint, ResolvedProvider, resolved_providers
+from turnout_server.config.providers import NOTHING_FOUND, Endpoint, Found, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_routing import (
     FailoverSection,
@@ -37,7 +38,7 @@ from turnout_server.core.settings import (
 )
 from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.dialects import dialect_of
-from turnout_server.providers.media import MEDIA_BY_BYTES, MEDIA_BY_URL
+from turnout_server.providers.media import MEDIA_BY_BYTES, media_by_url
 
 LONG_CONTEXT_TOKENS = 200_000
 """A window of at least so many tokens is LONG_CONTEXT."""
@@ -57,9 +58,19 @@ class Parts:
     connections: tuple[ProviderConnection, ...]
 
 
-def build(configuration: Configuration, environ: Mapping[str, str]) -> Parts:
-    """Returns the parts; the configuration has been checked."""
-    providers = resolved_providers(configuration, environ)
+def build(
+    configuration: Configuration,
+    environ: Mapping[str, str],
+    *,
+    found: Found = NOTHING_FOUND,
+    today: date | None = None,
+) -> Parts:
+    """Returns the parts; the configuration has been checked.
+
+    `found` are models of servers that are asked for them when they run: called again with more of them, it returns the
+    same parts with their targets added. `today` is the day that retirements and changes of price go by.
+    """
+    providers = resolved_providers(configuration, environ, found=found, today=today)
     ranks = _ranks([provider.name for provider in providers], configuration.routing.provider_order)
     return Parts(
         settings=_settings(configuration),
@@ -107,7 +118,7 @@ def _spec(provider: ResolvedProvider, model: ModelRow, endpoint: Endpoint, rank:
         price=model.price,
         capabilities=capabilities,
         custom_capabilities=model.custom_capabilities,
-        url_capabilities=capabilities & MEDIA_BY_URL[provider.wire],
+        url_capabilities=capabilities & media_by_url(provider.wire, dialect_of(provider.name, provider.wire)),
         quality=model.quality,
         latency_prior_seconds=model.latency_prior_seconds,
         seconds_per_output_token_prior=model.seconds_per_output_token,
@@ -130,7 +141,7 @@ def _connection(provider: ResolvedProvider, failover: FailoverSection) -> Provid
         credentials=MappingProxyType(
             {credential.spec.label: credential.reference for credential in provider.credentials}
         ),
-        allow_private=section.allow_private,
+        allow_private=section.allow_private or provider.is_local,
         proxy_url=section.proxy_url.get_secret_value(),
         ca_file=section.ca_file,
         client_cert_file=section.client_cert_file,

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 
 from turnout_server.config.addresses import base_url_fault, host_and_port, stays_local
-from turnout_server.config.catalog import LATER_KEY_VARIABLES, built_in
+from turnout_server.config.catalog import built_in
 from turnout_server.config.check_routing import passed_over, routing_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
 from turnout_server.config.providers import FILE_LABEL, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
-from turnout_server.config.schema_providers import BUILT_WIRES, ProviderSection
+from turnout_server.config.schema_providers import ProviderSection
 
 
 def check(configuration: Configuration, environ: Mapping[str, str], *, files: bool) -> Iterator[Finding]:
@@ -32,15 +32,10 @@ def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Ite
     for provider in providers:
         yield from _missing_keys(provider, environ)
         yield from _old_models(provider)
-    if "providers" not in configuration.model_fields_set:
-        for name, variables in LATER_KEY_VARIABLES.items():
-            for variable in variables:
-                if environ.get(variable, "").strip():
-                    yield f"environment variable {variable} is ignored: this version does not know {name} yet"
-    if not any(provider.models for provider in providers):
+    if not any(provider.models or provider.finds_models for provider in providers):
         yield (
-            "no provider is configured: every request is refused; set ANTHROPIC_API_KEY or OPENAI_API_KEY, "
-            "or name providers in a file"
+            "no provider is configured: every request is refused; set ANTHROPIC_API_KEY, OPENAI_API_KEY or another "
+            "vendor's key, or name providers in a file"
         )
     yield from passed_over(configuration, {provider.name for provider in providers})
 
@@ -109,12 +104,9 @@ def _provider(provider: ResolvedProvider) -> Iterator[Finding]:
             yield (*path, "wire"), f"{provider.name} speaks the wire {known[provider.name].wire}; leave it out"
     else:
         yield from _custom(provider, path)
-    if section.wire is not None and section.wire not in BUILT_WIRES:
-        built = " and ".join(sorted(BUILT_WIRES))
-        yield (*path, "wire"), f"the wire {section.wire.value} is not in this version yet; it has {built}"
     yield from _base_urls(provider, path)
     for place, name in enumerate(section.enabled_models):
-        if name not in provider.known_models:
+        if not provider.knows(name):
             message = f'no model "{name}" is known{did_you_mean(name, provider.known_models)}'
             yield (*path, "enabled_models", place), message
     yield from _twice(path, "models", [model.name for model in section.models])
@@ -128,16 +120,16 @@ def _custom(provider: ResolvedProvider, path: Path) -> Iterator[Finding]:
     section = provider.section
     missing = [
         name
-        for name, given in (("wire", section.wire), ("base_url", _has_url(section)), ("models", section.models))
+        for name, given in (
+            ("wire", section.wire),
+            ("base_url", _has_url(section)),
+            ("models", provider.models or provider.finds_models),
+        )
         if not given
     ]
     if not missing:
         return
-    what = f"needs {', '.join(missing)}"
-    if provider.name in LATER_KEY_VARIABLES:
-        yield path, f"{provider.name} is not known by itself in this version yet, so it {what}"
-    else:
-        yield path, f"a custom provider {what}{_meant(provider.name)}"
+    yield path, f"a custom provider needs {', '.join(missing)}{_meant(provider.name)}"
 
 
 def _meant(name: str) -> str:
@@ -171,7 +163,7 @@ def _credentials(provider: ResolvedProvider, path: Path) -> Iterator[Finding]:
         if key.name == FILE_LABEL:
             yield (*where, "name"), f'"{FILE_LABEL}" is the label of the provider\'s own key file'
         for place, model in enumerate(key.models):
-            if model not in provider.known_models:
+            if not provider.knows(model):
                 message = f'no model "{model}" is known{did_you_mean(model, provider.known_models)}'
                 yield (*where, "models", place), message
 

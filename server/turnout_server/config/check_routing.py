@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from turnout_server.config.catalog import LATER_KEY_VARIABLES, built_in
+from turnout_server.config.catalog import built_in
 from turnout_server.config.faults import Finding, Path, did_you_mean
 from turnout_server.config.policies import SHARED_FAILOVER_KEYS, all_policies, lineage, resolved_policies
 from turnout_server.config.providers import ResolvedProvider
@@ -64,11 +64,14 @@ def _policy(own: PolicySection, whole: PolicySection, path: Path, configuration:
 def _targets(policy: PolicySection, path: Path, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
     names = _target_names(providers)
     known = {provider.name for provider in providers}
+    open_ended = {provider.name for provider in providers if provider.finds_models}
     for where, name in _named_targets(policy, path):
         provider, slash, _ = name.partition("/")
+        if provider in open_ended:
+            continue
         if provider in known and name not in names:
             yield where, f'no target "{name}"{did_you_mean(name, names)}'
-        elif not slash and provider not in known and provider not in built_in() and provider not in LATER_KEY_VARIABLES:
+        elif not slash and provider not in known and provider not in built_in():
             yield where, f'"{name}" is no target; write provider/model'
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date
 from enum import Enum
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from turnout_server.config.catalog import CATALOG_DATE, ProviderRow, built_in
+from turnout_server.config.catalog import ProviderRow, built_in, origin
 from turnout_server.config.describe import is_section, is_table, plain
 from turnout_server.config.fields import NOT_YET, NotYet
 from turnout_server.config.schema import Configuration
@@ -46,14 +47,16 @@ the caller's tenant first), then `api_key_file`, then `api_key_env`, then the ve
 
 def markdown() -> str:
     """Returns the document."""
+    day, source = origin()
     lines = [_HEAD, "| key | default | meaning |", "|---|---|---|"]
     lines += list(_rows(Configuration, ""))
     lines += ["", "## Models known by name", ""]
     lines += [
-        f"Prices and windows of {CATALOG_DATE}, USD per million tokens. Where a vendor charges more beyond some",
-        "length, the window ends there. Rows of your own are laid over these by `providers.NAME.models`.",
+        f"Prices and windows of {day} ({source}), USD per million tokens. A model is deprecated, and never chosen",
+        "unless named, from the day on which its vendor stops serving it. Rows of your own are laid over these by",
+        "`catalog.models`, `catalog.overlay_files` and `providers.NAME.models`; `turnout models` lists what results.",
     ]
-    for provider in built_in().values():
+    for provider in built_in(date.fromisoformat(day)).values():
         lines += list(_models(provider))
     return "\n".join(lines) + "\n"
 
@@ -106,6 +109,8 @@ def _plain_value(value: object) -> object:
 
 
 def _models(provider: ProviderRow) -> Iterator[str]:
+    if not provider.models:
+        return
     yield ""
     yield f"### {provider.name}"
     yield ""
@@ -115,9 +120,13 @@ def _models(provider: ProviderRow) -> Iterator[str]:
         price = model.price
         assert price is not None
         cached = price.cached_input_per_million
-        note = "no longer served: only where named" if model.deprecated else ""
+        note = "deprecated: only where named" if model.deprecated else ""
+        if price.tiers:
+            note = f"{note}; " if note else ""
+            note += f"dearer above {price.tiers[0].above_input_tokens} input tokens"
         if model.retires_on and not model.deprecated:
-            note = f"served until {model.retires_on}"
+            note = f"{note}; " if note else ""
+            note += f"served until {model.retires_on}"
         cells = (
             model.name,
             str(model.context_window_tokens),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -67,9 +67,10 @@ def load(file: str | None, environ: Mapping[str, str] = os.environ, *, files: bo
     document = _read(origin) if origin else Document(values={}, places={})
     overlay = read_environment(environ, document.values)
     sources = _Sources(origin=origin, document=document, overlay=overlay)
-    faults = list(document.faults)
-    configuration, wrong, places = _validate(lay_over(document.values, overlay), sources)
-    faults += wrong
+    values = lay_over(document.values, overlay)
+    values, faults = _with_overlay_files(values, sources, files=files)
+    configuration, wrong, places = _validate(values, sources)
+    faults += [*document.faults, *wrong]
     warnings = list(overlay.warnings)
     for path, what in later_values(configuration):
         fault = sources.fault(path, NOT_YET_TEXT)
@@ -84,6 +85,56 @@ def load(file: str | None, environ: Mapping[str, str] = os.environ, *, files: bo
         raise ConfigurationError(sorted(faults, key=_order))
     warnings += warnings_of(configuration, environ)
     return Loaded(configuration=configuration, origin=origin, warnings=tuple(warnings))
+
+
+def _with_overlay_files(
+    values: dict[str, Any], sources: _Sources, *, files: bool
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Lays the rows of the catalog's overlay files below those of `catalog.models`; tells what is wrong with them."""
+    catalog = values.get("catalog")
+    names = catalog.get("overlay_files") if isinstance(catalog, Mapping) else None
+    if not isinstance(catalog, Mapping) or not isinstance(names, list | tuple):
+        return values, []
+    faults: list[Fault] = []
+    rows: dict[str, list[Any]] = {}
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            continue
+        try:
+            found = _overlay_rows(name)
+        except ConfigurationError as error:
+            missing = not FilePath(name).exists()
+            if files and missing:
+                faults.append(sources.fault(("catalog", "overlay_files", place), f"file {name} cannot be read"))
+            elif not missing:
+                faults += error.faults
+            continue
+        for provider, models in found.items():
+            rows.setdefault(provider, []).extend(models)
+    own = catalog.get("models")
+    for provider, models in (own if isinstance(own, Mapping) else {}).items():
+        if isinstance(models, list | tuple):
+            rows.setdefault(str(provider), []).extend(models)
+        else:
+            rows[str(provider)] = models
+    return {**values, "catalog": {**catalog, "models": rows}} if rows else values, faults
+
+
+def _overlay_rows(name: str) -> Mapping[str, list[Any]]:
+    """Reads one overlay file, checked as if its rows stood in `catalog.models`. Raises ConfigurationError."""
+    document = _read(name)
+    places = {("catalog", *path): place for path, place in document.places.items()}
+    sources = _Sources(origin=name, document=replace(document, places=places), overlay=Overlay())
+    _, wrong, _ = _validate({"catalog": document.values}, sources)
+    faults = [*document.faults, *(replace(fault, path=fault.path[1:]) for fault in wrong)]
+    faults += [
+        Fault(origin=name, path=(str(key),), message="an overlay file has the one key models")
+        for key in document.values
+        if key != "models" and not any(fault.path[:1] == (key,) for fault in faults)
+    ]
+    if faults:
+        raise ConfigurationError(faults)
+    return {str(provider): list(models) for provider, models in (document.values.get("models") or {}).items()}
 
 
 def _read(origin: str) -> Document:

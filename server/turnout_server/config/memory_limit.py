@@ -20,6 +20,7 @@ def memory_limit_bytes(files: tuple[str, ...] = _CGROUP_FILES) -> int | None:
             continue
         if text.isdecimal():
             found.append(int(text))
-    with contextlib.suppress(OSError, ValueError):
+    # AttributeError: Windows has no sysconf.
+    with contextlib.suppress(AttributeError, OSError, ValueError):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min(found, default=None)

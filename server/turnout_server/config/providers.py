@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
-from turnout_server.config.catalog import LATER_KEY_VARIABLES, ModelRow, ProviderRow, built_in, nano
+from turnout_server.config.addresses import ollama_url
+from turnout_server.config.catalog import LAST_PROVIDER, ModelRow, ProviderRow, built_in, nano
 from turnout_server.config.schema import Configuration
-from turnout_server.config.schema_providers import ModelSection, PriceSection, ProviderSection
-from turnout_server.core.fleet import CredentialSpec, Price
+from turnout_server.config.schema_providers import (
+    ModelSection,
+    PriceSection,
+    ProviderSection,
+    WholePriceSection,
+    WireName,
+)
+from turnout_server.core.fleet import CredentialSpec, Price, PriceTier
 from turnout_server.providers.connection import SecretReference
 
 FILE_LABEL = "api_key_file"
@@ -36,7 +44,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedProvider:
-    """One provider with everything decided. `models` are the enabled ones, `known_models` all."""
+    """One provider with everything decided. `models` are the enabled ones, `known_models` all.
+
+    `finds_models` says that the server is asked for its models when it runs; `is_local`, that its address is one of
+    this machine or its network, and may be.
+    """
 
     name: str
     section: ProviderSection
@@ -46,46 +58,102 @@ class ResolvedProvider:
     known_models: tuple[str, ...]
     credentials: tuple[Credential, ...]
     needs_credential: bool
+    finds_models: bool = False
+    is_local: bool = False
+
+    def knows(self, model: str) -> bool:
+        """Whether a model may be named: one that is known, or any of a server that is asked for them."""
+        return self.finds_models or model in self.known_models
 
 
-def resolved_providers(configuration: Configuration, environ: Mapping[str, str]) -> tuple[ResolvedProvider, ...]:
-    """Returns the providers in file order; without a `providers` block those whose usual key variable is set."""
-    catalog = built_in()
+Found = Mapping[str, Sequence[ModelRow]]
+"""By provider, models that its server was found to have."""
+
+NOTHING_FOUND: Found = {}
+
+
+def resolved_providers(
+    configuration: Configuration,
+    environ: Mapping[str, str],
+    *,
+    found: Found = NOTHING_FOUND,
+    today: date | None = None,
+) -> tuple[ResolvedProvider, ...]:
+    """Returns the providers in file order; without a `providers` block those whose usual variable is set.
+
+    `found` are models of servers that are asked for them; `today` is the day that retirements and changes of price go
+    by, UTC's where it is None.
+    """
+    today = today or datetime.now(UTC).date()
+    catalog = built_in(today)
     if "providers" in configuration.model_fields_set:
-        return tuple(_resolved(name, section, catalog, environ) for name, section in configuration.providers.items())
+        sections = dict(configuration.providers)
+    else:
+        sections = {
+            name: ProviderSection()
+            for name, row in catalog.items()
+            if any(environ.get(variable, "").strip() for variable in row.key_variables)
+        }
     return tuple(
-        _resolved(name, ProviderSection(), catalog, environ)
-        for name, row in catalog.items()
-        if any(environ.get(variable, "").strip() for variable in row.key_variables)
+        _resolved(
+            name,
+            section,
+            row=catalog.get(name),
+            laid_over=configuration.catalog.models.get(name, ()),
+            environ=environ,
+            found=found.get(name, ()),
+            today=today,
+        )
+        for name, section in sections.items()
     )
 
 
 def usual_variables(name: str) -> tuple[str, ...]:
     """Returns the environment variables that usually hold a vendor's key; none for a custom provider."""
     row = built_in().get(name)
-    return row.key_variables if row is not None else LATER_KEY_VARIABLES.get(name, ())
+    return row.key_variables if row is not None and name != LAST_PROVIDER else ()
 
 
-def price_of(section: PriceSection) -> Price:
+def price_of(section: WholePriceSection) -> Price:
     """Returns a price in nano-USD."""
-    cached, written = section.cached_input_per_million_usd, section.cache_write_per_million_usd
+    tiers = sorted(section.tiers, key=lambda tier: tier.above_input_tokens)
+    return replace(
+        _flat_price(section),
+        tiers=tuple(PriceTier(above_input_tokens=t.above_input_tokens, price=_flat_price(t)) for t in tiers),
+    )
+
+
+def _flat_price(section: PriceSection) -> Price:
+    def optional(usd: float | None) -> int | None:
+        return None if usd is None else nano(usd)
+
     return Price(
         input_per_million=nano(section.input_per_million_usd),
         output_per_million=nano(section.output_per_million_usd),
-        cached_input_per_million=None if cached is None else nano(cached),
-        cache_write_per_million=None if written is None else nano(written),
+        cached_input_per_million=optional(section.cached_input_per_million_usd),
+        cache_write_per_million=optional(section.cache_write_per_million_usd),
+        cache_write_1h_per_million=optional(section.cache_write_1h_per_million_usd),
     )
 
 
 def _resolved(
-    name: str, section: ProviderSection, catalog: Mapping[str, ProviderRow], environ: Mapping[str, str]
+    name: str,
+    section: ProviderSection,
+    *,
+    row: ProviderRow | None,
+    laid_over: Sequence[ModelSection],
+    environ: Mapping[str, str],
+    found: Sequence[ModelRow],
+    today: date,
 ) -> ResolvedProvider:
-    row = catalog.get(name)
     wire = section.wire.value if section.wire is not None else (row.wire if row is not None else "")
     base_url = section.base_url or (row.base_url if row is not None else "")
-    models = {model.name: model for model in (row.models if row is not None else ())}
-    for own in section.models:
-        models[own.name] = _row(own, models.get(own.name))
+    is_local = name == LAST_PROVIDER and not section.base_url
+    if is_local:
+        base_url = ollama_url(environ.get("OLLAMA_HOST", "")) or base_url
+    models = {model.name: model for model in (*(row.models if row is not None else ()), *found)}
+    for own in (*laid_over, *section.models):
+        models[own.name] = _row(own, models.get(own.name), today)
     enabled = [models[model] for model in section.enabled_models if model in models]
     return ResolvedProvider(
         name=name,
@@ -95,7 +163,9 @@ def _resolved(
         models=tuple(enabled if section.enabled_models else models.values()),
         known_models=tuple(models),
         credentials=_credentials(name, section, environ),
-        needs_credential=_keys_are_given(section) or (row is not None and not section.base_url),
+        needs_credential=_keys_are_given(section) or (row is not None and not section.base_url and not is_local),
+        finds_models=wire == WireName.OLLAMA.value,
+        is_local=is_local,
     )
 
 
@@ -136,8 +206,7 @@ def _credentials(name: str, section: ProviderSection, environ: Mapping[str, str]
             FILE_LABEL,
             Credential(spec=CredentialSpec(label=FILE_LABEL), reference=SecretReference(file=section.api_key_file)),
         )
-    usual = usual_variables(name) if name != "ollama" else ()
-    for variable in (section.api_key_env, *usual):
+    for variable in (section.api_key_env, *usual_variables(name)):
         if variable and environ.get(variable, "").strip():
             found.setdefault(
                 variable, Credential(spec=CredentialSpec(label=variable), reference=SecretReference(env=variable))
@@ -145,8 +214,11 @@ def _credentials(name: str, section: ProviderSection, environ: Mapping[str, str]
     return tuple(found.values())
 
 
-def _row(own: ModelSection, known: ModelRow | None) -> ModelRow:
-    """Lays a row of the operator's over the catalog's: keys that are not given stay, and the model counts as served."""
+def _row(own: ModelSection, known: ModelRow | None, today: date) -> ModelRow:
+    """Lays a row of the operator's over the catalog's: keys that are not given stay.
+
+    The model counts as served, unless the row says otherwise: the operator knows better than the catalog.
+    """
     base = (
         known if known is not None else replace(_DEFAULT_ROW, name=own.name, capabilities=frozenset(own.capabilities))
     )
@@ -159,6 +231,9 @@ def _row(own: ModelSection, known: ModelRow | None) -> ModelRow:
         "custom_capabilities": frozenset(own.custom_capabilities),
         "quality": own.quality,
         "latency_prior_seconds": own.latency_prior_seconds or base.latency_prior_seconds,
+        "seconds_per_output_token": own.seconds_per_output_token or base.seconds_per_output_token,
     }
     given = {key: value for key, value in values.items() if key in own.model_fields_set}
-    return replace(base, deprecated=False, retires_on="", **given)  # type: ignore[arg-type] # same keys, same types
+    retires_on = own.retires_on.isoformat() if own.retires_on is not None else ""
+    deprecated = own.deprecated or (own.retires_on is not None and own.retires_on <= today)
+    return replace(base, deprecated=deprecated, retires_on=retires_on, **given)  # type: ignore[arg-type] # same types

@@ -24,7 +24,7 @@ from turnout_server.config.fields import (
     Usd,
     later,
 )
-from turnout_server.config.schema_providers import ProviderSection
+from turnout_server.config.schema_providers import ModelSection, ProviderSection
 from turnout_server.config.schema_routing import BudgetSection, FailoverSection, RoutingSection
 
 DEFAULT_ADDRESS = "127.0.0.1:50151"
@@ -88,7 +88,12 @@ class MetricsSection(Section):
 class CatalogSection(Section):
     """The table of known models."""
 
-    overlay_files: Names = later((), "Files with rows laid over the catalog; use `providers.NAME.models` for now.")
+    overlay_files: Names = Field(
+        default=(), description="Files with the key `models`, as here, laid over the catalog one after the other."
+    )
+    models: dict[str, tuple[ModelSection, ...]] = Field(
+        default_factory=dict, description="Rows laid over the catalog, by provider; `providers.NAME.models` over these."
+    )
 
 
 class ChecksSection(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
@@ -33,10 +34,6 @@ class WireName(StrEnum):
     OLLAMA = "ollama"
 
 
-BUILT_WIRES = frozenset({WireName.OPENAI, WireName.ANTHROPIC})
-"""The wires of this version; the others are known by name only."""
-
-
 class PriceSection(Section):
     """What a million tokens cost."""
 
@@ -48,6 +45,23 @@ class PriceSection(Section):
     cache_write_per_million_usd: Usd | None = Field(
         default=None, description="USD for a million input tokens written to the cache; null: as input."
     )
+    cache_write_1h_per_million_usd: Usd | None = Field(
+        default=None, description="USD for a million input tokens written to the cache for an hour; null: as written."
+    )
+
+
+class TieredPriceSection(PriceSection):
+    """What a million tokens cost in requests whose input is longer than so many tokens."""
+
+    above_input_tokens: Tokens = Field(description="Holds for all tokens of requests with more input than this.")
+
+
+class WholePriceSection(PriceSection):
+    """What a million tokens cost, and what they cost in long requests."""
+
+    tiers: tuple[TieredPriceSection, ...] = Field(
+        default=(), description="Other prices for longer requests; empty: length makes no difference."
+    )
 
 
 class ModelSection(Section):
@@ -58,7 +72,7 @@ class ModelSection(Section):
         default=None, description="Input and output together, in tokens; null: unknown, any request is taken to fit."
     )
     max_output_tokens: Tokens | None = Field(default=None, description="The longest answer, in tokens; null: unknown.")
-    price: PriceSection | None = Field(
+    price: WholePriceSection | None = Field(
         default=None, description="Null: unknown; then the model is left out wherever a cost limit is in force."
     )
     silent_thinking: bool = Field(
@@ -71,6 +85,13 @@ class ModelSection(Section):
     quality: Percent | None = Field(default=None, description="0 to 100, your judgement; null: unknown.")
     latency_prior_seconds: Seconds | None = Field(
         default=None, description="Time to the first token expected before anything was measured; null: 1 s."
+    )
+    seconds_per_output_token: Seconds | None = Field(
+        default=None, description="Time for each further token expected before it was measured; null: 0.015 s."
+    )
+    deprecated: bool = Field(default=False, description="Never chosen, unless a request or a table names it.")
+    retires_on: date | None = Field(
+        default=None, description="The day, as in 2027-01-14, from which it counts as deprecated; null: none is known."
     )
 
 
@@ -102,7 +123,7 @@ class TokenSection(Section):
 
 
 class ProviderSection(Section):
-    """One provider. For `openai` and `anthropic` everything has a default; any other name is a custom provider."""
+    """One provider. For those of the catalog everything has a default; any other name is a custom provider."""
 
     wire: Annotated[WireName, LOWER] | None = Field(
         default=None, description="The wire format; of the known providers by themselves."

@@ -18,6 +18,7 @@ def cost_nano_usd(usage: Usage, price: Price | None) -> int | None:
         return None
     input_tokens = max(0, usage.input_tokens)
     output_tokens = max(0, usage.output_tokens)
+    price = price_for(price, input_tokens)
     cached = _part(usage.cached_input_tokens, input_tokens)
     written = _part(usage.cache_write_tokens, input_tokens - cached)
     written_1h = _part(usage.cache_write_1h_tokens, written)
@@ -55,11 +56,26 @@ def expected_cost_nano_usd(
     """
     if price is None:
         return None
+    if price.tiers:
+        price = price_for(price, input_tokens)
     total = input_tokens * price.input_per_million + output_tokens * price.output_per_million
     if cached_input_tokens and price.cached_input_per_million is not None:
         cached = min(cached_input_tokens, input_tokens)
         total -= cached * (price.input_per_million - price.cached_input_per_million)
     return _per_million(total)
+
+
+def price_for(price: Price, input_tokens: int) -> Price:
+    """Returns what holds for a request of so much input: the dearest tier that it exceeds, else the price itself.
+
+    Vendors charge all tokens of a long request by its tier, those of the output too, not only what is above.
+    """
+    found = price
+    for tier in price.tiers:
+        if input_tokens <= tier.above_input_tokens:
+            break
+        found = tier.price
+    return found
 
 
 def _part(tokens: int | None, whole: int) -> int:

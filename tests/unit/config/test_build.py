@@ -161,7 +161,8 @@ def test_no_secret_stands_in_what_is_built(tmp_path: Path) -> None:
 def test_priority_order_is_the_operators_then_the_usual_one_then_custom_then_ollama(tmp_path: Path) -> None:
     custom = "{wire: openai, base_url: 'https://x.example.com/v1', models: [{name: m}]}"
     text = f"""
-    providers: {{ollama: {custom}, house: {custom}, groq: {custom}, openai: {{}}, anthropic: {{}}, other: {custom}}}
+    providers:
+      {{ollama: {{models: [{{name: m}}]}}, house: {custom}, groq: {{}}, openai: {{}}, anthropic: {{}}, other: {custom}}}
     routing: {{provider_order: [groq]}}
     """
 

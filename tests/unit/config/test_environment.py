@@ -7,6 +7,7 @@ import pytest
 from tests.unit.config.loading import loaded, parts
 from turnout_server.config.faults import ConfigurationError
 from turnout_server.config.load import load
+from turnout_server.config.providers import resolved_providers
 from turnout_server.core.model import Strategy
 
 HOUSE = """
@@ -157,10 +158,31 @@ def test_value_that_only_tunes_what_does_not_run_yet_warns(tmp_path: Path) -> No
     assert any("checks.interval_seconds: not in this version yet; the value has no effect" in one for one in warnings)
 
 
-def test_key_of_a_vendor_of_a_later_version_warns_by_name() -> None:
-    warnings = load(None, {"GROQ_API_KEY": "planted", "OPENAI_API_KEY": "planted"}).warnings
+USUAL_VARIABLES = {
+    "ANTHROPIC_API_KEY": "anthropic",
+    "OPENAI_API_KEY": "openai",
+    "GEMINI_API_KEY": "google",
+    "GOOGLE_AI_API_KEY": "google",
+    "GROQ_API_KEY": "groq",
+    "CEREBRAS_API_KEY": "cerebras",
+    "MOONSHOT_API_KEY": "kimi",
+    "MINIMAX_API_KEY": "minimax",
+    "MISTRAL_API_KEY": "mistral",
+    "XAI_API_KEY": "xai",
+    "OPENROUTER_API_KEY": "openrouter",
+    "OLLAMA_HOST": "ollama",
+}
 
-    assert ("environment variable GROQ_API_KEY is ignored: this version does not know groq yet",) == warnings
+
+@pytest.mark.parametrize(("variable", "provider"), USUAL_VARIABLES.items())
+def test_usual_variable_of_a_vendor_is_enough_to_start_with_it(variable: str, provider: str) -> None:
+    environ = {variable: "127.0.0.1:11434" if variable == "OLLAMA_HOST" else "planted"}
+    loaded = load(None, environ)
+    (found,) = resolved_providers(loaded.configuration, environ)
+
+    assert () == loaded.warnings
+    assert (provider, True) == (found.name, bool(found.models) or found.finds_models)
+    assert found.credentials or not found.needs_credential
 
 
 def test_no_provider_at_all_is_said_plainly() -> None:

@@ -17,7 +17,7 @@ listen: {address: "127.0.0.1:50151", socket: "", socket_mode: "0660", socket_gro
   tls: {cert_file: "", key_file: "", client_ca_file: ""}, auth: {tokens: []}, reflection: true}
 health: {address: "0.0.0.0:50152"}
 metrics: {address: "0.0.0.0:9464"}
-catalog: {overlay_files: []}
+catalog: {overlay_files: [], models: {}}
 routing:
   default_policy: default
   provider_order: []

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout_server.core.cost import cost_nano_usd, expected_cost_nano_usd, settled_cost_nano_usd
-from turnout_server.core.fleet import Price
+from turnout_server.core.cost import cost_nano_usd, expected_cost_nano_usd, price_for, settled_cost_nano_usd
+from turnout_server.core.fleet import Price, PriceTier
 from turnout_server.core.model import NANO_USD, Usage
 
 PRICE = Price(
@@ -180,3 +180,32 @@ def test_more_output_never_costs_less(usage: Usage, more: int, price: Price) -> 
     assert cheap is not None
     assert dear is not None
     assert cheap <= dear
+
+
+TIERED = Price(
+    input_per_million=1000,
+    output_per_million=2000,
+    tiers=(
+        PriceTier(above_input_tokens=100, price=Price(input_per_million=3000, output_per_million=4000)),
+        PriceTier(above_input_tokens=200, price=Price(input_per_million=5000, output_per_million=6000)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rate"), [(0, 1000), (100, 1000), (101, 3000), (200, 3000), (201, 5000), (9999, 5000)]
+)
+def test_long_request_is_charged_by_its_tier_from_the_first_token_on(tokens: int, rate: int) -> None:
+    million_fold = Usage(input_tokens=tokens, output_tokens=1_000_000)
+
+    assert rate == price_for(TIERED, tokens).input_per_million
+    assert (tokens * rate + 500_000) // 1_000_000 + rate + 1000 == cost_nano_usd(million_fold, TIERED)
+    assert cost_nano_usd(million_fold, TIERED) == expected_cost_nano_usd(
+        TIERED, input_tokens=tokens, output_tokens=1_000_000
+    )
+
+
+def test_cached_tokens_count_for_the_length_of_a_request() -> None:
+    usage = Usage(input_tokens=150, cached_input_tokens=140, output_tokens=1_000_000)
+
+    assert 4000 == (cost_nano_usd(usage, TIERED) or 0) // 1 - (150 * 3000 + 500_000) // 1_000_000
