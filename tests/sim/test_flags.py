@@ -12,10 +12,7 @@ from turnout_server.providers.simulated.provider import WireName
 def test_no_flag_gives_one_provider_for_each_wire() -> None:
     providers = providers_from_flags([])
 
-    assert {name: settings.wire for name, settings in providers.items()} == {
-        "openai": WireName.OPENAI,
-        "anthropic": WireName.ANTHROPIC,
-    }
+    assert {name: settings.wire for name, settings in providers.items()} == {wire.value: wire for wire in WireName}
 
 
 def test_flags_set_latency_fault_and_models_of_one_provider() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.sim.calls import HEADERS, PATHS, body, post
 from turnout_server.providers.simulated.openai import go_duration
 from turnout_server.providers.simulated.provider import ProviderSettings, WireName
-from turnout_server.providers.simulated.server import SimulatedServer
+from turnout_server.providers.simulated.server import DEFAULT_PROVIDERS, SimulatedServer
 
 WIRES = ["openai", "anthropic"]
 
@@ -182,7 +182,7 @@ async def test_control_api_never_tells_a_key(sim: SimulatedServer, http: httpx.A
     listed = await http.get(f"{sim.url}/control/providers")
 
     assert "sk-planted" not in listed.text
-    assert [provider["name"] for provider in listed.json()["providers"]] == ["openai", "anthropic"]
+    assert [provider["name"] for provider in listed.json()["providers"]] == list(DEFAULT_PROVIDERS)
 
 
 async def test_counts_can_be_forgotten(sim: SimulatedServer, http: httpx.AsyncClient) -> None:

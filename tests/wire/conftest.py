@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from typing import TypeGuard
 
 import pytest
 
-from tests.wire.scripted_server import Script, ScriptedServer, scripted_server
-from tests.wire.speakers import AnthropicSpeaker, OpenAISpeaker, Speaker, hello, spec_of
+from tests.wire.every_speaker import SPEAKERS
+from tests.wire.scripted_server import Head, Script, ScriptedServer, Step, scripted_server
+from tests.wire.speakers import Speaker, hello, spec_of
 from turnout_server.core.chat import ChatInput, StreamEvent
 from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.providers.connection import ProviderConnection, SecretReference
@@ -29,12 +32,17 @@ class Bench:
 
     async def stream(self, script: Script, chat: ChatInput | None = None) -> list[StreamEvent]:
         """Streams the answer of the script; returns its events without the head. `batches` has them as they came."""
-        self.server.scripts.append(script)
+        self.server.scripts.append(self.spoken(script))
         self.batches.clear()
         call = self.call if chat is None else replace(self.call, chat=chat)
         async for batch in self.upstream.stream(call):
             self.batches.append(tuple(batch))
         return self.events
+
+    def spoken(self, script: Script) -> Script:
+        """The script with the vendor's content type where it names none of its own."""
+        head = Head(headers=(("content-type", self.speaker.content_type),))
+        return [replace(step, headers=head.headers) if _is_plain(step) else step for step in script]
 
     async def complete(self, script: Script, chat: ChatInput | None = None) -> list[StreamEvent]:
         self.server.scripts.append(script)
@@ -58,8 +66,12 @@ class Bench:
         return head
 
 
+def _is_plain(step: Step) -> TypeGuard[Head]:
+    return isinstance(step, Head) and step.headers == Head().headers
+
+
 def connection_of(speaker: Speaker, *, provider: str = "", allow_private: bool = True) -> ProviderConnection:
-    name = provider or speaker.wire
+    name = provider or speaker.provider
     return ProviderConnection(
         provider=name,
         wire=speaker.wire,
@@ -79,16 +91,21 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield running
 
 
-@pytest.fixture(params=[OpenAISpeaker, AnthropicSpeaker], ids=["openai", "anthropic"])
+@pytest.fixture(params=list(SPEAKERS))
 def speaker(request: pytest.FixtureRequest) -> Speaker:
-    make: Callable[[], Speaker] = request.param
-    return make()
+    return SPEAKERS[request.param]()
 
 
-@pytest.fixture
-async def bench(speaker: Speaker, server: ScriptedServer) -> AsyncIterator[Bench]:
+@contextlib.asynccontextmanager
+async def bench_of(speaker: Speaker, server: ScriptedServer) -> AsyncIterator[Bench]:
     connection = connection_of(speaker)
     upstream = build_upstreams([connection], secrets_of(connection))[connection.provider]
     call = UpstreamCall(spec=spec_of(speaker, server.url), credential="main", chat=hello())
     yield Bench(speaker=speaker, server=server, upstream=upstream, call=call)
     await upstream.aclose()
+
+
+@pytest.fixture
+async def bench(speaker: Speaker, server: ScriptedServer) -> AsyncIterator[Bench]:
+    async with bench_of(speaker, server) as made:
+        yield made

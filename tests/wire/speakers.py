@@ -1,4 +1,7 @@
-"""The vendors' side of both wires: writes answers as the vendors write them, so that one suite can test both."""
+"""The vendors' side of the wires: writes answers as the vendors write them, so that one suite can test all of them.
+
+`every_speaker` lists the speakers that the contract suite runs for.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,38 @@ from turnout_server.core.model import Capability, Target
 EVERYTHING = frozenset(Capability)
 
 
+CountedUsage = tuple[int | None, int | None, int | None, int | None, int | None]
+"""Input, output, cached, cache-write and reasoning tokens."""
+
+
 class Speaker(Protocol):
-    """One vendor."""
+    """One vendor. `Sse` has what is the same for most."""
 
     wire: str
     model: str
 
+    @property
+    def provider(self) -> str:
+        """What the provider is called in configuration: it decides the dialect."""
+
+    content_type: str
+    """Of a streamed answer."""
+    counted: CountedUsage
+    """What each of its answers says was used."""
+    own_tool_call_ids: bool
+    """Its tool calls have ids; for others the wire makes them."""
+    argument_fragments: bool
+    """Its tool calls come in pieces."""
+    error_codes: bool
+    """Its errors have codes or types, not only words."""
+    comments: bool
+    """Its framing has comments, which mean nothing."""
+    names_answers: bool
+    """Its answers have ids."""
+    filters: bool
+    """It may refuse to answer for what the prompt or the answer says."""
+
+    def framed(self, raw: bytes) -> bytes: ...
     def text_stream(self, pieces: Sequence[str], *, reason: str = "stop") -> list[bytes]: ...
     def tool_stream(self, calls: Sequence[tuple[str, str, Sequence[str]]]) -> list[bytes]: ...
     def reasoning_stream(self, thoughts: Sequence[str], answer: str) -> list[bytes]: ...
@@ -32,13 +61,36 @@ class Speaker(Protocol):
     def refusal_stream(self) -> list[bytes]: ...
 
 
+class Sse:
+    """What most vendors have in common; a speaker inherits it and says where it differs."""
+
+    wire: str = ""
+    content_type: str = "text/event-stream"
+    counted: CountedUsage = (110, 20, 80, 10, 5)
+    own_tool_call_ids: bool = True
+    argument_fragments: bool = True
+    error_codes: bool = True
+    comments: bool = True
+    names_answers: bool = True
+    filters: bool = True
+
+    @property
+    def provider(self) -> str:
+        return self.wire
+
+    def framed(self, raw: bytes) -> bytes:
+        """One event with these bytes as its data, whatever they are."""
+        return b"data: " + raw + b"\n\n"
+
+
 def data(value: object) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
-class OpenAISpeaker:
+class OpenAISpeaker(Sse):
     wire = "openai"
     model = "gpt-4o"
+    served_model = "gpt-4o-2024-08-06"
     reasons: ClassVar = {"stop": "stop", "length": "length", "filter": "content_filter"}
 
     def chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
@@ -47,7 +99,7 @@ class OpenAISpeaker:
                 "id": "chatcmpl-1",
                 "object": "chat.completion.chunk",
                 "created": 1,
-                "model": "gpt-4o-2024-08-06",
+                "model": self.served_model,
                 "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}],
                 "usage": None,
                 **more,
@@ -64,7 +116,7 @@ class OpenAISpeaker:
         }
 
     def end(self) -> list[bytes]:
-        usage = {"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [], "usage": self.usage()}
+        usage = {"id": "chatcmpl-1", "model": self.served_model, "choices": [], "usage": self.usage()}
         return [data(usage), b"data: [DONE]\n\n"]
 
     def text_stream(self, pieces: Sequence[str], *, reason: str = "stop") -> list[bytes]:
@@ -119,7 +171,8 @@ class OpenAISpeaker:
             {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
-                "model": "gpt-4o-2024-08-06",
+                "created": 1,
+                "model": self.served_model,
                 "choices": [{"index": 0, "message": message, "finish_reason": reason}],
                 "usage": self.usage(),
             }
@@ -129,7 +182,7 @@ class OpenAISpeaker:
         return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": kind}})
 
 
-class AnthropicSpeaker:
+class AnthropicSpeaker(Sse):
     wire = "anthropic"
     model = "claude-sonnet-4-5"
     reasons: ClassVar = {"stop": "end_turn", "length": "max_tokens", "filter": "refusal"}
@@ -245,7 +298,7 @@ class AnthropicSpeaker:
 
 def spec_of(speaker: Speaker, base_url: str, *, provider: str = "") -> TargetSpec:
     return TargetSpec(
-        target=Target(provider or speaker.wire, speaker.model),
+        target=Target(provider or speaker.provider, speaker.model),
         wire=speaker.wire,
         base_url=base_url,
         capabilities=EVERYTHING,

@@ -219,8 +219,27 @@ async def test_rotated_key_is_used_by_the_next_call(speaker: Speaker, server: Sc
     await upstream.complete(call)
     await upstream.aclose()
 
-    sent = [request.headers.get("authorization", request.headers.get("x-api-key", "")) for request in server.requests]
+    names = ("authorization", "x-api-key", "x-goog-api-key")
+    sent = ["".join(request.headers.get(name, "") for name in names) for request in server.requests]
     assert ["first-key", "second-key-"] == [value.removeprefix("Bearer ") for value in sent]
+
+
+async def test_token_is_sent_as_a_bearer_token_whatever_header_keys_go_in(
+    speaker: Speaker, server: ScriptedServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("short-lived")
+    reference = SecretReference(file=str(path), is_token=True)
+    connection = replace(connection_of(speaker), credentials={"main": reference})
+    upstream = build_upstreams([connection], Secrets([connection]))[connection.provider]
+    call = UpstreamCall(spec=spec_of(speaker, server.url), credential="main", chat=hello())
+    server.scripts.append(json_answer(speaker.whole_text("x")))
+    await upstream.complete(call)
+    await upstream.aclose()
+
+    sent = server.requests[0].headers
+    assert sent["authorization"] == "Bearer short-lived"
+    assert not {"x-api-key", "x-goog-api-key"} & sent.keys()
 
 
 async def test_provider_without_credentials_is_called_without_a_key(bench: Bench) -> None:

@@ -1,17 +1,16 @@
 """Decides of which kind a provider's failure is: by its code or type, else by its message, else by its status.
 
 The tables are the decision; the code only looks things up. Where a provider gives nothing but words, the words
-stand here with the provider they come from.
+stand here with the provider they come from; what holds for one vendor alone is in `vendor_failures` and comes first.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from turnout_server.core.model import FailureKind
+from turnout_server.providers.vendor_failures import BY_VENDOR, NO_RULES, MessageRule, message_rule
 
 BY_CODE: Mapping[str, FailureKind] = MappingProxyType(
     {
@@ -50,67 +49,59 @@ BY_CODE: Mapping[str, FailureKind] = MappingProxyType(
         "rate_limit_exceeded": FailureKind.RATE_LIMITED,  # OpenAI, Groq, 429
         "rate_limit_error": FailureKind.RATE_LIMITED,  # Anthropic, 429
         "rate_limit_reached_error": FailureKind.RATE_LIMITED,  # Kimi, 429
-        # their fault
-        "server_error": FailureKind.SERVER_ERROR,  # OpenAI
-        "internal_server_error": FailureKind.SERVER_ERROR,
-        "api_error": FailureKind.SERVER_ERROR,  # Anthropic, 500 or inside a 200
-        "timeout_error": FailureKind.SERVER_ERROR,  # Anthropic, 504
     }
 )
 """By `error.code`, `error.type` and what stands beside them, in lower case."""
 
-
-class MessageRule(NamedTuple):
-    """Words that decide where the code does not; only within these statuses."""
-
-    pattern: re.Pattern[str]
-    statuses: frozenset[int]
-    kind: FailureKind
-    example: str
-
-
-def _rule(pattern: str, statuses: set[int], kind: FailureKind, example: str) -> MessageRule:
-    return MessageRule(re.compile(pattern, re.IGNORECASE), frozenset(statuses), kind, example)
+GENERAL_CODES: Mapping[str, FailureKind] = MappingProxyType(
+    {
+        "server_error": FailureKind.SERVER_ERROR,  # OpenAI
+        "internal_server_error": FailureKind.SERVER_ERROR,  # Groq, 500 and 503
+        "api_error": FailureKind.SERVER_ERROR,  # Anthropic, 500 or inside a 200; MiniMax, whatever it is
+        "timeout_error": FailureKind.SERVER_ERROR,  # Anthropic, 504
+    }
+)
+"""Codes that say little: words and the statuses of overload go before them."""
 
 
 BY_MESSAGE: tuple[MessageRule, ...] = (
-    _rule(
+    message_rule(
         r"prompt is too long|input length and .max_tokens. exceed context limit",
         {400, 413},
         FailureKind.CONTEXT_LENGTH,
         "prompt is too long: 210001 tokens > 200000 maximum",  # Anthropic
     ),
-    _rule(
+    message_rule(
         r"maximum context length|context window|exceeded model token limit|maximum prompt length|input_too_large",
         {400, 413, 422},
         FailureKind.CONTEXT_LENGTH,
         "This model's maximum context length is 8192 tokens",  # OpenAI-compatible servers, Mistral, Kimi, xAI
     ),
-    _rule(
+    message_rule(
         r"credit balance is too low|available credits|spending limit|spend limit|insufficient balance",
         {400, 403, 429},
         FailureKind.QUOTA_EXHAUSTED,
         "Your credit balance is too low to access the Anthropic API.",  # Anthropic 400, xAI 429, Kimi 403
     ),
-    _rule(
+    message_rule(
         r"incorrect api key|invalid api key|api key not valid",
         {400, 401, 403},
         FailureKind.AUTHENTICATION,
         "Incorrect API key provided",  # xAI answers 400
     ),
-    _rule(
+    message_rule(
         r"content management policy|content filtering policy|safety system|usage policies",
         {400, 403},
         FailureKind.CONTENT_FILTERED,
         "Output blocked by content filtering policy",  # Anthropic 400, Azure OpenAI 400
     ),
-    _rule(
-        r"model\b.{0,80}(?:does not exist|not found|not supported|is not available)",
+    message_rule(
+        r"model\b.{0,80}(?:does not exist|not found|not supported|is not available)|is not a valid model",
         {400, 404},
         FailureKind.MODEL_NOT_FOUND,
         "The model `gpt-9` does not exist or you do not have access to it.",  # OpenAI-compatible servers
     ),
-    _rule(
+    message_rule(
         r"high traffic|experiencing high demand|overloaded|maximum pending requests",
         {429, 500, 503},
         FailureKind.OVERLOADED,
@@ -145,33 +136,55 @@ BY_STATUS: Mapping[int, FailureKind] = MappingProxyType(
 UNBILLED_STATUSES = frozenset({503, 529})
 """5xx before any output that no vendor charges for; a 4xx is never charged, but for 408."""
 
+_CLIENT_ERRORS = range(400, 500)
+_SERVER_ERRORS = range(500, 600)
+
 
 def classify(
-    status: int,
+    status: int | None,
     codes: tuple[str, ...],
     message: str,
     *,
-    vendor: str = "",  # noqa: ARG001 - for the tables of single vendors
+    vendor: str = "",
     should_retry: bool = False,
 ) -> FailureKind:
     """Returns the kind of a failed answer.
 
-    `codes` are the error's code, type and the like, most telling first. `should_retry` is the vendor's own hint
-    (`x-should-retry: true`): it turns a 4xx that nothing else explains into a passing fault.
+    `status` is None where none was stated, as in most error events inside a stream. `codes` are the error's code, type
+    and the like, most telling first. `should_retry` is the vendor's own hint (`x-should-retry: true`): it turns a 4xx
+    that nothing else explains into a passing fault.
     """
-    for code in codes:
-        kind = BY_CODE.get(code.lower())
-        if kind is not None:
-            return kind
-    for rule in BY_MESSAGE:
-        if status in rule.statuses and rule.pattern.search(message):
-            return rule.kind
-    known = BY_STATUS.get(status)
+    own = BY_VENDOR.get(vendor, NO_RULES)
+    return (
+        _by_words(own.messages, status, message)
+        or _by_code(own.codes, codes)
+        or _by_code(BY_CODE, codes)
+        or _by_words(BY_MESSAGE, status, message)
+        or (None if BY_STATUS.get(status or 0) is FailureKind.OVERLOADED else _by_code(GENERAL_CODES, codes))
+        or _by_status(status, should_retry=should_retry)
+    )
+
+
+def knows(code: str, vendor: str) -> bool:
+    """Whether the tables hold that code."""
+    return any(code.lower() in table for table in (BY_VENDOR.get(vendor, NO_RULES).codes, BY_CODE, GENERAL_CODES))
+
+
+def _by_words(rules: tuple[MessageRule, ...], status: int | None, message: str) -> FailureKind | None:
+    return next((rule.kind for rule in rules if rule.decides(status, message)), None)
+
+
+def _by_code(table: Mapping[str, FailureKind], codes: tuple[str, ...]) -> FailureKind | None:
+    return next((table[code.lower()] for code in codes if code.lower() in table), None)
+
+
+def _by_status(status: int | None, *, should_retry: bool) -> FailureKind:
+    known = FailureKind.SERVER_ERROR if status is None else BY_STATUS.get(status)
     if known is not None:
         return known
-    if 500 <= status <= 599:  # noqa: PLR2004 - status classes are numbers
+    if status in _SERVER_ERRORS:
         return FailureKind.SERVER_ERROR
-    if 400 <= status <= 499:  # noqa: PLR2004
+    if status in _CLIENT_ERRORS:
         return FailureKind.SERVER_ERROR if should_retry else FailureKind.UNKNOWN
     return FailureKind.PROTOCOL
 
@@ -180,4 +193,4 @@ def can_be_billed(status: int, kind: FailureKind) -> bool:
     """Whether a provider may charge for an answer of this status that failed before any output."""
     if kind is FailureKind.TIMEOUT:
         return True
-    return not (400 <= status <= 499 or status in UNBILLED_STATUSES)  # noqa: PLR2004
+    return not (status in _CLIENT_ERRORS or status in UNBILLED_STATUSES)

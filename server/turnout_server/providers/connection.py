@@ -11,12 +11,22 @@ from turnout_server.providers.dialects import Dialect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretReference:
-    """Where a secret is found: the name of an environment variable, or the path of a file. Exactly one is set."""
+    """Where a secret is found: an environment variable's name, a file's path, or a command. Exactly one is set.
+
+    A command is run anew after `refresh_seconds`. `is_token` says that the secret is no key of the vendor's but a
+    short-lived token, which always goes into the Authorization header.
+    """
 
     env: str = ""
     file: str = ""
+    command: tuple[str, ...] = field(default=(), repr=False)
+    refresh_seconds: float = 300.0
+    is_token: bool = False
 
     def __str__(self) -> str:
+        if self.command:
+            # Its arguments may be secrets.
+            return f"command {self.command[0]}"
         return f"file {self.file}" if self.file else f"environment variable {self.env}"
 
 

@@ -1,61 +1,20 @@
-"""Reads error bodies of every shape and makes the one error the rest of the sidecar knows, safe to show."""
+"""Makes of a provider's error body the one error that the rest of the sidecar knows, safe to show."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import orjson
-
 from turnout_server.core.chat import ChatInput
-from turnout_server.core.model import FailureKind, RateLimitReading
+from turnout_server.core.model import CREDENTIAL_FAILURES, FailureKind, RateLimitReading
 from turnout_server.ports import UpstreamError
-from turnout_server.providers.classify import BY_CODE, can_be_billed, classify
+from turnout_server.providers.classify import can_be_billed, classify, knows
+from turnout_server.providers.error_bodies import ErrorBody, hidden_error, parse_error, read_error
 from turnout_server.providers.redaction import safe_message
 
-_IDENTIFIER = re.compile(r"[A-Za-z][\w.\-\[\]]{0,63}")
+__all__ = ["ErrorBody", "failure", "hidden_error", "invalid_request", "parse_error", "protocol_error", "read_error"]
+
 _QUOTES_KEYS = frozenset({FailureKind.AUTHENTICATION})
 """Kinds whose messages are about a key, and may hold part of one: they are not shown."""
-_MEANT_IN_STREAM = 500
-"""The status of an error event that names none."""
-
-
-class ErrorBody(NamedTuple):
-    """What an error body says: its codes, most telling first, its words, and the field it complains of."""
-
-    codes: tuple[str, ...]
-    message: str
-    field: str = ""
-    status: int | None = None
-    """An HTTP status that some servers put into the body, of use for errors inside a 200."""
-
-
-def read_error(value: object) -> ErrorBody:
-    """Reads a parsed error body: `{"error": {…}}`, Anthropic's, flat ones, and those of plain strings."""
-    if isinstance(value, list):
-        value = value[0] if value else None
-    if not isinstance(value, dict):
-        return ErrorBody((), value if isinstance(value, str) else "")
-    inner = value.get("error")
-    body = inner if isinstance(inner, dict) else value
-    message = body.get("message") or (inner if isinstance(inner, str) else "") or body.get("detail") or ""
-    field = body.get("param")
-    number = body.get("code")
-    return ErrorBody(
-        tuple(_codes(body)),
-        message if isinstance(message, str) else "",
-        field if isinstance(field, str) and _IDENTIFIER.fullmatch(field) else "",
-        number if isinstance(number, int) and 400 <= number <= 599 else None,  # noqa: PLR2004 - error statuses
-    )
-
-
-def parse_error(body: bytes) -> ErrorBody:
-    """Reads an error body as it came; what is not JSON has nothing to say."""
-    try:
-        return read_error(orjson.loads(body))
-    except orjson.JSONDecodeError:
-        return ErrorBody((), "")
+_OF_THE_REQUEST = frozenset({400, 422, None})
+"""Statuses that by themselves speak of the request, and none at all."""
 
 
 def failure(
@@ -70,11 +29,23 @@ def failure(
     rate_limit: RateLimitReading | None = None,
     in_stream: bool = False,
 ) -> UpstreamError:
-    """Makes the error of a failed answer of `vendor`; `in_stream` for an error event inside one that had begun well."""
-    meant = (error.status or _MEANT_IN_STREAM) if in_stream else status
+    """Makes the error of a failed answer of `vendor`; `in_stream` for an error inside one that had begun well.
+
+    What the headers ask to wait, `retry_after_seconds`, goes before what the body asks.
+    """
+    meant = error.status if in_stream else status
     kind = classify(meant, error.codes, error.message, vendor=vendor, should_retry=should_retry)
+    if kind in CREDENTIAL_FAILURES and meant in _OF_THE_REQUEST:
+        # The words decided that. They may be the caller's own, quoted, and must not cost us a credential then.
+        unquoted = safe_message(error.message, chat=chat, secret=secret)
+        kind = classify(meant, error.codes, unquoted, vendor=vendor, should_retry=should_retry)
+    if kind is FailureKind.RATE_LIMITED and _no_allowance(rate_limit):
+        kind = FailureKind.QUOTA_EXHAUSTED
+    if retry_after_seconds is None and kind is not FailureKind.QUOTA_EXHAUSTED:
+        # Google asks to wait seconds for a quota of the day: that is the wait for another limit.
+        retry_after_seconds = error.wait_seconds
     said = "" if kind in _QUOTES_KEYS else safe_message(error.message, chat=chat, secret=secret)
-    code = next((c for c in error.codes if c.lower() in BY_CODE), error.codes[0] if error.codes else "")
+    code = next((c for c in error.codes if knows(c, vendor)), error.codes[0] if error.codes else "")
     code, field = (word if safe_message(word, chat=None, secret=secret) == word else "" for word in (code, error.field))
     where = f"error event inside HTTP {status}" if in_stream else f"HTTP {status}"
     if 300 <= status <= 399:  # noqa: PLR2004 - the status class of redirects
@@ -90,6 +61,13 @@ def failure(
     )
 
 
+def _no_allowance(rate_limit: RateLimitReading | None) -> bool:
+    """Whether a limit is 0: Mistral refuses a key without a plan so, and no waiting helps."""
+    if rate_limit is None:
+        return False
+    return any(bucket is not None and bucket.limit == 0 for bucket in (rate_limit.requests, rate_limit.tokens))
+
+
 def protocol_error(what: str, *, http_status: int = 200) -> UpstreamError:
     """Makes the error of an answer that cannot be understood; `what` never holds any of it."""
     return UpstreamError(FailureKind.PROTOCOL, what, http_status=http_status)
@@ -98,17 +76,3 @@ def protocol_error(what: str, *, http_status: int = 200) -> UpstreamError:
 def invalid_request(what: str) -> UpstreamError:
     """Makes the error of a request that cannot be put on this wire; nothing was sent."""
     return UpstreamError(FailureKind.INVALID_REQUEST, what, possibly_billed=False)
-
-
-def _codes(body: dict[str, object]) -> Iterator[str]:
-    details = body.get("details")
-    inner = body.get("innererror")
-    candidates = (
-        details.get("error_code") if isinstance(details, dict) else None,
-        body.get("code"),
-        body.get("type"),
-        inner.get("code") if isinstance(inner, dict) else None,
-    )
-    for candidate in candidates:
-        if isinstance(candidate, str) and _IDENTIFIER.fullmatch(candidate):
-            yield candidate

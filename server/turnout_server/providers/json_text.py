@@ -66,6 +66,15 @@ def caller_schema(text: str, what: str) -> dict[str, object]:
     return value
 
 
+def tool_arguments(text: str) -> dict[str, object]:
+    """Returns tool arguments as the object that some wires demand, also where a model wrote something else."""
+    try:
+        value = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else {"arguments": text}
+
+
 def tool_call_id(value: str) -> str:
     """Returns an id that every vendor accepts: ids travel with a conversation from one vendor to the next."""
     return _UNSAFE_ID.sub("_", value)[-MAX_TOOL_CALL_ID_CHARACTERS:]

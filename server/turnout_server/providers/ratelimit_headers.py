@@ -20,36 +20,39 @@ MAX_WAIT_SECONDS = 3600.0
 Headers = Mapping[str, str]
 """Header values by lower-case name."""
 
+Names = tuple[str, str, str]
+"""The names of a bucket's limit, remaining and reset."""
+
+
+def _names(pattern: str) -> Names:
+    return pattern.format("limit"), pattern.format("remaining"), pattern.format("reset")
+
+
 REQUEST_BUCKETS = (
-    ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    (
-        "anthropic-ratelimit-requests-limit",
-        "anthropic-ratelimit-requests-remaining",
-        "anthropic-ratelimit-requests-reset",
-    ),
-    ("x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute", "x-ratelimit-reset-req-minute"),
-    ("x-ratelimit-limit-requests-day", "x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day"),
-    ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+    _names("x-ratelimit-{}-requests"),  # OpenAI, xAI; with Groq these are the day's
+    _names("anthropic-ratelimit-requests-{}"),
+    _names("x-ratelimit-{}-req-minute"),  # Mistral
+    _names("x-ratelimit-{}-requests-minute"),  # Cerebras, as are hour and day
+    _names("x-ratelimit-{}-requests-hour"),
+    _names("x-ratelimit-{}-requests-day"),
+    _names("x-ratelimit-{}"),  # Kimi, OpenRouter
+    _names("ratelimit-{}"),  # the IETF's draft, gateways
 )
-"""Names of limit, remaining and reset of the requests bucket: OpenAI, Anthropic, Mistral, Cerebras, Kimi."""
+"""Where the requests bucket stands; of several, the one with the least share left is the reading."""
 
 TOKEN_BUCKETS = (
-    ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-    ("anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
-    (
-        "anthropic-ratelimit-input-tokens-limit",
-        "anthropic-ratelimit-input-tokens-remaining",
-        "anthropic-ratelimit-input-tokens-reset",
-    ),
-    (
-        "anthropic-ratelimit-output-tokens-limit",
-        "anthropic-ratelimit-output-tokens-remaining",
-        "anthropic-ratelimit-output-tokens-reset",
-    ),
-    ("x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute"),
-    ("x-ratelimit-limit-tokens-month", "x-ratelimit-remaining-tokens-month", "x-ratelimit-reset-tokens-month"),
+    _names("x-ratelimit-{}-tokens"),  # OpenAI, Groq, xAI
+    _names("anthropic-ratelimit-tokens-{}"),
+    _names("anthropic-ratelimit-input-tokens-{}"),
+    _names("anthropic-ratelimit-output-tokens-{}"),
+    _names("x-ratelimit-{}-tokens-minute"),  # Cerebras, Mistral
+    _names("x-ratelimit-{}-tokens-hour"),
+    _names("x-ratelimit-{}-tokens-day"),
+    _names("x-ratelimit-{}-tokens-month"),  # Mistral
 )
-"""The same for tokens; of several, the one with the least share left is the reading."""
+"""The same for tokens."""
+
+_LONG_PERIODS = ("-day", "-month")
 
 _GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|h|m|s))+")
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|h|m|s)")
@@ -77,6 +80,14 @@ def wait_seconds(value: str, now_wall: float) -> float | None:
     return min(seconds, MAX_WAIT_SECONDS)
 
 
+def duration_seconds(value: str) -> float | None:
+    """Returns the seconds of a Go or protobuf duration, 0 to 3,600; None for anything else."""
+    text = value.strip()
+    if not _GO_DURATION.fullmatch(text):
+        return None
+    return min(sum(float(number) * _GO_UNIT_SECONDS[unit] for number, unit in _GO_PART.findall(text)), MAX_WAIT_SECONDS)
+
+
 def retry_after(headers: Headers, now_wall: float) -> float | None:
     """Returns how long the provider asks to wait, in seconds, 0 to 3,600; None if it does not say."""
     milliseconds = headers.get("retry-after-ms")
@@ -98,20 +109,26 @@ def reading(headers: Headers, now_wall: float) -> RateLimitReading | None:
     return RateLimitReading(requests=requests, tokens=tokens) if requests or tokens else None
 
 
+def is_rate_limit_header(name: str) -> bool:
+    """Whether this module reads headers of that lower-case name."""
+    return "ratelimit" in name or name.startswith("retry-after")
+
+
 def rate_limit_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Picks the headers this module reads out of raw ones, so that the many others cost nothing."""
     picked: dict[str, str] = {}
     for name, value in raw:
         key = name.lower()
         if b"ratelimit" in key or key.startswith(b"retry-after"):
+            # The same test on bytes: most names are never decoded.
             picked[key.decode("latin-1")] = value.decode("latin-1")
     return picked
 
 
 def _clamped_duration(text: str, now_wall: float) -> float | None:
-    if _GO_DURATION.fullmatch(text):
-        seconds = sum(float(number) * _GO_UNIT_SECONDS[unit] for number, unit in _GO_PART.findall(text))
-        return min(seconds, MAX_WAIT_SECONDS)
+    seconds = duration_seconds(text)
+    if seconds is not None:
+        return seconds
     moment = _moment(text)
     return None if moment is None else min(max(0.0, moment - now_wall), MAX_WAIT_SECONDS)
 
@@ -126,18 +143,19 @@ def _moment(text: str) -> float | None:
     return None
 
 
-def _tightest(names: tuple[tuple[str, str, str], ...], headers: Headers, now_wall: float) -> RateLimitBucket | None:
+def _tightest(names: tuple[Names, ...], headers: Headers, now_wall: float) -> RateLimitBucket | None:
     """The bucket with the smallest share left; of those with nothing left, the one that takes longest to fill."""
     tightest: RateLimitBucket | None = None
     least = (2.0, 0.0)
     for limit_name, remaining_name, reset_name in names:
         if limit_name not in headers and remaining_name not in headers:
             continue
-        bucket = RateLimitBucket(
-            limit=_count(headers.get(limit_name)),
-            remaining=_count(headers.get(remaining_name)),
-            reset_seconds=wait_seconds(headers[reset_name], now_wall) if reset_name in headers else None,
-        )
+        remaining = _count(headers.get(remaining_name))
+        reset = wait_seconds(headers[reset_name], now_wall) if reset_name in headers else None
+        if reset is None and remaining == 0 and reset_name.endswith(_LONG_PERIODS):
+            # Nothing left of a day or a month, and no word of its end: not within the hour.
+            reset = MAX_WAIT_SECONDS
+        bucket = RateLimitBucket(limit=_count(headers.get(limit_name)), remaining=remaining, reset_seconds=reset)
         if bucket.limit is None and bucket.remaining is None:
             continue
         rank = (_share_left(bucket), -(bucket.reset_seconds or 0.0))

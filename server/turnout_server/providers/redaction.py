@@ -14,7 +14,9 @@ LONG_WORD_CHARACTERS = 12
 """A single word this long that also stands in the prompt is one too."""
 
 _KEY = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|csk|key|api|AIza)[-_][\w\-.*]{6,}|\bBearer\s+\S+|\b(?=\w*\d)\w{24,}\b", re.IGNORECASE
+    r"\b(?:sk|pk|rk|ak|gsk|xai|csk|key|api|hf|r8)[-_][\w\-.*]{6,}|\bAIza[\w\-*]{6,}|\beyJ[\w\-]{6,}\.[\w\-.]+"
+    r"|\bBearer\s+\S+|\b(?=\w*\d)\w{24,}\b|\b\w{2,8}\*{3,}\w*",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+")
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|[ntr\"'])")

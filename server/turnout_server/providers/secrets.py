@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from turnout_server.providers.connection import ProviderConnection, SecretReference
+from turnout_server.providers.token_commands import CommandError, TokenCommands
 
 LOOK_EVERY_SECONDS = 1.0
 
@@ -65,6 +66,7 @@ class Secrets:
         *,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = monotonic,
+        on_fault: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._references: dict[tuple[str, str], SecretReference] = {
             (connection.provider, label): reference
@@ -73,27 +75,71 @@ class Secrets:
         }
         self._environ = environ
         self.files = SecretFiles(clock)
+        self._commands = TokenCommands(clock=clock, on_fault=on_fault)
         self._last: dict[tuple[str, str], str | None] = {}
         self.changed()
 
     def get(self, provider: str, label: str) -> str:
-        """Returns the secret; SecretUnavailableError, naming the reference, where there is none."""
-        reference = self._references.get((provider, label))
-        if reference is None:
-            raise SecretUnavailableError(f"no credential {label!r} is configured for {provider}")
+        """Returns the secret as far as it is at hand; SecretUnavailableError, naming the reference, where it is not."""
+        reference = self._reference(provider, label)
+        if reference.command:
+            value = self._commands.known(reference)
+            if not value:
+                raise SecretUnavailableError(f"{reference} has not brought a token yet")
+            return value
         value = self.files.text(reference.file) if reference.file else self._environ.get(reference.env, "").strip()
         if not value:
             raise SecretUnavailableError(f"{reference} is empty or not set")
         return value
 
+    async def fetch(self, provider: str, label: str) -> str:
+        """Returns the secret, waiting for a command that has to be run first; SecretUnavailableError as `get`."""
+        reference = self._reference(provider, label)
+        if not reference.command:
+            return self.get(provider, label)
+        try:
+            return await self._commands.text(reference)
+        except CommandError as error:
+            raise SecretUnavailableError(str(error)) from None
+
+    def is_token(self, provider: str, label: str) -> bool:
+        """Whether it is a short-lived token and not a key of the vendor's."""
+        reference = self._references.get((provider, label))
+        return reference is not None and reference.is_token
+
+    def refused(self, provider: str, label: str, secret: str) -> None:
+        """Takes note that the provider did not know the secret: a command is run anew for it."""
+        reference = self._references.get((provider, label))
+        if reference is not None and reference.command:
+            self._commands.refused(reference, secret)
+
+    def start_commands(self) -> None:
+        """Starts the commands whose tokens are missing or old; returns at once. Called now and then."""
+        self._commands.start_due(reference for reference in self._references.values() if reference.command)
+
+    async def aclose(self) -> None:
+        """Ends the commands that run."""
+        await self._commands.aclose()
+
+    def _reference(self, provider: str, label: str) -> SecretReference:
+        reference = self._references.get((provider, label))
+        if reference is None:
+            raise SecretUnavailableError(f"no credential {label!r} is configured for {provider}")
+        return reference
+
     def changed(self) -> tuple[tuple[str, str], ...]:
-        """Returns the (provider, label) pairs whose secret differs from the last look's; called now and then."""
+        """Returns the (provider, label) pairs that have another secret than at the last look; called now and then.
+
+        One that cannot be had is not another; it is one when it can be had again.
+        """
         now: dict[tuple[str, str], str | None] = {}
         for key in self._references:
             try:
                 now[key] = self.get(*key)
             except SecretUnavailableError:
                 now[key] = None
-        differing = tuple(key for key, value in now.items() if key in self._last and self._last[key] != value)
+        differing = tuple(
+            key for key, value in now.items() if value is not None and key in self._last and self._last[key] != value
+        )
         self._last = now
         return differing

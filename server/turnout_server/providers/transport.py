@@ -64,6 +64,10 @@ class Transport(Protocol):
         """Sends the request and waits for the head of the answer; raises only UpstreamError."""
         ...
 
+    async def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Asks for what is there and waits for the head of the answer; raises only UpstreamError."""
+        ...
+
     async def aclose(self) -> None:
         """Closes all connections."""
         ...
@@ -128,6 +132,14 @@ class HttpTransport:
             )
         else:
             request = httpx.Request("POST", address, headers=headers, content=body, extensions=self._extensions)
+        return await self._send(request)
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
+        """Asks for what is there and waits for the head of the answer; raises only UpstreamError."""
+        address = self._urls.get(url) or self._parsed(url)
+        return await self._send(httpx.Request("GET", address, headers=headers, extensions=self._extensions))
+
+    async def _send(self, request: httpx.Request) -> HttpAnswer:
         try:
             response = await self._transport.handle_async_request(request)
         except Exception as error:  # the outermost edge of other people's code: the table decides

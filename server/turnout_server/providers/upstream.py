@@ -6,18 +6,24 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import orjson
 
+from turnout_server.core.chat import ChatInput
 from turnout_server.core.model import FailureKind, RateLimitReading
 from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.providers.anthropic import AnthropicWire
 from turnout_server.providers.connection import ProviderConnection
+from turnout_server.providers.dialects import Authentication, Dialect
+from turnout_server.providers.error_bodies import NO_HEADERS
 from turnout_server.providers.failures import failure, invalid_request, parse_error, protocol_error
+from turnout_server.providers.gemini import GeminiWire
+from turnout_server.providers.ollama import OllamaWire
 from turnout_server.providers.openai import OpenAIWire
-from turnout_server.providers.ratelimit_headers import rate_limit_headers, reading, retry_after
+from turnout_server.providers.ratelimit_headers import Headers, rate_limit_headers, reading, retry_after
 from turnout_server.providers.reading import StreamReading
 from turnout_server.providers.secrets import Secrets, SecretUnavailableError
 from turnout_server.providers.transport import Answer, Transport, connect, tls_context
@@ -33,6 +39,7 @@ ERROR_BODY_SECONDS = 2.0
 
 USER_AGENT = "turnout"
 OK = 200
+UNAUTHENTICATED = 401
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
@@ -96,29 +103,59 @@ class HttpUpstream:
         finally:
             await answer.aclose()
 
+    async def get(self, url: str, credential: str) -> object:
+        """Returns what stands at one of the provider's own addresses, parsed; UpstreamError as for calls."""
+        secret = await self._secret(credential)
+        headers = self._headers(credential, secret, accept="application/json")
+        del headers["content-type"]
+        answer = await self._transport.get(url, headers)
+        try:
+            await self._head(answer, None, credential, secret)
+            return await _parsed(answer)
+        finally:
+            await answer.aclose()
+
+    async def post(self, url: str, credential: str, body: Mapping[str, object]) -> object:
+        """Returns the answer to a body at one of the provider's own addresses, parsed; UpstreamError as for calls."""
+        secret = await self._secret(credential)
+        headers = self._headers(credential, secret, accept="application/json")
+        answer = await self._transport.post(url, headers, orjson.dumps(body))
+        try:
+            await self._head(answer, None, credential, secret)
+            return await _parsed(answer)
+        finally:
+            await answer.aclose()
+
     async def aclose(self) -> None:
         """Closes the provider's connections."""
         await self._transport.aclose()
 
     async def _open(self, call: UpstreamCall, *, stream: bool) -> tuple[Answer, ResponseHead]:
         """Makes the call; returns an answer that began well, with its head, and raises UpstreamError for others."""
-        secret = self._secret(call.credential)
+        secret = await self._secret(call.credential)
         answer = await self._transport.post(
-            self._wire.url(call, stream=stream), self._headers(call, secret, stream=stream), self._content(call, stream)
+            self._wire.url(call, stream=stream),
+            self._headers(
+                call.credential, secret, accept=self._wire.accepts if stream else "application/json", call=call
+            ),
+            self._content(call, stream),
         )
         try:
-            return answer, await self._head(answer, call, secret)
+            return answer, await self._head(answer, call.chat, call.credential, secret)
         except BaseException:
             await answer.aclose()
             raise
 
-    async def _head(self, answer: Answer, call: UpstreamCall, secret: str) -> ResponseHead:
-        rate_limit, retry_after_seconds = self._rate_limit(answer)
+    async def _head(self, answer: Answer, chat: ChatInput | None, credential: str, secret: str) -> ResponseHead:
+        if answer.status == UNAUTHENTICATED:
+            self._secrets.refused(self._connection.provider, credential, secret)
         if answer.status != OK:
+            error = parse_error(await _error_body(answer))
+            rate_limit, retry_after_seconds = self._rate_limit(answer, error.headers)
             raise failure(
                 answer.status,
-                parse_error(await _error_body(answer)),
-                chat=call.chat,
+                error,
+                chat=chat,
                 vendor=self._dialect.vendor,
                 secret=secret,
                 should_retry=answer.header("x-should-retry") == "true",
@@ -127,19 +164,21 @@ class HttpUpstream:
             )
         if answer.header("content-type").startswith("text/html"):
             raise protocol_error("the answer is a web page: check the base URL")
-        return ResponseHead(http_status=answer.status, rate_limit=rate_limit)
+        return ResponseHead(http_status=answer.status, rate_limit=self._rate_limit(answer)[0])
 
-    def _headers(self, call: UpstreamCall, secret: str, *, stream: bool) -> dict[str, str]:
+    def _headers(
+        self, credential: str, secret: str, *, accept: str, call: UpstreamCall | None = None
+    ) -> dict[str, str]:
         headers = {
-            "accept": self._wire.accepts if stream else "application/json",
+            "accept": accept,
             "accept-encoding": "identity",
             "content-type": "application/json",
             "user-agent": USER_AGENT,
-            **self._wire.headers(secret, self._dialect),
+            **self._wire.headers(secret, self._authenticating(credential)),
         }
         if self._connection.headers_from_file:
             headers.update(self._extra_headers())
-        if self._connection.propagate_trace:
+        if call is not None and self._connection.propagate_trace:
             headers.update(call.trace_headers)
         return headers
 
@@ -149,11 +188,16 @@ class HttpUpstream:
         except (TypeError, orjson.JSONEncodeError) as error:
             raise invalid_request(f"the request cannot be written as JSON: {error}") from None
 
-    def _secret(self, label: str) -> str:
+    def _authenticating(self, credential: str) -> Dialect:
+        if self._secrets.is_token(self._connection.provider, credential):
+            return replace(self._dialect, authentication=Authentication.BEARER)
+        return self._dialect
+
+    async def _secret(self, label: str) -> str:
         if not label:
             return ""
         try:
-            secret = self._secrets.get(self._connection.provider, label)
+            secret = await self._secrets.fetch(self._connection.provider, label)
         except SecretUnavailableError as error:
             raise UpstreamError(FailureKind.AUTHENTICATION, str(error), possibly_billed=False) from None
         if not _HEADER_VALUE.fullmatch(secret):
@@ -171,22 +215,27 @@ class HttpUpstream:
         except (SecretUnavailableError, ValueError) as error:
             raise UpstreamError(FailureKind.AUTHENTICATION, str(error), possibly_billed=False) from None
 
-    def _rate_limit(self, answer: Answer) -> tuple[RateLimitReading | None, float | None]:
-        headers = rate_limit_headers(answer.raw_headers)
+    def _rate_limit(self, answer: Answer, behind: Headers = NO_HEADERS) -> tuple[RateLimitReading | None, float | None]:
+        """What the headers say, and under them those of the server behind a gateway."""
+        headers = {**behind, **rate_limit_headers(answer.raw_headers)}
         if not headers:
             return None, None
         now = self._wall()
         return reading(headers, now), retry_after(headers, now)
 
     async def _whole(self, answer: Answer, call: UpstreamCall) -> Events:
-        body, complete = await _read(answer, MAX_ANSWER_BYTES)
-        if not complete:
-            raise protocol_error("the answer is larger than 32 MiB")
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise protocol_error("the answer is not valid JSON") from None
-        return self._wire.whole(parsed, call, self._dialect)
+        return self._wire.whole(await _parsed(answer), call, self._dialect)
+
+
+async def _parsed(answer: Answer) -> object:
+    body, complete = await _read(answer, MAX_ANSWER_BYTES)
+    if not complete:
+        raise protocol_error("the answer is larger than 32 MiB")
+    try:
+        parsed: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise protocol_error("the answer is not valid JSON") from None
+    return parsed
 
 
 async def _read(answer: Answer, limit: int) -> tuple[bytes, bool]:
@@ -244,6 +293,8 @@ WIRES: Mapping[str, Callable[[], Wire]] = MappingProxyType(
     {
         OpenAIWire.name: OpenAIWire,
         AnthropicWire.name: AnthropicWire,
+        GeminiWire.name: GeminiWire,
+        OllamaWire.name: OllamaWire,
     }
 )
 """The wire formats by their names in configuration."""

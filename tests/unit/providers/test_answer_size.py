@@ -54,6 +54,9 @@ class OneAnswer:
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> LongAnswer:  # noqa: ARG002  # the protocol's
         return self._answer
 
+    async def get(self, url: str, headers: Mapping[str, str]) -> LongAnswer:  # noqa: ARG002  # the protocol's
+        return self._answer
+
     async def aclose(self) -> None:
         """Nothing is open."""
 

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout_server.core.model import RateLimitBucket
-from turnout_server.providers.ratelimit_headers import rate_limit_headers, reading, retry_after, wait_seconds
+from turnout_server.providers.ratelimit_headers import (
+    duration_seconds,
+    rate_limit_headers,
+    reading,
+    retry_after,
+    wait_seconds,
+)
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
 
@@ -70,7 +76,10 @@ def test_wait_asked_for_is_read_from_the_finer_header_first(headers: dict[str, s
         ("x-ratelimit-{}-requests", "1s"),
         ("anthropic-ratelimit-requests-{}", "2026-09-21T14:13:21Z"),
         ("x-ratelimit-{}-req-minute", "1"),
+        ("x-ratelimit-{}-requests-minute", "1.0"),
+        ("x-ratelimit-{}-requests-hour", "1.0"),
         ("x-ratelimit-{}-requests-day", "1.0"),
+        ("ratelimit-{}", "1"),
         ("x-ratelimit-{}", "1790000001"),
     ],
 )
@@ -110,3 +119,22 @@ def test_of_several_empty_buckets_the_one_that_takes_longest_to_fill_counts() ->
 
     assert found is not None
     assert found.tokens == RateLimitBucket(limit=200, remaining=0, reset_seconds=40.0)
+
+
+@pytest.mark.parametrize(("period", "seconds"), [("minute", None), ("day", 3600.0), ("month", 3600.0)])
+def test_long_period_used_up_without_a_reset_lasts_the_hour(period: str, seconds: float | None) -> None:
+    names = {f"x-ratelimit-limit-tokens-{period}": "9", f"x-ratelimit-remaining-tokens-{period}": "0"}
+    found = reading(names, NOW)
+
+    assert found is not None
+    assert RateLimitBucket(limit=9, remaining=0, reset_seconds=seconds) == found.tokens
+
+
+@pytest.mark.parametrize("value", ["55s", "0.5s", "1m2s"])
+def test_durations_are_read_without_a_clock(value: str) -> None:
+    assert duration_seconds(value) == wait_seconds(value, NOW)
+
+
+@pytest.mark.parametrize("value", ["", "55", "2026-09-21T14:13:50Z", "-3s", "s"])
+def test_what_is_no_duration_is_none(value: str) -> None:
+    assert duration_seconds(value) is None

@@ -72,4 +72,4 @@ def test_header_file_refuses_what_is_no_header_or_not_the_operators(text: str) -
 
 def test_unknown_wire_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="openai, anthropic"):
-        wire_of("gemini")
+        wire_of("soap")

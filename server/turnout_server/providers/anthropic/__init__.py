@@ -54,10 +54,10 @@ class AnthropicWire:
         """Returns the request."""
         return request_body(call, stream=stream)
 
-    def decoder(self, call: UpstreamCall, dialect: Dialect) -> Decoder:  # noqa: ARG002 - part of the protocol
+    def decoder(self, call: UpstreamCall, dialect: Dialect) -> Decoder:
         """Returns what reads one streamed answer."""
-        return AnthropicDecoder(call.chat, by_tool=answers_by_tool(call))
+        return AnthropicDecoder(call.chat, by_tool=answers_by_tool(call), vendor=dialect.vendor)
 
-    def whole(self, answer: object, call: UpstreamCall, dialect: Dialect) -> Events:  # noqa: ARG002 - part of the protocol
+    def whole(self, answer: object, call: UpstreamCall, dialect: Dialect) -> Events:
         """Reads an answer that came in one piece."""
-        return whole_answer(answer, call.chat, by_tool=answers_by_tool(call))
+        return whole_answer(answer, call.chat, by_tool=answers_by_tool(call), vendor=dialect.vendor)

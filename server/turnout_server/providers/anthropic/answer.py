@@ -21,6 +21,7 @@ from turnout_server.core.chat import (
 from turnout_server.core.model import FailureKind, FinishReason, Usage
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.anthropic.structured import ANSWER_TOOL
+from turnout_server.providers.counts import token_count
 from turnout_server.providers.failures import failure, protocol_error, read_error
 from turnout_server.providers.json_text import HalfCharacters, loads_tolerant
 from turnout_server.providers.wire import Events, finish
@@ -54,12 +55,14 @@ class AnthropicDecoder:
         "_started",
         "_stop_details",
         "_usage",
+        "_vendor",
         "ended",
         "finished",
     )
 
-    def __init__(self, chat: ChatInput, *, by_tool: bool = False) -> None:
+    def __init__(self, chat: ChatInput, *, by_tool: bool = False, vendor: str = "") -> None:
         self._chat = chat
+        self._vendor = vendor
         self._by_tool = by_tool
         self._started = False
         self._parts: dict[int, int] = {}
@@ -109,13 +112,13 @@ class AnthropicDecoder:
                 raise ValueError
             self._finish(out)
         elif kind == "error" or (kind is None and "error" in event):
-            raise failure(200, read_error(event), chat=self._chat, in_stream=True)
+            raise failure(200, read_error(event), chat=self._chat, vendor=self._vendor, in_stream=True)
 
     def read_whole(self, message: Any, out: Events) -> None:
         """Reads a whole message: each block as one delta."""
         try:
             if message.get("type") == "error" or "error" in message:
-                raise failure(200, read_error(message), chat=self._chat, in_stream=True)
+                raise failure(200, read_error(message), chat=self._chat, vendor=self._vendor, in_stream=True)
             self._start({key: value for key, value in message.items() if key != "usage"}, out)
             for index, block in enumerate(message["content"]):
                 self.start_block(index, block, out)
@@ -215,19 +218,22 @@ class AnthropicDecoder:
             return
         known = self._usage
         known.update({key: value for key, value in usage.items() if value is not None})
-        cached, written = _count(known.get("cache_read_input_tokens")), _count(known.get("cache_creation_input_tokens"))
-        plain = _count(known.get("input_tokens"))
+        cached, written = (
+            token_count(known.get("cache_read_input_tokens")),
+            token_count(known.get("cache_creation_input_tokens")),
+        )
+        plain = token_count(known.get("input_tokens"))
         by_lifetime, details = known.get("cache_creation") or {}, known.get("output_tokens_details") or {}
         out.append(
             UsageReported(
                 usage=Usage(
                     # The vendor leaves cached tokens out of its input; here input is everything.
                     input_tokens=None if plain is None else plain + (cached or 0) + (written or 0),
-                    output_tokens=_count(known.get("output_tokens")),
+                    output_tokens=token_count(known.get("output_tokens")),
                     cached_input_tokens=cached,
                     cache_write_tokens=written,
-                    cache_write_1h_tokens=_count(by_lifetime.get("ephemeral_1h_input_tokens")),
-                    reasoning_tokens=_count(details.get("thinking_tokens")),
+                    cache_write_1h_tokens=token_count(by_lifetime.get("ephemeral_1h_input_tokens")),
+                    reasoning_tokens=token_count(details.get("thinking_tokens")),
                 )
             )
         )
@@ -245,12 +251,8 @@ class AnthropicDecoder:
         return text if self._halves is None else self._halves.join(index, text)
 
 
-def whole_answer(message: object, chat: ChatInput, *, by_tool: bool) -> Events:
+def whole_answer(message: object, chat: ChatInput, *, by_tool: bool, vendor: str = "") -> Events:
     """Reads a parsed answer that came in one piece."""
     out: Events = []
-    AnthropicDecoder(chat, by_tool=by_tool).read_whole(message, out)
+    AnthropicDecoder(chat, by_tool=by_tool, vendor=vendor).read_whole(message, out)
     return out
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable
 
-import orjson
-
 from turnout_server.core.chat import (
     ChatInput,
     Media,
@@ -27,7 +25,7 @@ from turnout_server.providers.anthropic.models import ModelFacts, facts_of
 from turnout_server.providers.anthropic.structured import add_json_format
 from turnout_server.providers.anthropic.thinking import add_thinking
 from turnout_server.providers.failures import invalid_request
-from turnout_server.providers.json_text import caller_schema, tool_call_id
+from turnout_server.providers.json_text import caller_schema, tool_arguments, tool_call_id
 from turnout_server.providers.media import DEFAULT_MEDIA_TYPE
 from turnout_server.providers.options import add_provider_options
 from turnout_server.providers.wire import JsonObject
@@ -166,7 +164,7 @@ class _Conversation:
                 "type": "tool_use",
                 "id": tool_call_id(content.id),
                 "name": content.name,
-                "input": _arguments(content.arguments_json),
+                "input": tool_arguments(content.arguments_json),
             }
         if isinstance(content, ToolResult):
             return self._tool_result(content)
@@ -198,15 +196,6 @@ class _Conversation:
         block = last["content"][-1]
         if block["type"] == "text":
             block["text"] = block["text"].rstrip()
-
-
-def _arguments(text: str) -> object:
-    """Returns tool arguments as the object that the wire demands, also where a model wrote something else."""
-    try:
-        value = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        value = None
-    return value if isinstance(value, dict) else {"arguments": text}
 
 
 def _media(media: Media) -> JsonObject:

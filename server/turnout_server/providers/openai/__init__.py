@@ -51,14 +51,14 @@ class OpenAIWire:
         """Returns the request."""
         return request_body(call, dialect, stream=stream)
 
-    def decoder(self, call: UpstreamCall, dialect: Dialect) -> Decoder:  # noqa: ARG002 - part of the protocol
+    def decoder(self, call: UpstreamCall, dialect: Dialect) -> Decoder:
         """Returns what reads one streamed answer."""
-        return OpenAIDecoder(call.chat)
+        return OpenAIDecoder(call.chat, dialect)
 
-    def whole(self, answer: object, call: UpstreamCall, dialect: Dialect) -> Events:  # noqa: ARG002 - part of the protocol
+    def whole(self, answer: object, call: UpstreamCall, dialect: Dialect) -> Events:
         """Reads an answer that came in one piece: a chunk whose delta is called message."""
         out: Events = []
-        decoder = OpenAIDecoder(call.chat)
+        decoder = OpenAIDecoder(call.chat, dialect)
         decoder.read(answer, out)
         if not decoder.finished:
             raise UpstreamError(FailureKind.PROTOCOL, "the answer has no finish reason", http_status=200)

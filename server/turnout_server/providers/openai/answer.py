@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
@@ -14,20 +13,27 @@ from turnout_server.core.chat import (
     Finished,
     ReasoningDelta,
     ResponseStarted,
+    SignatureDelta,
     TextDelta,
     ToolCallDelta,
     UsageReported,
 )
-from turnout_server.core.model import FailureKind, FinishReason, Usage
+from turnout_server.core.model import FailureKind, FinishReason
 from turnout_server.ports import UpstreamError
-from turnout_server.providers.failures import failure, protocol_error, read_error
+from turnout_server.providers.dialects import OPENAI_COMPATIBLE, Dialect
+from turnout_server.providers.failures import failure, hidden_error, protocol_error
 from turnout_server.providers.json_text import HalfCharacters, loads_tolerant
+from turnout_server.providers.openai.think_tags import Pieces
+from turnout_server.providers.openai.thinking import Thinking
+from turnout_server.providers.openai.tool_calls import ToolCalls
+from turnout_server.providers.openai.usage import read_usage, stated_usage
 from turnout_server.providers.wire import Events, finish
 
 FINISH_REASONS: Mapping[str, FinishReason] = MappingProxyType(
     {
         "stop": FinishReason.STOP,
         "length": FinishReason.LENGTH,
+        "model_length": FinishReason.LENGTH,  # Mistral: the window is full
         "tool_calls": FinishReason.TOOL_CALLS,
         "function_call": FinishReason.TOOL_CALLS,
         "content_filter": FinishReason.CONTENT_FILTER,
@@ -46,26 +52,28 @@ class OpenAIDecoder:
         "_calls",
         "_chat",
         "_halves",
-        "_last_call",
         "_parts",
         "_refused",
-        "_renumbered",
         "_started",
+        "_streamed",
+        "_thinking",
         "_usage",
+        "_vendor",
         "ended",
         "finished",
     )
 
-    def __init__(self, chat: ChatInput) -> None:
+    def __init__(self, chat: ChatInput, dialect: Dialect = OPENAI_COMPATIBLE) -> None:
         self._chat = chat
+        self._vendor = dialect.vendor
         self._started = False
+        self._streamed = False
         self._parts: dict[int, int] = {}
-        self._calls: dict[int, str] = {}
-        self._last_call = 0
-        self._renumbered: dict[int, int] = {}
+        self._calls = ToolCalls()
+        self._thinking = Thinking(dialect)
         self._refused = False
         self._halves: HalfCharacters | None = None
-        self._usage: Usage | None = None
+        self._usage: UsageReported | None = None
         self.finished = False
         self.ended = False
 
@@ -103,38 +111,44 @@ class OpenAIDecoder:
 
     def _read(self, chunk: Any, out: Events) -> None:
         choices = chunk.get("choices")
-        if not choices and chunk.get("error") is not None:
-            raise failure(200, read_error(chunk), chat=self._chat, in_stream=True)
+        if not choices or _may_fail(chunk, choices[0]):
+            error = hidden_error(chunk, self._vendor)
+            if error is not None:
+                raise failure(200, error, chat=self._chat, vendor=self._vendor, in_stream=True)
         if not self._started:
             if choices is None:
                 raise ValueError
             self._started = True
             out.append(ResponseStarted(model=str(chunk.get("model") or ""), response_id=str(chunk.get("id") or "")))
         if choices and not self.finished:
-            self._choice(chunk, choices[0], out)
-        usage = chunk.get("usage") or (chunk["x_groq"].get("usage") if "x_groq" in chunk else None)
+            self._choice(choices[0], out)
+        usage = stated_usage(chunk, choices)
         if usage:
-            self._report(usage, out)
+            self._report(read_usage(usage), out)
 
-    def _choice(self, chunk: Any, choice: Any, out: Events) -> None:
+    def _choice(self, choice: Any, out: Events) -> None:
         if choice.get("index"):
             return
-        delta = choice.get("delta") or choice.get("message")
+        delta = choice.get("delta")
+        if delta:
+            self._streamed = True
+        elif not self._streamed:
+            # A whole answer. MiniMax ends a stream with one, which holds what the stream brought already.
+            delta = choice.get("message")
         if delta:
             self._delta(delta, out)
         reason = choice.get("finish_reason")
         if reason:
-            if chunk.get("error") is not None:
-                raise failure(200, read_error(chunk), chat=self._chat, in_stream=True)
             self._finish(finish(FINISH_REASONS, reason), out)
 
     def _delta(self, delta: Any, out: Events) -> None:
-        text = delta.get("content")
-        if text:
-            out.append(TextDelta(part_index=self._part(_TEXT), text=self._text(_TEXT, text)))
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        reasoning = self._thinking.read(delta)
         if reasoning:
-            out.append(ReasoningDelta(part_index=self._part(_REASONING), text=self._text(_REASONING, reasoning)))
+            self._reason(reasoning, out)
+        content = delta.get("content")
+        if content:
+            for chunk in content if type(content) is list else (content,):
+                self._content(chunk, out)
         refusal = delta.get("refusal")
         if refusal:
             self._refused = True
@@ -144,73 +158,45 @@ class OpenAIDecoder:
             for place, call in enumerate(calls):
                 self._tool_call(call, place, out)
 
-    def _tool_call(self, call: Any, place: int, out: Events) -> None:
-        function = call.get("function") or {}
-        name, call_id, fragment = function.get("name") or "", call.get("id") or "", function.get("arguments") or ""
-        if not isinstance(fragment, str):
-            # Some servers send the arguments as an object.
-            fragment = orjson.dumps(fragment).decode()
-        index = call.get("index")
-        if index is None:
-            key = self._key_without_index(call_id, name, place)
+    def _content(self, chunk: Any, out: Events) -> None:
+        """Reads the content, or one chunk of a content that is a list; citations and the like are left out."""
+        if type(chunk) is dict:
+            reasoning = self._thinking.read_chunk(chunk)
+            if reasoning:
+                self._reason(reasoning, out)
+            chunk = chunk.get("text") if chunk.get("type") == "text" else None
+            if not chunk:
+                return
+        text = self._text(_TEXT, chunk)
+        if self._thinking.apart:
+            out.append(TextDelta(part_index=self._part(_TEXT), text=text))
         else:
-            key = self._renumbered.get(index, index)
-            if call_id and name and self._calls.get(key, call_id) != call_id:
-                # Some servers give every call of a turn the index 0.
-                key = self._renumbered[index] = max(self._calls) + 1
-        self._last_call = key
-        if key in self._calls:
-            if fragment:
-                out.append(ToolCallDelta(part_index=self._part(key), arguments_fragment=self._text(key, fragment)))
-            return
-        if not name:
-            raise ValueError
-        self._calls[key] = call_id
-        out.append(
-            ToolCallDelta(
-                part_index=self._part(key),
-                id=call_id or f"call_{uuid4().hex}",
-                name=str(name),
-                arguments_fragment=self._text(key, fragment),
+            self._tell(self._thinking.split(text), out)
+
+    def _tell(self, pieces: Pieces, out: Events) -> None:
+        for thinks, piece in pieces:
+            if thinks:
+                out.append(ReasoningDelta(part_index=self._part(_REASONING), text=piece))
+            else:
+                out.append(TextDelta(part_index=self._part(_TEXT), text=piece))
+
+    def _reason(self, reasoning: Any, out: Events) -> None:
+        out.append(ReasoningDelta(part_index=self._part(_REASONING), text=self._text(_REASONING, reasoning)))
+
+    def _tool_call(self, call: Any, place: int, out: Events) -> None:
+        piece = self._calls.read(call, place)
+        if piece is not None:
+            fragment = self._text(piece.key, piece.fragment)
+            out.append(
+                ToolCallDelta(
+                    part_index=self._part(piece.key), id=piece.id, name=piece.name, arguments_fragment=fragment
+                )
             )
-        )
 
-    def _key_without_index(self, call_id: str, name: str, place: int) -> int:
-        for key, known in self._calls.items():
-            if call_id and known == call_id:
-                return key
-        if call_id or name:
-            return max(self._calls, default=-1) + 1
-        return self._last_call if self._calls else place
-
-    def _finish(self, reason: FinishReason, out: Events) -> None:
-        if self._refused:
-            reason = FinishReason.CONTENT_FILTER
-        elif self._calls and reason in {FinishReason.STOP, FinishReason.OTHER}:
-            reason = FinishReason.TOOL_CALLS
-        if reason is FinishReason.CONTENT_FILTER and not self._parts:
-            raise UpstreamError(
-                FailureKind.CONTENT_FILTERED, "the provider's content filter stopped the answer", http_status=200
-            )
-        self.finished = True
-        out.append(Finished(reason=reason))
-
-    def _report(self, usage: Any, out: Events) -> None:
-        prompt = usage.get("prompt_tokens_details") or {}
-        completion = usage.get("completion_tokens_details") or {}
-        cached = prompt.get("cached_tokens")
-        report = Usage(
-            input_tokens=_count(usage.get("prompt_tokens")),
-            output_tokens=_count(usage.get("completion_tokens")),
-            cached_input_tokens=_count(usage.get("cached_tokens") if cached is None else cached),
-            cache_write_tokens=_count(prompt.get("cache_write_tokens")),
-            reasoning_tokens=_count(completion.get("reasoning_tokens")),
-        )
-        if report == self._usage:
-            return
-        self._usage = report
-        cost = usage.get("cost")
-        out.append(UsageReported(usage=report, cost_usd=float(cost) if isinstance(cost, (int, float)) else None))
+    def _report(self, report: UsageReported | None, out: Events) -> None:
+        if report is not None and report != self._usage:
+            self._usage = report
+            out.append(report)
 
     def _part(self, key: int) -> int:
         parts = self._parts
@@ -224,6 +210,29 @@ class OpenAIDecoder:
             raise TypeError
         return text if self._halves is None else self._halves.join(key, text)
 
+    def _finish(self, reason: FinishReason, out: Events) -> None:
+        self._tell(self._thinking.rest(), out)
+        if self._refused:
+            reason = FinishReason.CONTENT_FILTER
+        elif self._calls and reason in {FinishReason.STOP, FinishReason.OTHER}:
+            reason = FinishReason.TOOL_CALLS
+        if reason is FinishReason.CONTENT_FILTER and not self._parts:
+            raise UpstreamError(
+                FailureKind.CONTENT_FILTERED, "the provider's content filter stopped the answer", http_status=200
+            )
+        signature = self._thinking.signature()
+        if signature:
+            out.append(SignatureDelta(part_index=self._part(_REASONING), signature=signature))
+        self.finished = True
+        out.append(Finished(reason=reason))
 
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+
+def _may_fail(chunk: Any, choice: Any) -> bool:
+    """Whether a chunk may be an error in spite of its choice: nearly none is, and each token comes in one."""
+    return (
+        "error" in chunk
+        or "base_resp" in chunk
+        or "x_groq" in chunk
+        or "error" in choice
+        or choice.get("finish_reason") == "error"
+    )

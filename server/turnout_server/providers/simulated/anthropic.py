@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from turnout_server.providers.simulated.answers import (
     token_count,
 )
 from turnout_server.providers.simulated.faults import Problem, Refusal
-from turnout_server.providers.simulated.wire import Limits, Piece, Stage, fragments, word_groups
+from turnout_server.providers.simulated.wire import Limits, Piece, Stage, fragments, models_list, word_groups
 
 _FINISH = {Finish.STOP: "end_turn", Finish.LENGTH: "max_tokens", Finish.TOOL_CALLS: "tool_use"}
 _SIGNATURE = "U2ltdWxhdGVkU2lnbmF0dXJl"
@@ -42,11 +42,18 @@ class AnthropicWire:
     """Messages as Anthropic speaks them."""
 
     path = "/messages"
+    versions: tuple[str, ...] = ("/v1", "")
+    models_path = "/models"
+    stream_type = "text/event-stream"
     ping = b'event: ping\ndata: {"type": "ping"}\n\n'
 
     def credential(self, headers: Mapping[str, str]) -> str:
         """Returns `x-api-key`."""
         return headers.get("x-api-key", "")
+
+    def models(self, names: Sequence[str]) -> dict[str, Any]:
+        """Returns the list of models."""
+        return models_list(names)
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:
         """Returns what is asked."""

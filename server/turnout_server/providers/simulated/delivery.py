@@ -76,7 +76,7 @@ class Delivery:
     async def stream(self, asked: Asked, answer: Answer) -> web.StreamResponse:
         """Sends the answer as server-sent events."""
         response = web.StreamResponse(headers=self._headers | {"cache-control": "no-cache"})
-        response.content_type = "text/event-stream"
+        response.content_type = self._wire.stream_type
         await response.prepare(self._request)
         dropped = _DROPPED_STAGES.get(self._kind, frozenset()) if self._kind else frozenset()
         due = self._first_token_due(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from turnout_server.providers.simulated.answers import (
 )
 from turnout_server.providers.simulated.faults import Problem, Refusal
 from turnout_server.providers.simulated.ratelimit import BucketReading
-from turnout_server.providers.simulated.wire import Limits, Piece, Stage, fragments, word_groups
+from turnout_server.providers.simulated.wire import Limits, Piece, Stage, fragments, models_list, word_groups
 
 _CREATED = 1_790_000_000
 _FINGERPRINT = "fp_simulated"
@@ -86,11 +86,18 @@ class OpenAIWire:
     """Chat completions as OpenAI and its many followers speak them."""
 
     path = "/chat/completions"
+    versions: tuple[str, ...] = ("/v1", "")
+    models_path = "/models"
+    stream_type = "text/event-stream"
     ping = b": ping\n\n"
 
     def credential(self, headers: Mapping[str, str]) -> str:
         """Returns the bearer token."""
         return headers.get("Authorization", "").removeprefix("Bearer ").strip()
+
+    def models(self, names: Sequence[str]) -> dict[str, Any]:
+        """Returns the list of models."""
+        return models_list(names)
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:
         """Returns what is asked."""

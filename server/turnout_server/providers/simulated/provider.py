@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from turnout_server.providers.simulated.answers import Answer, Asked, compose, token_count
 from turnout_server.providers.simulated.anthropic import AnthropicWire
 from turnout_server.providers.simulated.faults import Fault, Problem, Refusal
+from turnout_server.providers.simulated.gemini import GeminiWire
 from turnout_server.providers.simulated.latency import LatencyModel
+from turnout_server.providers.simulated.ollama import OllamaWire
 from turnout_server.providers.simulated.openai import OpenAIWire
 from turnout_server.providers.simulated.ratelimit import Bucket
 from turnout_server.providers.simulated.wire import Limits, SimulatedWire
@@ -31,6 +33,16 @@ class WireName(StrEnum):
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
+
+
+_WIRES: Mapping[WireName, Callable[[], SimulatedWire]] = {
+    WireName.OPENAI: OpenAIWire,
+    WireName.ANTHROPIC: AnthropicWire,
+    WireName.GEMINI: GeminiWire,
+    WireName.OLLAMA: OllamaWire,
+}
 
 
 class ProviderSettings(BaseModel):
@@ -127,7 +139,7 @@ class SimulatedProvider:
     @property
     def wire(self) -> SimulatedWire:
         """How it speaks."""
-        return AnthropicWire() if self.settings.wire is WireName.ANTHROPIC else OpenAIWire()
+        return _WIRES[self.settings.wire]()
 
     def change(self, changes: Mapping[str, Any], *, now: float) -> None:
         """Changes settings at once; a fault's count begins anew. Raises pydantic's ValidationError."""
@@ -155,11 +167,16 @@ class SimulatedProvider:
         """Returns the state of the rate limit."""
         return Limits(requests=self._requests.reading(now=now), tokens=self._tokens.reading(now=now))
 
+    def check_key(self, key: str) -> None:
+        """Raises `Refusal` for a key that is not the provider's."""
+        wanted = self.settings.api_key
+        if wanted is not None and key != wanted.get_secret_value():
+            raise Refusal(Problem.AUTHENTICATION)
+
     def admit(self, key: str, asked: Asked, *, now: float) -> None:
         """Takes the request from the rate limit; raises `Refusal` for key, model, size or too many requests."""
+        self.check_key(key)
         settings = self.settings
-        if settings.api_key is not None and key != settings.api_key.get_secret_value():
-            raise Refusal(Problem.AUTHENTICATION)
         if settings.models and asked.model not in settings.models:
             raise Refusal(Problem.MODEL_NOT_FOUND)
         window = settings.context_window_tokens
@@ -205,6 +222,8 @@ class SimulatedProvider:
 
 
 def _too_long(wire: WireName, tokens: int, window: int) -> str:
+    if wire is WireName.GEMINI:
+        return f"The input token count ({tokens}) exceeds the maximum number of tokens allowed ({window})."
     if wire is WireName.ANTHROPIC:
         return f"prompt is too long: {tokens} tokens > {window} maximum"
     return (

@@ -1,6 +1,7 @@
 """The HTTP server of the simulated providers: several by name under one address, and a way to change them meanwhile.
 
-Provider NAME is served under `/NAME/v1`; `/control` (see `control.py`) changes settings and tells counts.
+Provider NAME is served under `/NAME/v1`, or what its vendor calls the version; `/control` (see `control.py`) changes
+settings and tells counts.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from aiohttp import web
 from turnout_server.providers.simulated.answers import Asked
 from turnout_server.providers.simulated.control import CONTROL, control_routes
 from turnout_server.providers.simulated.delivery import Delivery, reset, silence
-from turnout_server.providers.simulated.faults import Fault, FaultKind, Refusal
+from turnout_server.providers.simulated.faults import Fault, FaultKind, Problem, Refusal
 from turnout_server.providers.simulated.provider import Ending, ProviderSettings, SimulatedProvider, WireName
+from turnout_server.providers.simulated.wire import TellsOfModels
 
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _STOP_SECONDS = 0.2
@@ -29,6 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DEFAULT_PROVIDERS: Mapping[str, ProviderSettings] = {
     "openai": ProviderSettings(wire=WireName.OPENAI),
     "anthropic": ProviderSettings(wire=WireName.ANTHROPIC),
+    "gemini": ProviderSettings(wire=WireName.GEMINI),
+    "ollama": ProviderSettings(wire=WireName.OLLAMA, models=("local-small", "local-large")),
 }
 
 
@@ -75,8 +79,9 @@ class SimulatedServer:
         return f"http://{host}:{self._port}"
 
     def base_url(self, name: str) -> str:
-        """Returns the base URL of a provider, ending in `/v1`, as a configuration wants it."""
-        return f"{self.url}/{self.providers[name].name}/v1"
+        """Returns the base URL of a provider, ending in its version, as a configuration wants it."""
+        provider = self.providers[name]
+        return f"{self.url}/{provider.name}{provider.wire.versions[0]}"
 
     def change(self, name: str, **changes: Any) -> None:
         """Changes settings of a provider at once, as the control API does."""
@@ -94,10 +99,12 @@ class SimulatedServer:
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.add_routes(control_routes(self))
         for provider in self.providers.values():
-            path = provider.wire.path
-            for prefix in ("/v1", ""):
-                app.router.add_post(f"/{provider.name}{prefix}{path}", self._handle)
-                app.router.add_get(f"/{provider.name}{prefix}/models", self._models)
+            wire = provider.wire
+            for version in wire.versions:
+                app.router.add_post(f"/{provider.name}{version}{wire.path}", self._handle)
+                app.router.add_get(f"/{provider.name}{version}{wire.models_path}", self._models)
+                if isinstance(wire, TellsOfModels):
+                    app.router.add_post(f"/{provider.name}{version}{wire.model_path}", self._model)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_STOP_SECONDS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
@@ -122,8 +129,22 @@ class SimulatedServer:
 
     async def _models(self, request: web.Request) -> web.Response:
         provider = self._provider(request)
-        data = [{"id": model, "object": "model", "type": "model"} for model in provider.settings.models]
-        return web.json_response({"object": "list", "data": data, "has_more": False})
+        try:
+            provider.check_key(provider.wire.credential(request.headers))
+        except Refusal as refusal:
+            status, data = provider.wire.error(refusal, "")
+            return web.Response(status=status, body=data, content_type="application/json")
+        return web.json_response(provider.wire.models(provider.settings.models))
+
+    async def _model(self, request: web.Request) -> web.Response:
+        provider = self._provider(request)
+        wire = provider.wire
+        assert isinstance(wire, TellsOfModels)
+        name = str(_object(await request.read()).get("model", ""))
+        if name not in provider.settings.models:
+            status, data = wire.error(Refusal(Problem.MODEL_NOT_FOUND), "")
+            return web.Response(status=status, body=data, content_type="application/json")
+        return web.json_response(wire.model(name, provider.settings.context_window_tokens))
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         running = _Running(request=request, provider=self._provider(request))
@@ -141,7 +162,8 @@ class SimulatedServer:
     async def _answer(self, running: _Running) -> web.StreamResponse:
         request, provider = running.request, running.provider
         wire, now, request_id = provider.wire, time.monotonic(), f"{provider.rng.getrandbits(64):016x}"
-        body = _object(await request.read())
+        # Some vendors put the model and the way of answering into the path and the query.
+        body = {**request.query, **_object(await request.read()), **request.match_info}
         fault = provider.fault_for(str(body.get("model", "")))
         if fault is not None and fault.kind in {FaultKind.CUT, FaultKind.RESET}:
             running.ending = Ending.FAULTED  # the connection's end cancels this task before it could say so

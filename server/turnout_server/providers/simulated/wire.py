@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from turnout_server.providers.simulated.answers import Answer, Asked
 from turnout_server.providers.simulated.faults import Refusal
@@ -47,15 +47,23 @@ class Limits:
 class SimulatedWire(Protocol):
     """Reads requests and spells out answers as one vendor does.
 
+    `path` is a pattern below the version: what it names joins the body. The first of `versions` is the usual one.
     `read` raises `Refusal` for what the vendor would refuse. `pieces` yields openings, then contents, then the finish,
     then the end marker. `error` returns status and body, `error_event` the same inside a stream.
     """
 
     path: str
+    versions: tuple[str, ...]
+    models_path: str
+    stream_type: str
     ping: bytes
 
     def credential(self, headers: Mapping[str, str]) -> str:
         """Returns the key that came with the request, or nothing."""
+        ...
+
+    def models(self, names: Sequence[str]) -> dict[str, Any]:
+        """Returns the list of models."""
         ...
 
     def read(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:
@@ -85,6 +93,26 @@ class SimulatedWire(Protocol):
     def retry_headers(self, seconds: float) -> dict[str, str]:
         """Returns the headers that ask a client to wait."""
         ...
+
+
+@runtime_checkable
+class TellsOfModels(SimulatedWire, Protocol):
+    """A wire whose vendor tells of each model what it can do."""
+
+    model_path: str
+
+    def model(self, name: str, context_window_tokens: int | None) -> dict[str, Any]:
+        """Returns what is told of one model."""
+        ...
+
+
+def models_list(names: Sequence[str]) -> dict[str, Any]:
+    """Returns the list of models as both OpenAI's and Anthropic's clients read it."""
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "type": "model"} for name in names],
+        "has_more": False,
+    }
 
 
 def fragments(text: str) -> Iterator[str]:
