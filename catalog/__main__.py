@@ -27,6 +27,7 @@ CLASSES: Mapping[str, str] = {
     "written": "cache_write_mtok",
     "written_1h": "cache_write_1h_mtok",
     "audio": "input_audio_mtok",
+    "cached_audio": "cache_audio_read_mtok",
 }
 """Our names of the classes of tokens, and the package's."""
 
@@ -51,7 +52,7 @@ def made(day: str) -> bytes:
     ]
     providers = columns["providers"].items()
     for place, (name, provider) in enumerate(providers):
-        facts = {key: provider[key] for key in ("wire", "base_url", "key_variables")}
+        facts = {key: provider[key] for key in ("wire", "base_url", "key_variables", "regions") if key in provider}
         lines.append(f'  {_json(name)}: {{{_json(facts)[1:-1]}, "models": {{')
         rows = [f"   {_json(model)}: {_json(row)}" for model, row in _rows(name, provider, columns)]
         lines += [*(f"{row}," for row in rows[:-1]), *rows[-1:], "  }}" + ("," if place + 1 < len(providers) else "")]
@@ -63,7 +64,9 @@ def _rows(name: str, provider: Mapping[str, Any], columns: Mapping[str, Any]) ->
     priced = next((one for one in data.providers if one.id == prices_of), None)
     for model, column in provider["models"].items():
         known = None if priced is None else priced.find_model(column.get("priced_as", model))
-        yield model, _row(f"{name}/{model}", column, known, columns)
+        uplift = column.get("uplift", provider.get("uplift"))
+        row = _row(f"{name}/{model}", column, known, columns)
+        yield model, row if uplift is None else {**row, "uplift": uplift}
 
 
 def _row(name: str, column: Mapping[str, Any], known: ModelInfo | None, columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import gc
 import importlib.metadata
 import json
 import random
-import signal
 import ssl
 import time
 import uuid
@@ -26,12 +25,14 @@ from turnout_server.api.admission import MIB
 from turnout_server.api.metrics_endpoint import MetricsEndpoint
 from turnout_server.api.server import ApiServer, ServerSettings
 from turnout_server.api.sockets import ListenError, UnixSocket
-from turnout_server.config.build import build
+from turnout_server.api.stop_signals import on_stop_signal
+from turnout_server.config.build import Parts, build
 from turnout_server.config.load import Loaded
 from turnout_server.config.memory_limit import INFLIGHT_SHARE, memory_limit_bytes
 from turnout_server.config.schema import Configuration
 from turnout_server.core.events import Event, EventName
 from turnout_server.execution.executor import Executor
+from turnout_server.local_models import LocalModels
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import build_upstreams
 from turnout_server.router import Router
@@ -103,9 +104,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _until_signal(loaded: Loaded, environ: Mapping[str, str], announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    give_back = on_stop_signal(stop.set)
     async with running(loaded, environ) as listening:
         # What start-up made stays: the collector need not look at it again.
         gc.collect()
@@ -113,13 +112,13 @@ async def _until_signal(loaded: Loaded, environ: Mapping[str, str], announce: Ca
         announce(listening.line())
         await stop.wait()
         # Whoever asks twice does not want to wait: the second signal ends the process as it always does.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
+        give_back()
 
 
 @contextlib.asynccontextmanager
-async def running(loaded: Loaded, environ: Mapping[str, str]) -> AsyncIterator[Listening]:
+async def running(
+    loaded: Loaded, environ: Mapping[str, str], *, secrets_every_seconds: float = SECRETS_EVERY_SECONDS
+) -> AsyncIterator[Listening]:
     """Builds everything, serves while the block runs, then stops in order. Raises StartError."""
     log: FilteringBoundLogger = structlog.get_logger("turnout")
     configuration = loaded.configuration
@@ -144,11 +143,18 @@ async def running(loaded: Loaded, environ: Mapping[str, str]) -> AsyncIterator[L
         on_event=on_event,
         instruments=metrics,
     )
-    secrets = Secrets(parts.connections, environ=environ)
+
+    def on_secret_fault(fault: str) -> None:
+        log.warning("secret", fault=fault)
+
+    def adopt(found: Parts) -> None:
+        router.adopt(found.fleet, found.settings)
+
+    secrets = Secrets(parts.connections, environ=environ, on_fault=on_secret_fault)
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(secrets.aclose)
+        secrets.start_commands()
         upstreams = _upstreams(parts.connections, secrets)
-        for upstream in upstreams.values():
-            stack.push_async_callback(upstream.aclose)
         executor = Executor(
             router,
             upstreams,
@@ -160,6 +166,15 @@ async def running(loaded: Loaded, environ: Mapping[str, str]) -> AsyncIterator[L
             max_answer_bytes=configuration.limits.max_message_mib * MIB - ANSWER_MARGIN_BYTES,
         )
         stack.push_async_callback(executor.aclose)
+        # Their connections stay: only what is known of their models changes.
+        local_models = LocalModels(
+            configuration,
+            environ,
+            upstreams,
+            adopt=adopt,
+            log=log,
+        )
+        await local_models.first_look()
         server = ApiServer(
             router, executor, server_settings(configuration), clock=time.monotonic, wall=time.time, log=log
         )
@@ -174,7 +189,7 @@ async def running(loaded: Loaded, environ: Mapping[str, str]) -> AsyncIterator[L
             stack.push_async_callback(metrics_endpoint.stop)
         except ListenError as error:
             raise StartError(str(error)) from None
-        for work in (_expire(router), _watch_secrets(secrets, router, on_event)):
+        for work in (_expire(router), _watch_secrets(secrets, router, secrets_every_seconds), local_models.watch()):
             stack.push_async_callback(_ended, asyncio.create_task(work))
         unix = (f"unix:{bound.socket}",) if bound.socket else ()
         listening = Listening(
@@ -251,14 +266,13 @@ async def _expire(router: Router) -> None:
         router.expire()
 
 
-async def _watch_secrets(secrets: Secrets, router: Router, on_event: Callable[[Event], None]) -> None:
+async def _watch_secrets(secrets: Secrets, router: Router, every_seconds: float) -> None:
     while True:
-        await asyncio.sleep(SECRETS_EVERY_SECONDS)
+        await asyncio.sleep(every_seconds)
         # Files: off the loop, since a mounted secret may be on a slow file system.
         for provider, label in await asyncio.to_thread(secrets.changed):
-            if router.state.credentials.changed(provider, label):
-                fields = {"credential": label}
-                on_event(Event(name=EventName.CREDENTIAL_BACK, at=time.monotonic(), provider=provider, fields=fields))
+            router.credential_changed(provider, label)
+        secrets.start_commands()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import click
+from click.shell_completion import CompletionItem
 
 from turnout_server.commands.exits import EXITS_TEXT, Exit, Failure
 
@@ -16,6 +17,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "serve": "Start the sidecar.",
         "check": "Validate a configuration without starting.",
+        "models": "List the models known by name.",
         "schema": "Print the JSON schema of the configuration.",
         "status": "Show providers and targets of a running sidecar.",
         "route": "Ask a running sidecar for a decision.",
@@ -24,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "explain": "Show everything about one decision.",
         "demo": "Show the product at work, with no key and no network.",
         "sim": "Start the simulated providers alone.",
+        "completion": "Print the completion script of a shell.",
     }
 )
 """Every command and its line in the overview; the module of its name in `commands` has the rest."""
@@ -45,6 +48,11 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"turnout_server.commands.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes a command's name without importing any; options as ever."""
+        found = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the overview without importing anything."""

@@ -84,6 +84,10 @@ class Upstream(Protocol):
         """Makes a call without streaming; returns the same events, each part as one delta."""
         ...
 
+    async def aclose(self) -> None:
+        """Closes its connections; nothing is called afterwards."""
+        ...
+
 
 class Instruments(Protocol):
     """Counts what happens. Every method returns at once, keeps nothing it is given, and never raises."""

@@ -15,7 +15,7 @@ from turnout_server.core.call import AttemptRecord
 from turnout_server.core.cost import settled_cost_nano_usd
 from turnout_server.core.decide import Hop, decide, unavailable
 from turnout_server.core.decision import Decision
-from turnout_server.core.errors import UnknownDecisionError, UnknownProviderError
+from turnout_server.core.errors import TurnoutError, UnknownDecisionError, UnknownProviderError
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
@@ -30,7 +30,7 @@ from turnout_server.core.model import (
 )
 from turnout_server.core.permits import Permit, Wanted, breakers_closed, lease_first, take_permit
 from turnout_server.core.settings import FailoverSettings, Policy, Settings
-from turnout_server.core.state import FleetState, Recorded, RecordResult, TargetState
+from turnout_server.core.state import Adopted, FleetState, Recorded, RecordResult, TargetState
 from turnout_server.core.status import StatusReport
 from turnout_server.ports import Instruments
 
@@ -49,6 +49,8 @@ class StatusChanges:
 
     revision: int
     changed: tuple[int, ...]
+    removed: tuple[Target, ...] = ()
+    """Targets that are gone since then."""
 
 
 class Router:
@@ -82,6 +84,19 @@ class Router:
         """What is known of the fleet now; to be read only."""
         return self._state
 
+    def adopt(self, fleet: Fleet, settings: Settings) -> Adopted:
+        """Takes another fleet and its settings, in one step: whatever is decided from now on knows nothing else.
+
+        What stays keeps its state (`FleetState.adopt`). Calls that run end where they began; their next hop is chosen
+        from the new fleet. Connections are the executor's: give it those of new providers first (`Executor.adopt`).
+        Returns the targets that are new and those that are gone.
+        """
+        self.expire()
+        adopted = self._state.adopt(fleet, settings)
+        self.fleet = fleet
+        self.settings = settings
+        return adopted
+
     # For callers who make the call themselves, and for those who watch.
 
     def route(self, query: RouteQuery) -> Decision:
@@ -113,20 +128,28 @@ class Router:
 
     def status(self, providers: Sequence[str] = (), window_seconds: float = 300.0) -> StatusReport:
         """Tells the state of the providers named, of all without names. Raises UnknownProviderError."""
-        for name in providers:
-            if name not in self.fleet.providers:
-                known = ", ".join(self.fleet.providers) or "none"
-                raise UnknownProviderError(f"there is no provider {name!r}; the providers are: {known}", name=name)
+        self.check_providers(providers)
         now = self._clock()
         self.expire()
         return self._state.status(
             providers=tuple(providers), window_seconds=window_seconds, now=now, now_wall=self._wall()
         )
 
+    def check_providers(self, names: Sequence[str]) -> None:
+        """Raises UnknownProviderError for a name that no provider has."""
+        for name in names:
+            if name not in self.fleet.providers:
+                known = ", ".join(self.fleet.providers) or "none"
+                raise UnknownProviderError(f"there is no provider {name!r}; the providers are: {known}", name=name)
+
     def status_changes(self, revision: int) -> StatusChanges:
         """Tells which targets changed since `revision`; 0 is before everything."""
         self.expire()
-        return StatusChanges(revision=self._state.revision, changed=tuple(self._state.changed_since(revision)))
+        return StatusChanges(
+            revision=self._state.revision,
+            changed=tuple(self._state.changed_since(revision)),
+            removed=tuple(self._state.removed_since(revision)),
+        )
 
     def decisions(self, wanted: DecisionFilter, *, page_size: int = 50, page_token: str = "") -> DecisionPage:
         """Lists decisions, newest first. Raises InvalidRequestError for a page token that is not one of ours."""
@@ -147,6 +170,11 @@ class Router:
         for event in self._state.expire(self._clock()):
             if event.name is EventName.PROBE_EXPIRED:
                 self._instruments.outcome("missing")
+            self._on_event(event)
+
+    def credential_changed(self, provider: str, label: str) -> None:
+        """Tells that there is another secret behind a label of ours: whatever was held against the old one is over."""
+        for event in self._state.credential_changed(provider, label, self._clock()):
             self._on_event(event)
 
     # For `execution`.
@@ -172,18 +200,22 @@ class Router:
 
         The history and the caller keep the first decision; this one has the same id.
         """
-        return decide(
-            query,
-            self._state,
-            self.settings.routing,
-            now=self._clock(),
-            now_wall=self._wall(),
-            rng=self._rng,
-            decision_id=first.decision_id,
-            turn=self._turn,
-            hop=hop,
-            failover=self.settings.failover,
-        )
+        try:
+            return decide(
+                query,
+                self._state,
+                self.settings.routing,
+                now=self._clock(),
+                now_wall=self._wall(),
+                rng=self._rng,
+                decision_id=first.decision_id,
+                turn=self._turn,
+                hop=hop,
+                failover=self.settings.failover,
+            )
+        except TurnoutError:
+            # It could be decided once: since then a fleet was adopted without a policy or target that it names.
+            return dataclasses.replace(first, candidates=())
 
     def begin(  # names and types say the rest
         self,
@@ -207,14 +239,19 @@ class Router:
             attempt_id=self._new_id(),
             probe_id=self._new_id(),
             lease_seconds=lease_seconds,
+            needed_tokens=decision.input_tokens or 0,
+            output_tokens=decision.expected_output_tokens or 1,
             tried_credentials=tried_credentials,
         )
         return self._permit(spec.target, wanted)
 
-    def begin_probe(self, target: Target, *, lease_seconds: float) -> Permit | None:
-        """Takes the trial of a half-open target for a request of our own, off every caller's path; None if taken."""
+    def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
+        """Takes the trial of a half-open target for a request of our own, off every caller's path; None if taken.
+
+        `tenant` is the one for whose call it is made: a target may have keys for its tenants only.
+        """
         wanted = Wanted(
-            tenant="",
+            tenant=tenant,
             call_id=self._new_id(),
             decision_id="",
             attempt_id=self._new_id(),
@@ -226,7 +263,7 @@ class Router:
 
     def first_token(self, permit: Permit) -> None:
         """Tells that the first content of an attempt has come."""
-        self._state.first_token(permit.index, permit.attempt_id, self._clock())
+        self._state.first_token(permit.attempt_id, self._clock())
 
     def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
         """Records how a permitted attempt ended; to be called once for each permit, whatever happened."""
@@ -240,6 +277,17 @@ class Router:
         verdict = self._state.credentials.verdict(spec, tenant=query.caller.tenant, executing=True, now=self._clock())
         return verdict.retry_at if verdict.reason is RejectionReason.COOLING_DOWN else None
 
+    def free_at(self, target: Target, query: RouteQuery) -> float | None:
+        """Returns when a target that is held back now can be called; None where it can be, or was removed."""
+        index = self.fleet.index(target)
+        if index is None:
+            return None
+        now = self._clock()
+        state = self._state.targets[index]
+        verdict = self._state.credentials.verdict(state.spec, tenant=query.caller.tenant, executing=True, now=now)
+        times = (state.breaker.retry_at(now), state.endpoint.retry_at(now), verdict.retry_at)
+        return max((at for at in times if at is not None), default=None)
+
     def try_retry(self, *, after_timeout: bool = False) -> bool:
         """Takes one same-target retry from the retry budget, if there is one."""
         return self._state.retry_budget.try_spend(self._clock(), after_timeout=after_timeout)
@@ -249,8 +297,9 @@ class Router:
         self._instruments.failover(from_target, to_target, failure)
 
     def closed(self, target: Target) -> bool:
-        """Whether the breakers of a target and of its endpoint are closed."""
-        return breakers_closed(self._known(target), self._clock())
+        """Whether the breakers of a target and of its endpoint are closed; false for one that was removed."""
+        index = self.fleet.index(target)
+        return index is not None and breakers_closed(self._state.targets[index], self._clock())
 
     def spec(self, target: Target) -> TargetSpec:
         """Returns the static facts of a target that is known to exist."""
@@ -306,7 +355,8 @@ class Router:
     def _reported(self, outcome: Outcome, now: float) -> Recorded:
         index = self.fleet.index(outcome.target)
         if index is not None and outcome.cost_nano_usd is None:
-            cost = settled_cost_nano_usd(None, outcome.usage, self.fleet.specs[index].price)
+            price = self.fleet.specs[index].price
+            cost = settled_cost_nano_usd(None, outcome.usage, price) if outcome.possibly_billed else 0
             outcome = dataclasses.replace(outcome, cost_nano_usd=cost)
         recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
         self._tell(recorded)
@@ -334,4 +384,6 @@ def _record_of(outcome: Outcome, now_wall: float) -> AttemptRecord:
         time_to_first_token_seconds=outcome.time_to_first_token_seconds,
         usage=outcome.usage,
         cost_nano_usd=outcome.cost_nano_usd,
+        possibly_billed=outcome.possibly_billed,
+        retry_reason=outcome.retry_reason,
     )

@@ -66,10 +66,12 @@ class ScriptedUpstream:
     scripts: dict[str, Script] = field(default_factory=dict)
     calls: list[UpstreamCall] = field(default_factory=list)
     trace_ids: list[str | None] = field(default_factory=list)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
         self.calls.append(call)
+        self.began.set()
         current = trace_ids()
         self.trace_ids.append(current[0] if current else None)
         try:
@@ -85,6 +87,9 @@ class ScriptedUpstream:
 
     async def complete(self, call: UpstreamCall) -> Sequence[UpstreamEvent]:
         return [event async for read in self.stream(call) for event in read]
+
+    async def aclose(self) -> None:
+        pass
 
 
 HELLO = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text="Hi")])])

@@ -25,7 +25,8 @@ from tests.api.sidecar import (
     spec,
 )
 from turnout.v1 import router_pb2 as pb
-from turnout_server.core.model import FailureKind
+from turnout_server.core.fleet import Fleet
+from turnout_server.core.model import FailureKind, Target
 
 UNAVAILABLE = failing(FailureKind.SERVER_ERROR, status=500)
 REFUSED = failing(FailureKind.RATE_LIMITED, status=429, possibly_billed=False)
@@ -400,6 +401,45 @@ async def test_a_watch_of_an_unknown_provider_is_not_found(sidecar: Sidecar) -> 
     error = await error_of(sidecar.stub.WatchProviderStatus(request, timeout=5).read())
 
     assert reason(error) == "UNKNOWN_PROVIDER"
+
+
+@pytest.mark.parametrize("watched", [["beta"], []])
+async def test_a_watch_tells_of_targets_that_are_removed(sidecar: Sidecar, watched: list[str]) -> None:
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(providers=watched), timeout=10)
+    first = await next_state(stream)
+    before = sidecar.router.fleet.specs
+    alpha = tuple(s for s in before if s.target.provider == "alpha")
+    sidecar.router.adopt(Fleet(alpha), sidecar.router.settings)
+    second = await next_state(stream)
+    stream.cancel()
+
+    assert {target.provider for target in second.removed} == {"beta"}
+    assert len(second.removed) == len(before) - len(alpha)
+    assert [state.provider for state in second.changed] == ([] if watched else ["alpha"])
+    assert second.revision > first.revision
+
+
+async def test_a_watch_does_not_tell_of_targets_of_providers_that_it_does_not_watch(sidecar: Sidecar) -> None:
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(providers=["alpha"]), timeout=10)
+    await next_state(stream)
+    alpha = tuple(s for s in sidecar.router.fleet.specs if s.target.provider == "alpha")
+    sidecar.router.adopt(Fleet(alpha), sidecar.router.settings)
+    second = await next_state(stream)
+    stream.cancel()
+
+    assert list(second.removed) == []
+
+
+async def test_a_watch_of_everything_tells_of_a_provider_that_is_new(sidecar: Sidecar) -> None:
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10)
+    await next_state(stream)
+    specs = sidecar.router.fleet.specs
+    new = dataclasses.replace(specs[0], target=Target("gamma", "large"), name="gamma/large")
+    sidecar.router.adopt(Fleet((*specs, new)), sidecar.router.settings)
+    second = await next_state(stream)
+    stream.cancel()
+
+    assert "gamma" in [state.provider for state in second.changed]
 
 
 # Trace context

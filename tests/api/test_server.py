@@ -178,10 +178,40 @@ async def test_a_stop_cuts_off_what_outlasts_the_drain() -> None:
         stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
         await first_delta(stream)
         await asyncio.wait_for(sidecar.server.stop(), timeout=5)
-        with pytest.raises(grpc.aio.AioRpcError):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
             await drained(stream)
 
         assert sidecar.upstream.closed.is_set()
+        assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+async def test_a_call_that_is_cut_is_told_so_and_not_to_be_made_again_by_itself() -> None:
+    scripts = everywhere(*ANSWER[:2], asyncio.Event())
+    async with running(scripts=scripts, settings=dataclasses.replace(LOCAL, drain_seconds=0.1)) as sidecar:
+        call = asyncio.ensure_future(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=10))
+        await sidecar.upstream.began.wait()
+        await asyncio.wait_for(sidecar.server.stop(), timeout=5)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        trailers = dict(caught.value.trailing_metadata() or ())
+
+        assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert trailers["grpc-retry-pushback-ms"] == "-1"
+        assert trailers["turnout-decision-id"]
+        assert "may have charged" in str(caught.value.details())
+        assert not any(target.in_flight for target in sidecar.router.state.targets)
+
+
+async def test_a_caller_who_goes_away_while_calls_can_be_cut_is_only_gone() -> None:
+    scripts = everywhere(*ANSWER[:2], asyncio.Event())
+    async with running(scripts=scripts) as sidecar:
+        call = asyncio.ensure_future(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=10))
+        await sidecar.upstream.began.wait()
+        call.cancel()
+        await asyncio.wait_for(sidecar.upstream.closed.wait(), timeout=5)
+        await asyncio.wait_for(sidecar.server.calls.idle(), timeout=5)
+
+        assert sidecar.server._cutting._running == set()
 
 
 async def test_metrics_are_served_on_a_port_of_their_own(sidecar: Sidecar) -> None:

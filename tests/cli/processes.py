@@ -35,10 +35,12 @@ class Ended:
         return self.err.splitlines()
 
 
-def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Ended:
+def run(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "", command: Sequence[str] = COMMAND
+) -> Ended:
     """Runs one command to its end."""
     process = subprocess.run(  # noqa: S603 - our own command
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         env=environment(env),
         input=stdin,
         capture_output=True,
@@ -68,10 +70,12 @@ class Server:
 
 
 @contextmanager
-def serving(arguments: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    arguments: Sequence[str], env: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
+) -> Iterator[Server]:
     """Starts a server, yields it once it has said where it listens, and stops it."""
     process = subprocess.Popen(  # noqa: S603 - our own command
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         env=environment(env),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

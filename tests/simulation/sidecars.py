@@ -115,9 +115,9 @@ class WatchedRouter(Router):
             self._begun(permit, before, lease_seconds)
         return permit
 
-    def begin_probe(self, target: Target, *, lease_seconds: float) -> Permit | None:
+    def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
         before = self._states(target)
-        permit = super().begin_probe(target, lease_seconds=lease_seconds)
+        permit = super().begin_probe(target, lease_seconds=lease_seconds, tenant=tenant)
         if permit is not None:
             self._begun(permit, before, lease_seconds)
         return permit
@@ -187,6 +187,9 @@ class ProviderOf:
 
     async def complete(self, call: UpstreamCall) -> Sequence[UpstreamEvent]:
         return await self._providers.complete(call)
+
+    async def aclose(self) -> None:
+        pass
 
 
 def sidecar(name: str, fleet: Fleet, settings: Settings, providers: Providers, seed: str) -> Sidecar:

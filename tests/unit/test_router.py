@@ -7,6 +7,7 @@ import random
 import pytest
 
 from tests.unit.execution.scripted import Instruments, spec
+from turnout_server.core.call import AttemptRecord
 from turnout_server.core.errors import (
     AllTargetsUnavailableError,
     NoEligibleTargetError,
@@ -158,7 +159,53 @@ def test_only_target_with_its_trial_taken_is_told_with_the_time_to_come_again() 
     with pytest.raises(AllTargetsUnavailableError) as caught:
         desk.router.route(RouteQuery())
 
-    assert caught.value.retry_after_seconds > 0
+    assert caught.value.retry_after_seconds is not None
+    assert 0 < caught.value.retry_after_seconds < 10.0
+
+
+def test_caller_is_told_when_a_trial_of_ours_should_end_and_not_when_its_lease_does() -> None:
+    desk = Desk(spec("a/m"))
+    desk.open(A)
+    decision = desk.router.decide_call(EXECUTING)
+    permit = desk.router.begin(decision.candidates[0].spec, decision, EXECUTING, call_id="c", lease_seconds=60.0)
+    with pytest.raises(AllTargetsUnavailableError) as caught:
+        desk.router.decide_call(EXECUTING)
+
+    assert permit is not None
+    assert permit.probe_id
+    assert caught.value.retry_after_seconds is not None
+    assert 0 < caught.value.retry_after_seconds < 10.0
+
+
+def test_new_secret_behind_a_label_is_tried_at_once_and_told_to_those_who_watch() -> None:
+    desk = Desk(spec("a/m", credentials=(CredentialSpec(label="k"),), needs_credential=True), spec("b/m"))
+    desk.report(A, FailureKind.QUOTA_EXHAUSTED, credential="k", retry_after_seconds=600.0)
+    decision = desk.router.decide_call(EXECUTING)
+    permit = desk.router.begin(desk.router.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0)
+    assert permit is not None
+    outcome = Outcome(target=A, failure=FailureKind.QUOTA_EXHAUSTED, credential="k", attempt_id=permit.attempt_id)
+    desk.router.finish(permit, outcome, AttemptRecord(target=A, attempt_id=permit.attempt_id, started_at_wall=0.0))
+    before = desk.router.state.revision
+
+    assert desk.router.begin(desk.router.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0) is None
+
+    desk.router.credential_changed("a", "k")
+
+    assert desk.router.begin(desk.router.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0) is not None
+    assert desk.router.status_changes(before).changed == (0,)
+    assert EventName.CREDENTIAL_BACK in [event.name for event in desk.events]
+
+
+def test_adopting_swaps_fleet_and_settings_and_tells_what_came_and_went() -> None:
+    desk = Desk()
+    settings = Settings(routing=RoutingSettings(policies={"default": Policy(strategy=Strategy.QUALITY)}))
+    adopted = desk.router.adopt(Fleet((spec("b/m"), spec("c/m"))), settings)
+
+    assert [str(target) for target in adopted.added] == ["c/m"]
+    assert adopted.removed == (A,)
+    assert desk.router.settings is settings
+    assert sorted(desk.names()) == ["b/m", "c/m"]
+    assert not desk.router.closed(A)
 
 
 def test_trial_of_a_silent_target_goes_to_patient_callers_only() -> None:

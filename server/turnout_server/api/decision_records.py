@@ -105,7 +105,8 @@ def _attempt(outcome: Outcome) -> router_pb2.Attempt:
         time_to_first_token=None if first_token is None else duration(first_token),
         usage=usage(outcome.usage),
         cost_usd=None if outcome.cost_nano_usd is None else usd(outcome.cost_nano_usd),
-        possibly_billed=True,
+        possibly_billed=outcome.possibly_billed,
+        retry_reason=outcome.retry_reason,
     )
     if outcome.failure is not None:
         message.failure = enums.FAILURE_KIND.to_wire[outcome.failure]

@@ -79,9 +79,7 @@ def outcome(message: pb.Outcome, now_wall: float) -> Outcome:
         streamed=message.streamed,
         before_first_byte=failure is FailureKind.CANCELLED and not message.HasField("time_to_first_token"),
         usage=usage(message.usage, faults) if message.HasField("usage") else None,
-        cost_nano_usd=round(faults.number(message.cost_usd, "cost_usd", 0, MAX_COST_USD) * NANO_USD)
-        if message.HasField("cost_usd") and math.isfinite(message.cost_usd)
-        else None,
+        cost_nano_usd=_cost_nano_usd(message.cost_usd, faults) if message.HasField("cost_usd") else None,
         retry_after_seconds=_span(message.retry_after, "retry_after", MAX_RETRY_SECONDS, faults)
         if message.HasField("retry_after")
         else None,
@@ -91,8 +89,6 @@ def outcome(message: pb.Outcome, now_wall: float) -> Outcome:
         session_id=message.session_id,
         finished_at_wall=_finished(message, now_wall),
     )
-    if message.HasField("cost_usd") and not math.isfinite(message.cost_usd):
-        faults.add("cost_usd", "is not a finite number")
     faults.raise_any()
     return result
 
@@ -121,6 +117,15 @@ def _failure(message: pb.Outcome, faults: Faults) -> FailureKind | None:
     if not message.ok and not message.failure:
         faults.add("failure", "is missing for an outcome that is not ok; use FAILURE_KIND_UNKNOWN if none fits")
     return failure
+
+
+def _cost_nano_usd(cost_usd: float, faults: Faults) -> int | None:
+    """Reads an amount; None for one that no integer of nano-USD should hold, which is a fault."""
+    if not math.isfinite(cost_usd):
+        faults.add("cost_usd", "is not a finite number")
+        return None
+    given = faults.number(cost_usd, "cost_usd", 0, MAX_COST_USD)
+    return round(given * NANO_USD) if 0 <= given <= MAX_COST_USD else None
 
 
 def _span(message: Duration, path: str, longest: float, faults: Faults) -> float:

@@ -21,6 +21,7 @@ from turnout_server.core.errors import CallError
 
 if TYPE_CHECKING:
     from turnout_server.api.admission import Admission
+    from turnout_server.api.cutting import Cutting
     from turnout_server.api.failing import Failing
     from turnout_server.api.instants import Instants
     from turnout_server.api.watching import Watching
@@ -43,6 +44,7 @@ class RouterService(RouterServiceServicer):
         executor: Executor,
         *,
         calls: Admission,
+        cutting: Cutting,
         watching: Watching,
         failing: Failing,
         instants: Instants,
@@ -50,6 +52,7 @@ class RouterService(RouterServiceServicer):
         self._router = router
         self._executor = executor
         self._calls = calls
+        self._cutting = cutting
         self._watching = watching
         self._failing = failing
         self._instants = instants
@@ -160,7 +163,8 @@ class RouterService(RouterServiceServicer):
             query = route_query(request, faults=faults, executing=True, deadline_seconds=context.time_remaining())
             chat = chat_input(request.input, faults)
             faults.raise_any()
-            yield query, chat
+            with self._cutting.call():
+                yield query, chat
         finally:
             self._calls.leave(urgency, size_bytes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from turnout.v1 import admin_pb2, admin_pb2_grpc, router_pb2, router_pb2_grpc, session_pb2, session_pb2_grpc
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.admission import MIB, Admission, AdmissionLimits, Draining
+from turnout_server.api.cutting import Cutting
 from turnout_server.api.decoding import DecodingServer
 from turnout_server.api.failing import Failing
 from turnout_server.api.health import Health
@@ -97,6 +99,7 @@ class ApiServer:
         self._executor = executor
         self._instants = Instants(clock, wall)
         self._draining = Draining()
+        self._cutting = Cutting()
         self._health = Health()
         self._servers: list[grpc.aio.Server] = []
         self.calls = Admission(
@@ -138,7 +141,7 @@ class ApiServer:
     async def stop(self) -> None:
         """Stops in order: health says NOT_SERVING, new calls get DRAINING, running ones get `drain_seconds`.
 
-        Returns when everything has ended; what still runs then is cancelled.
+        Returns when everything has ended; what still runs then is cut, and its caller told.
         """
         self._draining.event.set()
         await self._health.stopping()
@@ -147,6 +150,10 @@ class ApiServer:
                 await self.calls.idle()
         except TimeoutError:
             self._log.warning("api.drain_cut", running_count=self.calls.running)
+            self._cutting.cut()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_ANSWERS_SECONDS):
+                    await self.calls.idle()
         await asyncio.gather(*(server.stop(LAST_ANSWERS_SECONDS) for server in self._servers))
         if self._settings.socket is not None:
             remove_unix(self._settings.socket.path)
@@ -172,6 +179,7 @@ class ApiServer:
             self._router,
             self._executor,
             calls=self.calls,
+            cutting=self._cutting,
             watching=Watching(self._router, self._instants, self._draining),
             failing=failing,
             instants=self._instants,

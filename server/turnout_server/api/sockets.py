@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import grp
 import os
 import socket
 import stat
@@ -45,7 +43,9 @@ def check_free(address: str) -> None:
         raise ListenError(f'cannot listen on "{address}": the host is not known ({error.strerror})') from None
     family, kind, protocol, _, where = found[0]
     with socket.socket(family, kind, protocol) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows SO_REUSEADDR would take an address that is in use; there is an option against that instead.
+        option: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+        trial.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             trial.bind(where)
         except OSError as error:
@@ -82,6 +82,8 @@ def bind_unix(where: UnixSocket, bind: Callable[[str], object]) -> None:
             os.umask(before)
         try:
             if where.group:
+                import grp  # noqa: PLC0415 - Windows has none
+
                 os.chown(where.path, -1, grp.getgrnam(where.group).gr_gid)
             os.chmod(where.path, where.mode)  # noqa: PTH101  # a path of strings throughout
         except KeyError:
@@ -100,6 +102,12 @@ def remove_unix(path: str) -> None:
 
 @contextlib.contextmanager
 def _locked_directory(path: str) -> Iterator[None]:
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        raise ListenError(
+            f'cannot listen on socket "{path}": this platform has no Unix sockets; set listen.address instead'
+        ) from None
     directory = os.path.dirname(path) or "."  # noqa: PTH120  # a path of strings throughout
     try:
         descriptor = os.open(directory, os.O_RDONLY)

@@ -75,6 +75,7 @@ TABLE: Mapping[type[errors.TurnoutError], Row] = MappingProxyType(
             code=_CODE.RESOURCE_EXHAUSTED, reason="SIDECAR_OVERLOADED", retry=Retry.AFTER
         ),
         errors.DrainingError: Row(code=_CODE.UNAVAILABLE, reason="DRAINING"),
+        errors.DrainCutError: Row(code=_CODE.UNAVAILABLE, reason="DRAINING", retry=Retry.NEVER),
         errors.ResumeTooOldError: Row(code=_CODE.OUT_OF_RANGE, reason="RESUME_TOO_OLD"),
         errors.ContentFilteredError: Row(code=_CODE.FAILED_PRECONDITION, reason="CONTENT_FILTERED"),
         errors.ProviderRejectedRequestError: Row(code=_CODE.FAILED_PRECONDITION, reason="PROVIDER_REJECTED_REQUEST"),

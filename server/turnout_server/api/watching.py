@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING
 
 from turnout.v1 import router_pb2 as pb
+from turnout_server.api.answers import target
 from turnout_server.api.instants import timestamp
 from turnout_server.api.provider_states import provider_states
 from turnout_server.core.errors import ResumeTooOldError, SidecarOverloadedError
@@ -18,6 +19,7 @@ from turnout_server.core.errors import ResumeTooOldError, SidecarOverloadedError
 if TYPE_CHECKING:
     from turnout_server.api.admission import Draining
     from turnout_server.api.instants import Instants
+    from turnout_server.core.model import Target
     from turnout_server.router import Router
 
 INTERVAL_SECONDS = 0.25
@@ -56,14 +58,15 @@ class Watching:
                 yield self._response(self._all(providers), window_seconds, revision, snapshot=True)
             else:
                 # An unknown provider must be told before a wait without end.
-                self._router.status(providers, window_seconds)
+                self._router.check_providers(providers)
                 revision = self._resumed(resume_revision, revision)
             while True:
                 changes = self._router.status_changes(revision)
+                gone = [t for t in changes.removed if not providers or t.provider in providers]
                 names = self._names(changes.changed, providers)
                 revision = changes.revision
-                if names:
-                    yield self._response(names, window_seconds, revision)
+                if names or gone:
+                    yield self._response(names, window_seconds, revision, removed=gone)
                 await self._pause()
                 self._draining.check()
         finally:
@@ -93,11 +96,19 @@ class Watching:
             return
 
     def _response(
-        self, names: Sequence[str], window_seconds: float, revision: int, *, snapshot: bool = False
+        self,
+        names: Sequence[str],
+        window_seconds: float,
+        revision: int,
+        *,
+        removed: Sequence[Target] = (),
+        snapshot: bool = False,
     ) -> pb.WatchProviderStatusResponse:
         report = self._router.status(names, window_seconds)
         return pb.WatchProviderStatusResponse(
-            changed=provider_states(report),
+            # Without names it tells of all.
+            changed=provider_states(report) if names or snapshot else [],
+            removed=[target(each) for each in removed],
             snapshot=snapshot,
             revision=self._base + revision,
             as_of=timestamp(report.as_of_wall),

@@ -1,51 +1,141 @@
-"""`turnout check`: everything that is wrong with a configuration, without starting anything."""
+"""`turnout check`: everything that is wrong with a configuration, without starting anything.
+
+With `--live` it asks the providers, too.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from turnout_server.commands.exits import Exit, Failure
-from turnout_server.config.build import build
+from turnout_server.commands.numbers import MAX_SECONDS, FiniteRange
+from turnout_server.config.build import Parts, build
 from turnout_server.config.faults import ConfigurationError, Fault, dotted
 from turnout_server.config.load import load
 
+if TYPE_CHECKING:
+    from turnout_server.providers.key_check import KeyReport
 
-@click.command("check", epilog="\b\nExit codes: 0 no faults, 1 faults (each on a line of its own), 2 wrong usage.")
-@click.argument("file", required=False, metavar="[FILE]")
+_EPILOG = """\
+\b
+Exit codes: 0 no faults; 1 faults (each on a line of its own), or with --live a provider that cannot be reached or does
+  not take a key; 2 wrong usage.
+"""
+
+
+@click.command("check", epilog=_EPILOG)
+@click.argument("file", required=False, metavar="[FILE]", type=click.Path())
 @click.option("--no-files", is_flag=True, help="Do not look whether key and certificate files are there.")
-@click.option("--live", is_flag=True, hidden=True)
+@click.option("--live", is_flag=True, help="Ask every provider whether it takes every key and has the models.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    default=10.0,
+    show_default=True,
+    type=FiniteRange(min=0.001, max=MAX_SECONDS),
+    metavar="SECONDS",
+    help="With --live: for each provider and key.",
+)
+@click.option(
+    "--max-tokens",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="With --live: of an answer, where a server has no list of models and must be called instead.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(*, file: str | None, no_files: bool, live: bool, as_json: bool) -> None:
+def check(
+    *, file: str | None, no_files: bool, live: bool, timeout_seconds: float, max_tokens: int, as_json: bool
+) -> None:
     """Validate FILE, or the file that TURNOUT_CONFIG names, with the environment laid over it.
 
-    Prints every fault as FILE:LINE:COLUMN: PATH: what is wrong; warnings go to stderr.
+    Prints every fault as FILE:LINE:COLUMN: PATH: what is wrong; warnings go to stderr. With --live it also asks each
+    provider for its list of models with each key, which costs nothing; a server without one gets a call of one line.
     """
-    if live:
-        raise Failure("check --live is not in this version yet", Exit.USAGE)
     try:
         loaded = load(file, os.environ, files=not no_files)
     except ConfigurationError as error:
         _print_faults(error.faults, as_json=as_json)
         raise SystemExit(Exit.FAILED) from None
     parts = build(loaded.configuration, os.environ)
+    reports = _ask(parts, timeout_seconds, max_tokens) if live else ()
+    ok = all(report.outcome.good for report in reports)
     if as_json:
-        answer = {
-            "ok": True,
+        answer: dict[str, Any] = {
+            "ok": ok,
             "file": loaded.origin,
             "faults": [],
             "warnings": list(loaded.warnings),
             "targets": [spec.name for spec in parts.fleet.specs],
             "policy_version": parts.settings.routing.policy_version,
         }
+        if live:
+            answer["live"] = [_report_as_json(report) for report in reports]
         click.echo(json.dumps(answer))
-        return
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    where = loaded.origin or "the environment"
-    click.echo(f"{where}: ok, {len(parts.fleet.providers)} providers, {len(parts.fleet.specs)} targets")
+    else:
+        for warning in loaded.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        where = loaded.origin or "the environment"
+        click.echo(f"{where}: ok, {len(parts.fleet.providers)} providers, {len(parts.fleet.specs)} targets")
+        if live:
+            _print_reports(reports)
+    if not ok:
+        raise SystemExit(Exit.FAILED)
+
+
+def _ask(parts: Parts, timeout_seconds: float, max_tokens: int) -> tuple[KeyReport, ...]:
+    # Imported here: a check without --live needs no HTTP.
+    from turnout_server.providers.key_check import KeyCheck  # noqa: PLC0415
+    from turnout_server.providers.secrets import Secrets  # noqa: PLC0415
+
+    if not parts.connections:
+        raise Failure("no provider is configured, so there is none to ask; set a key or name one", Exit.FAILED)
+    asking = KeyCheck(
+        secrets=Secrets(parts.connections, environ=os.environ),
+        clock=time.monotonic,
+        timeout_seconds=timeout_seconds,
+        max_output_tokens=max_tokens,
+    )
+    try:
+        return asyncio.run(asking.all(parts.connections, parts.fleet.specs))
+    except (OSError, ssl.SSLError) as error:
+        raise Failure(f"a certificate file cannot be used: {error}", Exit.FAILED) from None
+
+
+def _print_reports(reports: tuple[KeyReport, ...]) -> None:
+    # Imported here: it brings gRPC along.
+    from turnout_server.commands.printing import print_columns  # noqa: PLC0415
+
+    rows = [("PROVIDER", "KEY", "RESULT", "TIME", "MODELS", "DETAIL")]
+    for report in reports:
+        detail = report.detail
+        if report.unlisted_models:
+            detail = f"not on its list: {', '.join(report.unlisted_models)}"
+        listed = "-" if report.listed_count is None else str(report.listed_count)
+        seconds = f"{report.seconds:.1f} s"
+        rows.append((report.provider, report.credential or "-", report.outcome.value, seconds, listed, detail))
+    print_columns(rows)
+
+
+def _report_as_json(report: KeyReport) -> dict[str, object]:
+    return {
+        "provider": report.provider,
+        "base_url": report.base_url,
+        "credential": report.credential,
+        "ok": report.outcome.good,
+        "result": report.outcome.value,
+        "seconds": round(report.seconds, 3),
+        "listed_count": report.listed_count,
+        "unlisted_models": list(report.unlisted_models),
+        "detail": report.detail,
+    }
 
 
 def _print_faults(faults: tuple[Fault, ...], *, as_json: bool) -> None:

@@ -147,6 +147,9 @@ def _price(price: Price) -> dict[str, Any]:
         "cached_input_per_million_usd": price.cached_input_per_million,
         "cache_write_per_million_usd": price.cache_write_per_million,
         "cache_write_1h_per_million_usd": price.cache_write_1h_per_million,
+        "audio_input_per_million_usd": price.audio_input_per_million,
+        "cached_audio_input_per_million_usd": price.cached_audio_input_per_million,
+        "reasoning_per_million_usd": price.reasoning_per_million,
     }
     found: dict[str, Any] = {key: nano / 1e9 for key, nano in values.items() if nano is not None}
     if price.tiers:

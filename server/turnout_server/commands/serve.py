@@ -21,7 +21,9 @@ Exit codes: 0 stopped by a signal, 1 the configuration has faults (each on a lin
 
 
 @click.command("serve", epilog=_EPILOG)
-@click.option("-c", "--config", "file", metavar="FILE", help="turnout.yaml; default TURNOUT_CONFIG, else none.")
+@click.option(
+    "-c", "--config", "file", metavar="FILE", type=click.Path(), help="turnout.yaml; default TURNOUT_CONFIG, else none."
+)
 @click.option("--json", "as_json", is_flag=True, help="No effect on stdout, which is JSON anyway; logs become JSON.")
 def serve(*, file: str | None, as_json: bool) -> None:
     """Start the sidecar, with FILE or with whatever provider keys are in the environment."""

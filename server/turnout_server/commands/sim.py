@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 
 import click
 import orjson
 
+from turnout_server.api.stop_signals import on_stop_signal
 from turnout_server.commands.exits import Exit, Failure
 from turnout_server.providers.simulated.faults import FaultKind
 from turnout_server.providers.simulated.flags import providers_from_flags
@@ -40,9 +40,7 @@ Exit codes: 0 stopped by a signal, 2 wrong usage, 4 the address cannot be used.
 @click.option(
     "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )
-@click.option(
-    "--provider", "names", multiple=True, metavar="NAME=WIRE", help="A provider; absent: openai and anthropic."
-)
+@click.option("--provider", "names", multiple=True, metavar="NAME=WIRE", help="A provider; absent: one for each wire.")
 @click.option("--latency", "latencies", multiple=True, metavar="NAME:KEY=VALUE,…", help="How slow it is.")
 @click.option("--fault", "faults", multiple=True, metavar="NAME:KIND,KEY=VALUE,…", help="How it goes wrong.")
 @click.option("--set", "settings", multiple=True, metavar="NAME:KEY=VALUE,…", help="Other settings: models, api_key, …")
@@ -59,7 +57,7 @@ def sim(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Start the simulated providers: a real HTTP server speaking the openai and anthropic wires.
+    """Start the simulated providers: a real HTTP server speaking the vendors' wires.
 
     Prints one JSON line with the addresses once it listens, and runs until it is stopped. NAME is a provider's name,
     or * for all of them.
@@ -81,8 +79,7 @@ def sim(
 
 async def _serve(server: SimulatedServer) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_stop_signal(stop.set)
     async with server:
         providers = {
             name: {"wire": provider.settings.wire.value, "base_url": server.base_url(name)}

@@ -10,6 +10,7 @@ from turnout_server.commands.printing import enum_word, print_columns, print_jso
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidecar_options
 
 HEADINGS = ("TARGET", "HEALTH", "SCORE", "BREAKER", "CALLS", "SUCCESS", "P50", "P95", "IN FLIGHT", "COST")
+KEY_HEADINGS = ("KEY", "STATE", "FREE IN", "MODELS")
 WINDOWS_MINUTES = ("1", "5", "15", "60")
 
 
@@ -20,7 +21,7 @@ WINDOWS_MINUTES = ("1", "5", "15", "60")
 def status(
     *, address: str | None, timeout_seconds: float | None, as_json: bool, providers: tuple[str, ...], window: str
 ) -> None:
-    """Show health, breaker, latency and cost of all targets, or those of PROVIDERS."""
+    """Show health, breaker, latency and cost of all targets, or those of PROVIDERS; keys where one cannot be used."""
     with calling(address) as client:
         report = client.status(
             *providers, window_seconds=int(window) * 60, timeout_seconds=timeout_seconds or CALL_SECONDS
@@ -34,11 +35,30 @@ def status(
         click.echo("no targets: no provider is configured")
         return
     print_columns(rows)
+    keys = [row for provider in report.providers for row in _key_rows(provider, report.as_of.ToNanoseconds())]
+    if keys:
+        print_columns([KEY_HEADINGS, *keys])
     total = report.aggregate
     click.echo(
         f"{total.available_target_count} of {total.target_count} targets available, {total.request_count} calls in "
         f"{seconds(report.actual_window)}, {total.in_flight} in flight, {usd(total.cost_usd)}"
     )
+
+
+def _key_rows(provider: pb.ProviderState, now_nanoseconds: int) -> list[tuple[str, ...]]:
+    """Returns the keys of a provider, none where all can be used: its endpoints have the same ones."""
+    rows: dict[tuple[str, ...], bool] = {}
+    for endpoint in provider.endpoints:
+        for key in endpoint.credentials:
+            left = (key.retry_at.ToNanoseconds() - now_nanoseconds) / 1e9
+            row = (
+                f"{provider.provider} {key.label or '(no key)'}" + (" (a caller's)" if key.reported else ""),
+                "ok" if key.usable else enum_word(pb.FailureKind, key.failure),
+                f"{max(0.0, left):.0f} s" if key.HasField("retry_at") else "-",
+                ", ".join(key.models) or "all",
+            )
+            rows[row] = key.usable
+    return [] if all(rows.values()) else list(rows)
 
 
 def _row(target: pb.TargetState) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from datetime import date
 from types import MappingProxyType
 
 from turnout_server.config.catalog import DEFAULT_PROVIDER_ORDER, LAST_PROVIDER, ModelRow
+from turnout_server.config.endpoints import Endpoint
 from turnout_server.config.policies import laid_over, resolved_policies
-from turnout_server.config.providers import NOTHING_FOUND, Endpoint, Found, ResolvedProvider, resolved_providers
+from turnout_server.config.providers import NOTHING_FOUND, Found, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_routing import (
     FailoverSection,
@@ -115,7 +116,7 @@ def _spec(provider: ResolvedProvider, model: ModelRow, endpoint: Endpoint, rank:
         region=endpoint.region,
         context_window_tokens=model.context_window_tokens,
         max_output_tokens=model.max_output_tokens,
-        price=model.price,
+        price=model.regional_price if endpoint.is_regional else model.price,
         capabilities=capabilities,
         custom_capabilities=model.custom_capabilities,
         url_capabilities=capabilities & media_by_url(provider.wire, dialect_of(provider.name, provider.wire)),

@@ -10,10 +10,10 @@ day announced holds from that day on. Both go by the day on which the configurat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +59,15 @@ class ModelRow:
     deprecated: bool = False
     retires_on: str = ""
     """Date (ISO 8601) from which the vendor no longer serves it, "" where none is announced."""
+    regional_uplift: Decimal = Decimal(1)
+    """What the price is multiplied by at the vendor's regional addresses."""
+
+    @property
+    def regional_price(self) -> Price | None:
+        """The price at the vendor's regional addresses."""
+        if self.price is None or self.regional_uplift == 1:
+            return self.price
+        return _times(self.price, self.regional_uplift)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +78,8 @@ class ProviderRow:
     wire: str
     base_url: str
     key_variables: tuple[str, ...]
+    regions: Mapping[str, str]
+    """By region, the address that the vendor promises to answer from within it."""
     rows: Mapping[str, Mapping[str, Any]]
     """Models as they stand in the data."""
     today: date
@@ -82,6 +93,31 @@ class ProviderRow:
 def built_in(today: date | None = None) -> Mapping[str, ProviderRow]:
     """Returns the providers known by name, with all their models as of `today` (UTC's day where it is None)."""
     return _of_day(today or datetime.now(UTC).date())
+
+
+LOCAL_ABILITIES: Mapping[str, Capability] = MappingProxyType(
+    {"tools": Capability.TOOLS, "vision": Capability.VISION, "thinking": Capability.THINKING}
+)
+"""What a local server says of its models, in our words."""
+
+
+def local_row(name: str, context_window_tokens: int | None, abilities: frozenset[str]) -> ModelRow:
+    """Returns the row of a model that a server on the operator's own machines was found to have: it costs nothing."""
+    return ModelRow(
+        name=name,
+        context_window_tokens=context_window_tokens,
+        price=Price(input_per_million=0, output_per_million=0),
+        capabilities=frozenset(
+            {
+                Capability.STREAMING,
+                Capability.CODE,
+                Capability.JSON_SCHEMA,
+                *(capability for word, capability in LOCAL_ABILITIES.items() if word in abilities),
+            }
+        ),
+        quality=60.0,
+        latency_prior_seconds=0.5,
+    )
 
 
 def nano(usd: str | float | Decimal) -> int:
@@ -100,7 +136,7 @@ def _data() -> Any:
     return orjson.loads(DATA.read_bytes())
 
 
-@cache
+@lru_cache(maxsize=1)
 def _of_day(today: date) -> Mapping[str, ProviderRow]:
     return MappingProxyType(
         {
@@ -109,6 +145,7 @@ def _of_day(today: date) -> Mapping[str, ProviderRow]:
                 wire=row["wire"],
                 base_url=row["base_url"],
                 key_variables=tuple(row["key_variables"]),
+                regions=MappingProxyType(row.get("regions", {})),
                 rows=row["models"],
                 today=today,
             )
@@ -131,7 +168,18 @@ def _model(name: str, row: Mapping[str, Any], today: date) -> ModelRow:
         silent_thinking=row.get("thinks", False),
         deprecated=row.get("retired", False) or (retires_on != "" and retires_on <= today.isoformat()),
         retires_on=retires_on,
+        regional_uplift=Decimal(row.get("uplift", 1)),
     )
+
+
+def _times(price: Price, factor: Decimal) -> Price:
+    changed: dict[str, Any] = {
+        field.name: round(value * factor)
+        for field in fields(price)
+        if isinstance(value := getattr(price, field.name), int)
+    }
+    tiers = tuple(replace(tier, price=_times(tier.price, factor)) for tier in price.tiers)
+    return replace(price, **changed, tiers=tiers)
 
 
 def _price_of(steps: list[Mapping[str, Any]], today: date) -> Price:
@@ -154,5 +202,7 @@ def _price(values: Mapping[str, Any], tiers: tuple[PriceTier, ...]) -> Price:
         cached_input_per_million=optional("cached"),
         cache_write_per_million=optional("written"),
         cache_write_1h_per_million=optional("written_1h"),
+        audio_input_per_million=optional("audio"),
+        cached_audio_input_per_million=optional("cached_audio"),
         tiers=tiers,
     )

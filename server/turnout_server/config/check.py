@@ -10,9 +10,11 @@ from turnout_server.config.addresses import base_url_fault, host_and_port, stays
 from turnout_server.config.catalog import built_in
 from turnout_server.config.check_routing import passed_over, routing_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
-from turnout_server.config.providers import FILE_LABEL, ResolvedProvider, resolved_providers
+from turnout_server.config.providers import FILE_LABEL, TOKEN_LABEL, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import ProviderSection
+
+_OWN_KEYS = {FILE_LABEL: "key file", TOKEN_LABEL: "token"}
 
 
 def check(configuration: Configuration, environ: Mapping[str, str], *, files: bool) -> Iterator[Finding]:
@@ -32,6 +34,7 @@ def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Ite
     for provider in providers:
         yield from _missing_keys(provider, environ)
         yield from _old_models(provider)
+        yield from _regions_without_address(provider)
     if not any(provider.models or provider.finds_models for provider in providers):
         yield (
             "no provider is configured: every request is refused; set ANTHROPIC_API_KEY, OPENAI_API_KEY or another "
@@ -66,6 +69,20 @@ def _old_models(provider: ResolvedProvider) -> Iterator[str]:
             yield f"{where}: {model.name} is no longer served; it is used only where a request or table names it"
         elif model.retires_on:
             yield f"{where}: the vendor stops serving {model.name} on {model.retires_on}"
+
+
+def _regions_without_address(provider: ResolvedProvider) -> Iterator[str]:
+    """Yields the regions of a vendor that are a word only: calls are not sent anywhere else for them."""
+    row = built_in().get(provider.name)
+    if row is None or provider.section.base_url or provider.is_local:
+        return
+    for endpoint in provider.endpoints:
+        if endpoint.region and endpoint.base_url == row.base_url:
+            known = f" (only in {', '.join(row.regions)})" if row.regions else ""
+            yield (
+                f"providers.{provider.name}: no address of its own in region {endpoint.region} is known{known}, "
+                f"so its calls go to {row.base_url}"
+            )
 
 
 def _listeners(configuration: Configuration) -> Iterator[Finding]:
@@ -112,6 +129,7 @@ def _provider(provider: ResolvedProvider) -> Iterator[Finding]:
     yield from _twice(path, "models", [model.name for model in section.models])
     yield from _twice(path, "endpoints", [endpoint.name for endpoint in section.endpoints])
     yield from _credentials(provider, path)
+    yield from _token(provider, path)
     if section.region and section.endpoints:
         yield (*path, "region"), "is for a provider without endpoints; each endpoint has its own"
 
@@ -160,12 +178,22 @@ def _credentials(provider: ResolvedProvider, path: Path) -> Iterator[Finding]:
         where: Path = (*path, "credentials", i)
         if bool(key.api_key_file) == bool(key.api_key_env):
             yield where, "give exactly one of api_key_file and api_key_env"
-        if key.name == FILE_LABEL:
-            yield (*where, "name"), f'"{FILE_LABEL}" is the label of the provider\'s own key file'
+        if key.name in (FILE_LABEL, TOKEN_LABEL):
+            yield (*where, "name"), f'"{key.name}" is the label of the provider\'s own {_OWN_KEYS[key.name]}'
         for place, model in enumerate(key.models):
             if not provider.knows(model):
                 message = f'no model "{model}" is known{did_you_mean(model, provider.known_models)}'
                 yield (*where, "models", place), message
+
+
+def _token(provider: ResolvedProvider, path: Path) -> Iterator[Finding]:
+    token = provider.section.token
+    if token.file and token.command:
+        yield (*path, "token"), "give one of file and command, not both"
+    if token.command and not token.command[0].strip():
+        yield (*path, "token", "command", 0), "the first word is the program; it is empty"
+    if "refresh_seconds" in token.model_fields_set and not token.command:
+        yield (*path, "token", "refresh_seconds"), "is for a command; a file is read again when it changes"
 
 
 def _twice(path: Path, key: str, names: list[str]) -> Iterator[Finding]:
@@ -181,6 +209,7 @@ def _files(configuration: Configuration) -> Iterator[Finding]:
             ((*path, key), getattr(provider, key))
             for key in ("api_key_file", "ca_file", "client_cert_file", "headers_from_file")
         ]
+        named.append(((*path, "token", "file"), provider.token.file))
         named += [
             ((*path, "credentials", i, "api_key_file"), key.api_key_file) for i, key in enumerate(provider.credentials)
         ]

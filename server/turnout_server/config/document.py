@@ -11,10 +11,11 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from turnout_server.config.catalog import ProviderRow, built_in, origin
+from turnout_server.config.catalog import ModelRow, ProviderRow, built_in, origin
 from turnout_server.config.describe import is_section, is_table, plain
 from turnout_server.config.fields import NOT_YET, NotYet
 from turnout_server.config.schema import Configuration
+from turnout_server.core.fleet import Price
 from turnout_server.core.model import NANO_USD
 
 _HEAD = """\
@@ -23,9 +24,9 @@ _HEAD = """\
 <!-- Made by `turnout schema --markdown`; `make generate` writes it anew. -->
 
 One YAML file, given by `turnout serve -c FILE` or `TURNOUT_CONFIG`; every key is optional, and so is the file: without
-a `providers` block, every provider whose usual key variable is set (`ANTHROPIC_API_KEY`, `OPENAI_API_KEY`) is switched
-on. Durations are seconds, money is USD. `turnout check FILE` tells every fault with line and column; `turnout schema`
-prints a JSON schema for editors.
+a `providers` block, every provider whose usual key variable is set is switched on (they are listed with the models
+below). Durations are seconds, money is USD. `turnout check FILE` tells every fault with line and column; `turnout
+schema` prints a JSON schema for editors.
 
 An unknown key is a fault, and so is a key given twice. Keys marked *not yet* are known but their feature is not in this
 version: a value other than the default is refused, or, where it would only tune something, has no effect and warns.
@@ -41,7 +42,7 @@ one: `TURNOUT_STRATEGY`, `TURNOUT_COST_WEIGHT`, `TURNOUT_LATENCY_WEIGHT`, `TURNO
 ## Keys
 
 A provider's keys are used in this order, the next taking over when one fails: the pool (`credentials`; those bound to
-the caller's tenant first), then `api_key_file`, then `api_key_env`, then the vendor's usual variable.
+the caller's tenant first), then `token`, then `api_key_file`, then `api_key_env`, then the vendor's usual variable.
 """
 
 
@@ -109,10 +110,15 @@ def _plain_value(value: object) -> object:
 
 
 def _models(provider: ProviderRow) -> Iterator[str]:
-    if not provider.models:
-        return
     yield ""
     yield f"### {provider.name}"
+    yield ""
+    yield f"Switched on by {' or '.join(f'`{variable}`' for variable in provider.key_variables)}."
+    if provider.regions:
+        yield f"Has addresses of its own in the regions {', '.join(f'`{region}`' for region in provider.regions)}."
+    if not provider.models:
+        yield "Its models are found when the sidecar runs."
+        return
     yield ""
     yield "| model | window | longest answer | input | output | cached | quality | |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -120,13 +126,6 @@ def _models(provider: ProviderRow) -> Iterator[str]:
         price = model.price
         assert price is not None
         cached = price.cached_input_per_million
-        note = "deprecated: only where named" if model.deprecated else ""
-        if price.tiers:
-            note = f"{note}; " if note else ""
-            note += f"dearer above {price.tiers[0].above_input_tokens} input tokens"
-        if model.retires_on and not model.deprecated:
-            note = f"{note}; " if note else ""
-            note += f"served until {model.retires_on}"
         cells = (
             model.name,
             str(model.context_window_tokens),
@@ -135,9 +134,20 @@ def _models(provider: ProviderRow) -> Iterator[str]:
             _usd(price.output_per_million),
             _usd(cached) if cached is not None else "",
             f"{model.quality:g}",
-            note,
+            "; ".join(_notes(model, price)),
         )
         yield f"| {' | '.join(cells)} |"
+
+
+def _notes(model: ModelRow, price: Price) -> Iterator[str]:
+    if model.deprecated:
+        yield "deprecated: only where named"
+    if price.tiers:
+        yield f"dearer above {price.tiers[0].above_input_tokens} input tokens"
+    if model.retires_on and not model.deprecated:
+        yield f"served until {model.retires_on}"
+    if model.regional_uplift != 1:
+        yield f"{model.regional_uplift} times the price in a region"
 
 
 def _usd(nano: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 from turnout_server.config.addresses import ollama_url
 from turnout_server.config.catalog import LAST_PROVIDER, ModelRow, ProviderRow, built_in, nano
+from turnout_server.config.endpoints import Endpoint, endpoints_of
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import (
     ModelSection,
@@ -19,19 +21,12 @@ from turnout_server.config.schema_providers import (
 from turnout_server.core.fleet import CredentialSpec, Price, PriceTier
 from turnout_server.providers.connection import SecretReference
 
+TOKEN_LABEL = "token"  # noqa: S105  # a label, no password
+"""The label of the short-lived token from a file or command."""
 FILE_LABEL = "api_key_file"
 """The label of the key that `api_key_file` names; keys from variables have the variable's name as label."""
 
 _DEFAULT_ROW = ModelRow(name="")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where calls of one endpoint go; the name is "" where a provider has only one."""
-
-    name: str
-    region: str
-    base_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +128,9 @@ def _flat_price(section: PriceSection) -> Price:
         cached_input_per_million=optional(section.cached_input_per_million_usd),
         cache_write_per_million=optional(section.cache_write_per_million_usd),
         cache_write_1h_per_million=optional(section.cache_write_1h_per_million_usd),
+        audio_input_per_million=optional(section.audio_input_per_million_usd),
+        cached_audio_input_per_million=optional(section.cached_audio_input_per_million_usd),
+        reasoning_per_million=optional(section.reasoning_per_million_usd),
     )
 
 
@@ -159,7 +157,7 @@ def _resolved(
         name=name,
         section=section,
         wire=wire,
-        endpoints=_endpoints(section, base_url.rstrip("/")),
+        endpoints=endpoints_of(section, base_url, row.regions if row is not None else {}),
         models=tuple(enabled if section.enabled_models else models.values()),
         known_models=tuple(models),
         credentials=_credentials(name, section, environ),
@@ -169,26 +167,15 @@ def _resolved(
     )
 
 
-def _endpoints(section: ProviderSection, base_url: str) -> tuple[Endpoint, ...]:
-    if not section.endpoints:
-        return (Endpoint(name="", region=section.region, base_url=base_url),)
-    return tuple(
-        Endpoint(
-            name=endpoint.name,
-            region=endpoint.region or section.region,
-            base_url=endpoint.base_url.rstrip("/") or base_url,
-        )
-        for endpoint in section.endpoints
-    )
-
-
 def _keys_are_given(section: ProviderSection) -> bool:
-    return bool(section.credentials or section.api_key_file or section.api_key_env)
+    given = section.credentials or section.api_key_file or section.api_key_env
+    return bool(given or section.token.file or section.token.command)
 
 
 def _credentials(name: str, section: ProviderSection, environ: Mapping[str, str]) -> tuple[Credential, ...]:
-    """Returns the keys in the order they are used: the pool, the file, the variable named, the usual variable.
+    """Returns the keys in the order they are used: the pool, the token, the file, the variable named, the usual one.
 
+    Those of the pool share the calls by their weights; the single ones are spares, each for when those before it fail.
     That keys bound to a caller's tenant come first is decided call by call. A variable that is not set is no key.
     """
     found: dict[str, Credential] = {}
@@ -201,17 +188,24 @@ def _credentials(name: str, section: ProviderSection, environ: Mapping[str, str]
                 SecretReference(file=key.api_key_file) if key.api_key_file else SecretReference(env=key.api_key_env)
             )
             found.setdefault(key.name, Credential(spec=spec, reference=reference))
-    if section.api_key_file:
-        found.setdefault(
-            FILE_LABEL,
-            Credential(spec=CredentialSpec(label=FILE_LABEL), reference=SecretReference(file=section.api_key_file)),
-        )
-    for variable in (section.api_key_env, *usual_variables(name)):
-        if variable and environ.get(variable, "").strip():
-            found.setdefault(
-                variable, Credential(spec=CredentialSpec(label=variable), reference=SecretReference(env=variable))
-            )
+    for label, reference in _single_keys(name, section):
+        if not reference.env or environ.get(reference.env, "").strip():
+            found.setdefault(label, Credential(spec=CredentialSpec(label=label, weight=0.0), reference=reference))
     return tuple(found.values())
+
+
+def _single_keys(name: str, section: ProviderSection) -> Iterator[tuple[str, SecretReference]]:
+    token = section.token
+    if token.command:
+        reference = SecretReference(command=token.command, refresh_seconds=token.refresh_seconds, is_token=True)
+        yield TOKEN_LABEL, reference
+    elif token.file:
+        yield TOKEN_LABEL, SecretReference(file=token.file, is_token=True)
+    if section.api_key_file:
+        yield FILE_LABEL, SecretReference(file=section.api_key_file)
+    for variable in (section.api_key_env, *usual_variables(name)):
+        if variable:
+            yield variable, SecretReference(env=variable)
 
 
 def _row(own: ModelSection, known: ModelRow | None, today: date) -> ModelRow:
@@ -226,6 +220,8 @@ def _row(own: ModelSection, known: ModelRow | None, today: date) -> ModelRow:
         "context_window_tokens": own.context_window_tokens,
         "max_output_tokens": own.max_output_tokens,
         "price": None if own.price is None else price_of(own.price),
+        # A price of the operator's own is the price, wherever the call goes.
+        "regional_uplift": Decimal(1) if "price" in own.model_fields_set else base.regional_uplift,
         "silent_thinking": own.silent_thinking,
         "capabilities": frozenset(own.capabilities),
         "custom_capabilities": frozenset(own.custom_capabilities),
@@ -233,7 +229,7 @@ def _row(own: ModelSection, known: ModelRow | None, today: date) -> ModelRow:
         "latency_prior_seconds": own.latency_prior_seconds or base.latency_prior_seconds,
         "seconds_per_output_token": own.seconds_per_output_token or base.seconds_per_output_token,
     }
-    given = {key: value for key, value in values.items() if key in own.model_fields_set}
+    given = {key: value for key, value in values.items() if key in {*own.model_fields_set, "regional_uplift"}}
     retires_on = own.retires_on.isoformat() if own.retires_on is not None else ""
     deprecated = own.deprecated or (own.retires_on is not None and own.retires_on <= today)
     return replace(base, deprecated=deprecated, retires_on=retires_on, **given)  # type: ignore[arg-type] # same types

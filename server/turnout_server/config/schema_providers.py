@@ -13,14 +13,12 @@ from turnout_server.config.fields import (
     UPPER,
     Count,
     Names,
-    NotYet,
     Percent,
     Seconds,
     Section,
     Tokens,
     Usd,
     Weight,
-    later,
 )
 from turnout_server.core.model import Capability
 
@@ -47,6 +45,15 @@ class PriceSection(Section):
     )
     cache_write_1h_per_million_usd: Usd | None = Field(
         default=None, description="USD for a million input tokens written to the cache for an hour; null: as written."
+    )
+    audio_input_per_million_usd: Usd | None = Field(
+        default=None, description="USD for a million input tokens of sound; null: as input."
+    )
+    cached_audio_input_per_million_usd: Usd | None = Field(
+        default=None, description="USD for a million input tokens of sound read from the cache; null: as cached input."
+    )
+    reasoning_per_million_usd: Usd | None = Field(
+        default=None, description="USD for a million output tokens of reasoning; null: as output."
     )
 
 
@@ -100,7 +107,7 @@ class EndpointSection(Section):
 
     name: str = Field(min_length=1, pattern=r"^[^/@\s]+$", description='As in "openai/gpt-4o@NAME".')
     region: str = Field(default="", description="The region that requests may ask for.")
-    base_url: str = Field(default="", description="Empty: the provider's.")
+    base_url: str = Field(default="", description="Empty: the vendor's in that region, else the provider's.")
 
 
 class CredentialSection(Section):
@@ -109,17 +116,21 @@ class CredentialSection(Section):
     name: str = Field(min_length=1, description="The label that status and attempts show.")
     api_key_file: str = Field(default="", description="File that holds the key; read again when it changes.")
     api_key_env: str = Field(default="", description="Environment variable that holds the key.")
-    weight: Weight = later(1.0, "Share of the calls; for now keys are used in order.", NotYet.IGNORED)
+    weight: Weight = Field(
+        default=1.0, description="Share of the calls among the usable keys; 0: a spare, used when no other can be."
+    )
     tenants: Names = Field(default=(), description="Only for these tenants, and before the others; empty: for all.")
     models: Names = Field(default=(), description="Only for these models; empty: for all.")
 
 
 class TokenSection(Section):
-    """A short-lived token in place of a key."""
+    """A short-lived token in place of a key, sent as `Authorization: Bearer`."""
 
-    file: str = ""
-    command: Names = ()
-    refresh_seconds: Seconds = 300
+    file: str = Field(default="", description="File that holds the token; read again when it changes.")
+    command: Names = Field(
+        default=(), description="Program and arguments, run without a shell; it prints the token, within 10 s."
+    )
+    refresh_seconds: Seconds = Field(default=300, description="How long until the command is run again.")
 
 
 class ProviderSection(Section):
@@ -137,7 +148,9 @@ class ProviderSection(Section):
     endpoints: tuple[EndpointSection, ...] = Field(
         default=(), description="Several regions or deployments, in place of the one base URL."
     )
-    region: str = Field(default="", description="Region of the one endpoint, where there is no list.")
+    region: str = Field(
+        default="", description="Region of the one endpoint, where there is no list; brings the vendor's address there."
+    )
     max_concurrency: Count | None = Field(default=None, description="Calls at once to each target; null: no limit.")
     first_token_timeout_seconds: Seconds | None = Field(default=None, description="Null: from the prediction.")
     allow_insecure: bool = Field(default=False, description="Allow http.")
@@ -149,4 +162,4 @@ class ProviderSection(Section):
     client_cert_file: str = Field(default="", description="PEM file with a client certificate and its key.")
     headers_from_file: str = Field(default="", description="File of `Name: value` lines, sent with every call.")
     propagate_trace: bool = Field(default=False, description="Pass trace headers on to the provider.")
-    token: TokenSection = later(TokenSection, "A short-lived token from a file or command.")
+    token: TokenSection = Field(default_factory=TokenSection, description="A short-lived token in place of a key.")

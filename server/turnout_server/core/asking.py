@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from turnout_server.core.model import RequestProfile, RouteQuery, RoutingOptions
 
 QUALITY_MAXIMUM = 100.0
+UNLIMITED_USD = 1e9
+"""No request costs so much: higher limits are the same as this one, and fit into a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def build_demand(
         min_quality=options.min_quality,
         tier=query.caller.tier,
         tier_cap_nano_usd=tier_cap_nano_usd,
-        max_cost_nano_usd=None if options.max_cost_usd is None else round(options.max_cost_usd * NANO_USD),
+        max_cost_nano_usd=None if options.max_cost_usd is None else round(min(options.max_cost_usd, UNLIMITED_USD) * NANO_USD),
         max_latency_seconds=options.max_latency_seconds,
         max_first_token_seconds=options.max_time_to_first_token_seconds,
         min_availability=options.min_availability,

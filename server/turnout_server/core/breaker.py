@@ -35,6 +35,11 @@ class Breaker(Gate):
         self._streak: dict[str, Failed] = {}
         self._recent = RecentCounts(settings.ratio_window_seconds)
 
+    def follow(self, settings: BreakerSettings) -> None:
+        """Takes other settings; what was counted stays."""
+        self.follow_breaker(settings)
+        self._recent.follow(settings.ratio_window_seconds)
+
     @property
     def consecutive_failures(self) -> int:
         """How many calls in a row failed, as far as they have not expired."""

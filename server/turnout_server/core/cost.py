@@ -23,15 +23,22 @@ def cost_nano_usd(usage: Usage, price: Price | None) -> int | None:
     written = _part(usage.cache_write_tokens, input_tokens - cached)
     written_1h = _part(usage.cache_write_1h_tokens, written)
     reasoning = _part(usage.reasoning_tokens, output_tokens)
+    plain = input_tokens - cached - written
+    cached_audio = _part(usage.cached_audio_input_tokens, cached)
+    audio = _part(_part(usage.audio_input_tokens, input_tokens) - cached_audio, plain)
 
     input_rate = price.input_per_million
     cached_rate = _rate(price.cached_input_per_million, input_rate)
     write_rate = _rate(price.cache_write_per_million, input_rate)
     write_1h_rate = _rate(price.cache_write_1h_per_million, write_rate)
     reasoning_rate = _rate(price.reasoning_per_million, price.output_per_million)
+    audio_rate = _rate(price.audio_input_per_million, input_rate)
+    cached_audio_rate = _rate(price.cached_audio_input_per_million, cached_rate)
     total = (
-        (input_tokens - cached - written) * input_rate
-        + cached * cached_rate
+        (plain - audio) * input_rate
+        + audio * audio_rate
+        + (cached - cached_audio) * cached_rate
+        + cached_audio * cached_audio_rate
         + (written - written_1h) * write_rate
         + written_1h * write_1h_rate
         + (output_tokens - reasoning) * price.output_per_million

@@ -9,28 +9,19 @@ import random
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
+from turnout_server.core.key_pool import Choice, Pool, Verdict, choice_of, pool_of
 from turnout_server.core.model import FailureKind, RateLimitReading, RejectionReason
 from turnout_server.core.outage import CALLER_KEYS_MAXIMUM, Blocked, Key, ModelKey, Outages, Refused
 from turnout_server.core.ratelimit import Headroom
 from turnout_server.core.settings import HealthSettings
 
+__all__ = ["CredentialStatus", "Credentials", "Verdict"]
+
 SEEN_SECONDS = 600.0
 """How long a caller's label speaks for the calls of callers."""
 CALLER_LABELS_MAXIMUM = 32
 """Labels remembered per provider and model; they are callers' words. The one longest unused is forgotten first."""
-
-
-class Verdict(NamedTuple):
-    """Whether a call can be made: with `label` ("" for none needed), or not, for `reason`, until `retry_at`.
-
-    `retry_at` is monotonic seconds, None where nothing is in the way or no waiting helps.
-    """
-
-    label: str | None
-    reason: RejectionReason | None = None
-    retry_at: float | None = None
-    detail: str = ""
 
 
 class CredentialStatus(NamedTuple):
@@ -45,15 +36,6 @@ class CredentialStatus(NamedTuple):
     """Models that it cannot be used for where others can."""
 
 
-class Choice(NamedTuple):
-    """One of our credentials as one target would use it, with the keys that its state is found by."""
-
-    tenants: frozenset[str]
-    key: Key
-    model_key: ModelKey
-    verdict: Verdict
-
-
 USABLE_WITHOUT = Verdict("")
 NONE_CONFIGURED = Verdict(
     None, RejectionReason.NO_CREDENTIAL, None, "no credential is configured that this request may use"
@@ -63,24 +45,42 @@ NONE_CONFIGURED = Verdict(
 class Credentials:
     """All credentials. With nothing out, judging a target costs a few look-ups."""
 
-    __slots__ = ("_choices", "_headroom", "_outages", "_seen")
+    __slots__ = ("_headroom", "_outages", "_pools", "_rng", "_seen")
 
     def __init__(self, settings: HealthSettings, rng: random.Random) -> None:
         self._outages = Outages(settings, rng)
         self._headroom: dict[ModelKey, Headroom] = {}
         self._seen: dict[tuple[str, str], dict[str, float]] = {}
-        self._choices: dict[int, tuple[TargetSpec, tuple[Choice, ...], bool]] = {}
+        self._pools: dict[int, Pool] = {}
+        self._rng = rng
+
+    def adopt(self, fleet: Fleet, settings: HealthSettings) -> None:
+        """Takes another fleet and its settings; what is known of keys that stay holds, the rest is forgotten."""
+        ours = {(spec.target.provider, each.label) for spec in fleet.specs for each in spec.credentials}
+        providers = frozenset(fleet.providers)
+
+        def stays(provider: str, label: str, reported: bool) -> bool:  # noqa: FBT001  # as a key is written
+            # "" is the key of providers that need none.
+            return provider in providers and (reported or not label or (provider, label) in ours)
+
+        self._outages.adopt(settings, stays)
+        self._headroom = {key: room for key, room in self._headroom.items() if stays(*key[:3])}
+        self._seen = {key: labels for key, labels in self._seen.items() if key[0] in providers}
+        self._pools = {}
 
     def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float, needed_tokens: int = 0) -> Verdict:
         """Judges the credentials that a call to the target could use; of blocked ones the first to be free speaks.
 
-        Executing, these are ours: those bound to the tenant first, then in file order. Otherwise those that callers
-        reported for the provider and model in the last 10 minutes, ours where there is none, and never NO_CREDENTIAL.
-        `needed_tokens` is what the request will take from a token bucket.
+        Executing, these are ours: those bound to the tenant first, then those for all. Which of the usable ones a
+        call gets is drawn when it is made (`next_credential`); here the first of them is named. Otherwise those that
+        callers reported for the provider and model in the last 10 minutes, ours where there is none, and never
+        NO_CREDENTIAL. `needed_tokens` is what the request will take from a token bucket.
         """
         callers = () if executing or not self._seen else self._caller_labels(spec, now)
         if callers:
-            return self._first_usable([_choice(spec, label, reported=True) for label in callers], needed_tokens, now)
+            return self._first_usable(
+                [choice_of(spec, CredentialSpec(label=label), reported=True) for label in callers], needed_tokens, now
+            )
         choices = self._ours(spec, tenant)
         if not choices:
             return NONE_CONFIGURED if executing and spec.needs_credential else USABLE_WITHOUT
@@ -88,13 +88,35 @@ class Credentials:
             return choices[0].verdict
         return self._first_usable(choices, needed_tokens, now)
 
-    def next_credential(self, spec: TargetSpec, tried: frozenset[str], *, tenant: str, now: float) -> str | None:
-        """Returns the first of our credentials that is usable and not among those tried, None where there is none."""
-        for choice in self._ours(spec, tenant):
-            label = choice.key.label
-            if label not in tried and self._blocked(choice, 0, now) is None:
-                return label
-        return None
+    def next_credential(
+        self, spec: TargetSpec, tried: frozenset[str], *, tenant: str, now: float, needed_tokens: int = 0
+    ) -> str | None:
+        """Returns the credential that a call of ours gets, of those usable and not tried; None where there is none.
+
+        Those bound to the tenant come before those for all; among either one is drawn by weight. Spares, whose weight
+        is 0, come in file order where none of those can be used. "" is for targets that need none. Keys whose rate
+        limit is known to have too little for `needed_tokens` come last.
+        """
+        choices = self._ours(spec, tenant)
+        if not choices:
+            return None if spec.needs_credential or "" in tried else ""
+        usable = self._usable(choices, tried, needed_tokens, now)
+        if not usable and needed_tokens:
+            usable = self._usable(choices, tried, 0, now)
+        if not usable:
+            return None
+        if len(usable) == 1 or usable[0].spec.weight <= 0.0:
+            return usable[0].key.label
+        drawn = self._rng.choices(usable, [choice.spec.weight for choice in usable])
+        return drawn[0].key.label
+
+    def verdict_for_anybody(self, spec: TargetSpec, now: float) -> Verdict:
+        """Judges whether a call of ours could be made for some tenant; where we have no credential, for a caller."""
+        if not spec.credentials:
+            return self.verdict(spec, tenant="", executing=False, now=now)
+        pool = self._pool(spec)
+        choices = {choice.key: choice for each in (pool.for_all, *pool.for_tenant.values()) for choice in each}
+        return self._first_usable(choices.values(), 0, now) if choices else NONE_CONFIGURED
 
     def headroom(self, spec: TargetSpec) -> Headroom | None:
         """Returns what the provider last said of the target's rate limit, for our first credential it spoke of."""
@@ -163,28 +185,35 @@ class Credentials:
             key, model, kind, retry_after_seconds=retry_after_seconds, reading=reading, now=now
         )
 
-    def changed(self, provider: str, label: str) -> bool:
-        """Takes note that our key of this label is another one now; tells whether the old one had been out."""
-        return self._outages.key_changed(Key(provider, label))
+    def changed(self, provider: str, label: str, now: float) -> bool:
+        """Takes note that our key of this label is another one now, of which nothing is known yet.
+
+        Tells whether something had been in the way of the old one.
+        """
+        self._headroom = {k: room for k, room in self._headroom.items() if k[:3] != (provider, label, False)}
+        return self._outages.key_changed(Key(provider, label), now)
 
     def _ours(self, spec: TargetSpec, tenant: str) -> tuple[Choice, ...]:
-        """Returns our credentials for the target: those bound to the tenant, then those for all, each in file order."""
-        known = self._choices.get(id(spec))
+        """Returns our credentials for a call to the target, by turn, each in file order."""
+        pool = self._pool(spec)
+        return pool.for_tenant.get(tenant, pool.for_all)
+
+    def _pool(self, spec: TargetSpec) -> Pool:
+        known = self._pools.get(id(spec))
         if known is None:
-            made = tuple(
-                _choice(spec, each.label, tenants=each.tenants)
-                for each in spec.credentials
-                if not each.models or spec.target.model in each.models
-            )
-            if not spec.credentials and not spec.needs_credential:
-                made = (_choice(spec, ""),)
             # The target itself is kept, so that no other can take its place under the same id.
-            known = self._choices[id(spec)] = (spec, made, any(choice.tenants for choice in made))
-        _, choices, by_tenant = known
-        if not by_tenant:
-            return choices
-        bound = tuple(choice for choice in choices if tenant in choice.tenants)
-        return bound + tuple(choice for choice in choices if not choice.tenants)
+            known = self._pools[id(spec)] = pool_of(spec)
+        return known
+
+    def _usable(self, choices: Iterable[Choice], tried: frozenset[str], needed_tokens: int, now: float) -> list[Choice]:
+        """Returns those that can be used and have the same turn, the first that any has."""
+        usable: list[Choice] = []
+        for choice in choices:
+            if usable and choice.turn != usable[0].turn:
+                break
+            if choice.key.label not in tried and self._blocked(choice, needed_tokens, now) is None:
+                usable.append(choice)
+        return usable
 
     def _first_usable(self, choices: Iterable[Choice], needed_tokens: int, now: float) -> Verdict:
         soonest: Blocked | None = None
@@ -225,8 +254,3 @@ class Credentials:
             retry_at=None if blocked is None else blocked.until,
             models=tuple(held) if len(held) < len(models) else (),
         )
-
-
-def _choice(spec: TargetSpec, label: str, *, reported: bool = False, tenants: frozenset[str] = frozenset()) -> Choice:
-    provider, model = spec.target.provider, spec.target.model
-    return Choice(tenants, Key(provider, label, reported), ModelKey(provider, label, reported, model), Verdict(label))

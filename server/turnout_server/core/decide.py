@@ -45,6 +45,7 @@ DEFAULT_FAILOVER = FailoverSettings()
 RETRY_AFTER_SECONDS = 1.0
 """Where nothing says when a target will be free again."""
 RETRY_AFTER_MINIMUM_SECONDS = 0.05
+TOO_SLOW = (RejectionReason.DEADLINE,)
 WAITS_FOR_TRIAL = "half-open: its one trial goes to a request that would choose it first"
 
 
@@ -109,6 +110,7 @@ def decide(
         priority=query.options.priority,
         executing=query.executing,
         hop=hop,
+        deadline_seconds=query.deadline_seconds if query.executing else None,
     )
     ranked = line_up(contenders, lineup, rng)
     kept = {contender.index for contender in ranked}
@@ -149,17 +151,21 @@ def unavailable(decision: Decision, now: float) -> NoEligibleTargetError | AllTa
     """Returns the error for a decision without candidates, so that "never fits" can be told from "not now".
 
     Where at least one target is only held up by what passes, it says when the soonest may be free; 1 s where unknown.
+    Where all that fit are only too slow for the deadline, waiting does not help, and it says no time.
     """
     passing = [rejection for rejection in decision.rejections if not rejection.permanent]
     if not passing:
         message = "no target can serve this request as asked"
         message += f": {rejected_counts(decision.rejections)}" if decision.rejections else ": no target is configured"
         return NoEligibleTargetError(message, rejections=decision.rejections, decision_id=decision.decision_id)
-    waits = [rejection.retry_at - now for rejection in passing if rejection.retry_at is not None]
-    retry_after = max(RETRY_AFTER_MINIMUM_SECONDS, min(waits, default=RETRY_AFTER_SECONDS))
+    retry_after: float | None = None
+    advice = "give it a longer deadline"
+    if any(rejection.reasons != TOO_SLOW for rejection in passing):
+        waits = [rejection.retry_at - now for rejection in passing if rejection.retry_at is not None]
+        retry_after = max(RETRY_AFTER_MINIMUM_SECONDS, min(waits, default=RETRY_AFTER_SECONDS))
+        advice = f"try again in {retry_after:.1f} s"
     return AllTargetsUnavailableError(
-        f"{len(passing)} targets fit this request, none can be used now: {rejected_counts(passing)}; "
-        f"try again in {retry_after:.1f} s",
+        f"{len(passing)} targets fit this request, none can be used now: {rejected_counts(passing)}; {advice}",
         rejections=decision.rejections,
         retry_after_seconds=retry_after,
         decision_id=decision.decision_id,

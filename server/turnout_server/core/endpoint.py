@@ -41,6 +41,13 @@ class EndpointBreaker(Gate):
         self._failures: deque[EndpointFailure] = deque(maxlen=FAILURES_REMEMBERED)
         self._recent = RecentCounts(settings.ratio_window_seconds)
 
+    def follow(self, settings: BreakerSettings, health: HealthSettings) -> None:
+        """Takes other settings; what was counted stays."""
+        self.follow_breaker(settings)
+        self._count = health.endpoint_failures
+        self._models = health.endpoint_models
+        self._recent.follow(settings.ratio_window_seconds)
+
     def record_success(self, now: float, *, probe_id: str = "") -> Change:
         """Takes a complete answer of any of its models."""
         self._recent.add(now, None)

@@ -5,7 +5,7 @@ TurnoutError
  ├ NotFoundError: UnknownPolicyError · UnknownTargetError · UnknownProviderError · UnknownDecisionError
  ├ UnauthenticatedError · PermissionDeniedError
  ├ NoEligibleTargetError · AllTargetsUnavailableError
- ├ SidecarOverloadedError · DrainingError · ResumeTooOldError
+ ├ SidecarOverloadedError · DrainingError · DrainCutError · ResumeTooOldError
  ├ NotYetError
  └ CallError (carries what was tried): ContentFilteredError · ProviderRejectedRequestError · AllAttemptsRefusedError ·
    AttemptsExhaustedError · StreamInterruptedError · DeadlineError
@@ -103,10 +103,13 @@ class NoEligibleTargetError(TurnoutError):
 
 
 class AllTargetsUnavailableError(TurnoutError):
-    """Targets fit the request, none can be used now; nothing was sent. `retry_after_seconds` is when one may be."""
+    """Targets fit the request, none can be used now; nothing was sent.
+
+    `retry_after_seconds` is when one may be; None where waiting does not help: all are too slow for the deadline.
+    """
 
     def __init__(
-        self, message: str, *, rejections: Sequence[Rejection], retry_after_seconds: float, decision_id: str = ""
+        self, message: str, *, rejections: Sequence[Rejection], retry_after_seconds: float | None, decision_id: str = ""
     ) -> None:
         super().__init__(message, decision_id=decision_id)
         self.rejections = tuple(rejections)
@@ -123,6 +126,10 @@ class SidecarOverloadedError(TurnoutError):
 
 class DrainingError(TurnoutError):
     """The sidecar is stopping; nothing was sent."""
+
+
+class DrainCutError(TurnoutError):
+    """The sidecar stopped before the call had ended; some of it may have been billed."""
 
 
 class ResumeTooOldError(TurnoutError):

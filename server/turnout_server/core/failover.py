@@ -46,7 +46,7 @@ RULES: Mapping[FailureKind, tuple[Step, ...]] = MappingProxyType(
         FailureKind.UNKNOWN: _NEXT,
         FailureKind.TIMEOUT: (Step.NEXT_TARGET,),
         FailureKind.STALLED: (Step.NEXT_TARGET,),
-        FailureKind.RATE_LIMITED: (Step.WAIT_FOR_PREFERRED, Step.NEXT_TARGET, Step.NEXT_CREDENTIAL, Step.WAIT),
+        FailureKind.RATE_LIMITED: (Step.WAIT_FOR_PREFERRED, *_CREDENTIAL, Step.WAIT),
         FailureKind.AUTHENTICATION: _CREDENTIAL,
         FailureKind.QUOTA_EXHAUSTED: _CREDENTIAL,
         FailureKind.PERMISSION_DENIED: _CREDENTIAL,
@@ -103,9 +103,10 @@ def _allowed(step: Step, situation: Situation) -> bool:
     if situation.delivered:
         return False
     match step:
-        case Step.QUICK_RETRY:
-            # The last attempt is worth more on a target that has not failed yet.
-            return not situation.quick_retry_used and (situation.attempts_left > 1 or not situation.others_remain)
+        case Step.QUICK_RETRY | Step.NEXT_CREDENTIAL:
+            # The last attempt is worth more on a target that has not failed yet; nor may bad keys use up all of them.
+            spent = step is Step.QUICK_RETRY and situation.quick_retry_used
+            return not spent and _can_spare_one(situation)
         case Step.WAIT_FOR_PREFERRED:
             patience = min(situation.wait_for_preferred_seconds, situation.waitable_seconds)
             return situation.priority in _PATIENT and patience > 0 and _can_wait(situation, patience)
@@ -113,6 +114,10 @@ def _allowed(step: Step, situation: Situation) -> bool:
             return _can_wait(situation, situation.waitable_seconds)
         case _:
             return True
+
+
+def _can_spare_one(situation: Situation) -> bool:
+    return situation.attempts_left > 1 or not (situation.others_remain and situation.failover_allowed)
 
 
 def _can_wait(situation: Situation, patience_seconds: float) -> bool:

@@ -54,7 +54,13 @@ class Faults:
         self._targets = targets
         self._groups = groups
         self._credentials = credentials
-        self._local = LocalNetwork(settings)
+        self._local: LocalNetwork[TargetState] = LocalNetwork(settings)
+
+    def adopt(self, targets: Sequence[TargetState], groups: Sequence[EndpointGroup], settings: HealthSettings) -> None:
+        """Judges the targets of another fleet from now on."""
+        self._targets = targets
+        self._groups = groups
+        self._local.follow(settings)
 
     def judge(
         self,
@@ -111,7 +117,7 @@ class Faults:
         now: float,
     ) -> None:
         if failure is FailureKind.CONNECTION:
-            blame = self._local.failure(outcome.target.provider, target.index, now)
+            blame = self._local.failure(outcome.target.provider, target, now)
             if blame is not Blame.PROVIDER:
                 release_trial(outcome.probe_id, target)
                 if blame is Blame.LOCAL_BEGINS:
@@ -148,9 +154,10 @@ class Faults:
         """Takes back what was blamed on providers in the window before it was known to be our own network."""
         since = now - self._local.window_seconds
         effects.events.append(Event(name=EventName.LOCAL_NETWORK, at=now))
-        for index in self._local.take_forgiven(now):
-            self._targets[index].availability.forgive_one()
-            effects.touched.add(index)
+        for target in self._local.take_forgiven(now):
+            target.availability.forgive_one()
+            if target in self._targets:
+                effects.touched.add(target.index)
         why = {"reason": EventName.LOCAL_NETWORK.value}
         for target in self._targets:
             if target.breaker.forgive_connections(since, now) is Change.CLOSED:

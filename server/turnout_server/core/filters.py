@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from turnout_server.core.readings import FleetReading, TargetReading
 
 LONG_CONTEXT_TOKENS = 200_000
+MEASURED_COUNT = 3
+"""Complete answers after which a latency counts as the target's own and no longer as its prior."""
 TRIAL_PRIORITIES = frozenset({Priority.LOW, Priority.NORMAL})
 """Who may carry the trial of a target that went silent, where the caller makes the call: nobody in a hurry."""
 
@@ -214,7 +216,9 @@ def _limits(target: TargetReading, expected: Expected, demand: Demand, findings:
         if availability < demand.min_availability:
             detail = f"availability {availability:.3f}, at least {demand.min_availability:g} asked for"
             findings.add(RejectionReason.AVAILABILITY, detail)
-    if demand.executing and demand.deadline_seconds is not None and first > demand.deadline_seconds:
+    # Only a call can show that a prior is wrong: as a first choice such a target is ranked last, not rejected for ever.
+    judged = target.latency.sample_count >= MEASURED_COUNT or bool(demand.hop.tried)
+    if judged and demand.executing and demand.deadline_seconds is not None and first > demand.deadline_seconds:
         detail = f"first token expected after {first:.2f} s, {demand.deadline_seconds:.2f} s are left"
         findings.add(RejectionReason.DEADLINE, detail)
 

@@ -12,7 +12,7 @@ class Price:
     """What a million tokens cost, in nano-USD, by class. None: the vendor states no such price.
 
     A class without a price of its own is charged as the class it is part of: cached input, cache writes as input,
-    one-hour cache writes as cache writes, reasoning as output.
+    one-hour cache writes as cache writes, reasoning as output, sound as other input, cached sound as cached input.
     """
 
     input_per_million: int
@@ -21,6 +21,8 @@ class Price:
     cache_write_per_million: int | None = None
     cache_write_1h_per_million: int | None = None
     reasoning_per_million: int | None = None
+    audio_input_per_million: int | None = None
+    cached_audio_input_per_million: int | None = None
     tiers: tuple[PriceTier, ...] = ()
     """Dearer (or cheaper) prices for longer prompts, by rising threshold; empty where length makes no difference."""
 
@@ -35,7 +37,10 @@ class PriceTier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialSpec:
-    """One key of ours by its label; the secret itself never enters the core. Empty tenants and models mean all."""
+    """One key of ours by its label; the secret itself never enters the core. Empty tenants and models mean all.
+
+    `weight` is its share of the calls among keys of one kind; 0 makes it a spare, for when none of those can be used.
+    """
 
     label: str
     weight: float = 1.0

@@ -51,6 +51,8 @@ class Gate:
         "_busy",
         "_closed_at",
         "_lease",
+        "_lease_began_at",
+        "_lease_ends_at",
         "_opened_at",
         "_openings",
         "_rng",
@@ -70,6 +72,8 @@ class Gate:
         self._openings = 0
         self._busy = False
         self._lease: Probe | None = None
+        self._lease_began_at = 0.0
+        self._lease_ends_at = 0.0
         self._trials: dict[str, None] = {}
         self._successes = 0
         self._told_half_open = False
@@ -78,6 +82,10 @@ class Gate:
         """Monotonic seconds; means something only while it is not closed."""
         self.opened_by: FailureKind | None = None
         """The kind of the failure that opened it last; None while closed."""
+
+    def follow_breaker(self, settings: BreakerSettings) -> None:
+        """Takes other settings: they hold from the next event on, an opening that runs stays as long as it was."""
+        self._settings = settings
 
     def state(self, now: float) -> BreakerState:
         """Closed, open, or half-open once the reopen time has passed."""
@@ -102,18 +110,29 @@ class Gate:
         return now >= self.reopen_at and (self._lease is None or now >= self._lease.expires_at)
 
     def retry_at(self, now: float) -> float | None:
-        """When it may admit again: the reopen time, or the end of the lease; None while it admits."""
+        """When it may admit again: the reopen time, or the end of the trial; None while it admits.
+
+        A trial is expected to end when its answer is; one that is late, to take as long again as it has taken. Its
+        lease ends it in any case.
+        """
         if self.admits(now):
             return None
         if now < self.reopen_at or self._lease is None:
             return self.reopen_at
-        return self._lease.expires_at
+        return min(self._lease.expires_at, max(self._lease_ends_at, 2.0 * now - self._lease_began_at))
 
-    def lease(self, *, now: float, lease_seconds: float, probe_id: str) -> Probe | None:
-        """Takes the one trial of a half-open gate until it ends or `lease_seconds` pass; None where there is none."""
+    def lease(
+        self, *, now: float, lease_seconds: float, probe_id: str, expected_seconds: float | None = None
+    ) -> Probe | None:
+        """Takes the one trial of a half-open gate until it ends or `lease_seconds` pass; None where there is none.
+
+        `expected_seconds` is how long it should take, None for as long as the lease.
+        """
         if self._opened_at is None or not self.admits(now):
             return None
         self._lease = Probe(probe_id=probe_id, expires_at=now + lease_seconds)
+        self._lease_began_at = now
+        self._lease_ends_at = now + (lease_seconds if expected_seconds is None else expected_seconds)
         self._trials[probe_id] = None
         if len(self._trials) > TRIALS_REMEMBERED:
             del self._trials[next(iter(self._trials))]

@@ -30,14 +30,18 @@ class Availability:
     __slots__ = ("_asked_at", "_at", "_keep", "_successes", "_total", "_value", "_window")
 
     def __init__(self, settings: HealthSettings) -> None:
-        self._keep = 1.0 - 1.0 / settings.window_outcomes
-        self._window = settings.window_seconds
+        self.follow(settings)
         self._successes = 0.0
         self._total = 0.0
         self._at = 0.0
         # One decision asks several times at the same moment.
         self._asked_at: float | None = None
         self._value = 0.0
+
+    def follow(self, settings: HealthSettings) -> None:
+        """Takes other settings; what was counted stays."""
+        self._keep = 1.0 - 1.0 / settings.window_outcomes
+        self._window = settings.window_seconds
 
     def value(self, now: float) -> float:
         """The share of calls that succeed, strictly between 0 and 1."""

@@ -135,6 +135,11 @@ class History:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def bound(self, max_bytes: int) -> None:
+        """Takes another bound; the oldest decisions beyond it are dropped now."""
+        self._max_bytes = max_bytes
+        self._grow(0)
+
     def add(self, decision: Decision, query: RouteQuery) -> None:
         """Keeps a decision; a second one of the same id takes the first one's place."""
         self._drop(self._entries.pop(decision.decision_id, None))

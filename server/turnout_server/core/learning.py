@@ -31,7 +31,8 @@ def learn(target: TargetState, outcome: Outcome, lengths: OutputLengths, ratios:
     if usage is None or usage.source is not UsageSource.REPORTED:
         return
     provider, model = target.spec.target.provider, target.spec.target.model
-    if output_tokens is not None:
+    if output_tokens is not None and not outcome.off_path:
+        # A trial of our own asks for one token: that says nothing of the answers that callers get.
         lengths.observe(outcome.task, provider, model, output_tokens)
     if usage.input_tokens is not None and outcome.input_bytes is not None:
         ratios.observe(provider, model, byte_count=outcome.input_bytes, input_tokens=usage.input_tokens)

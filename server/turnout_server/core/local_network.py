@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from turnout_server.core.settings import HealthSettings
 
@@ -20,15 +20,17 @@ class Blame(Enum):
     LOCAL = "local"
 
 
-class Unreached(NamedTuple):
+P = TypeVar("P")
+
+
+class Unreached(NamedTuple, Generic[P]):
     """A CONNECTION failure that was blamed on its provider, and may have to be forgiven."""
 
     at: float
-    place: int
-    """The target's, in the fleet."""
+    target: P
 
 
-class LocalNetwork:
+class LocalNetwork(Generic[P]):
     """Watches CONNECTION failures of all providers: at 2 or more within 5 s and no success meanwhile, it is local.
 
     From then on they count for nobody, until any provider answers or 5 s pass without one.
@@ -37,13 +39,16 @@ class LocalNetwork:
     __slots__ = ("_blamed", "_last_failure_at", "_local", "_needed", "_unreached_at", "window_seconds")
 
     def __init__(self, settings: HealthSettings) -> None:
-        self.window_seconds = settings.local_network_seconds
-        """How far back failures are forgiven."""
-        self._needed = settings.local_network_providers
-        self._blamed: deque[Unreached] = deque(maxlen=FAILURES_REMEMBERED)
+        self.follow(settings)
+        self._blamed: deque[Unreached[P]] = deque(maxlen=FAILURES_REMEMBERED)
         self._unreached_at: dict[str, float] = {}
         self._last_failure_at = 0.0
         self._local = False
+
+    def follow(self, settings: HealthSettings) -> None:
+        """Takes other settings; what was counted stays."""
+        self.window_seconds = settings.local_network_seconds
+        self._needed = settings.local_network_providers
 
     def success(self) -> None:
         """Takes a complete answer of any provider: the network is well."""
@@ -51,8 +56,8 @@ class LocalNetwork:
         self._blamed.clear()
         self._unreached_at.clear()
 
-    def failure(self, provider: str, place: int, now: float) -> Blame:
-        """Takes a CONNECTION failure at the target in this place of the fleet."""
+    def failure(self, provider: str, target: P, now: float) -> Blame:
+        """Takes a CONNECTION failure at a target, by whatever the caller finds it again by."""
         window = self.window_seconds
         if self._local and now - self._last_failure_at < window:
             self._last_failure_at = now
@@ -61,14 +66,14 @@ class LocalNetwork:
         self._last_failure_at = now
         self._unreached_at[provider] = now
         if sum(now - at <= window for at in self._unreached_at.values()) < self._needed:
-            self._blamed.append(Unreached(now, place))
+            self._blamed.append(Unreached(now, target))
             return Blame.PROVIDER
         self._local = True
         self._unreached_at.clear()
         return Blame.LOCAL_BEGINS
 
-    def take_forgiven(self, now: float) -> list[int]:
-        """Returns, once, the places of the failures of this window that were blamed on providers."""
-        places = [unreached.place for unreached in self._blamed if now - unreached.at <= self.window_seconds]
+    def take_forgiven(self, now: float) -> list[P]:
+        """Returns, once, the targets of the failures of this window that were blamed on providers."""
+        targets = [unreached.target for unreached in self._blamed if now - unreached.at <= self.window_seconds]
         self._blamed.clear()
-        return places
+        return targets

@@ -238,7 +238,8 @@ class Usage:
     """Tokens of one attempt; None is unknown, never zero.
 
     `input_tokens` includes the cached and the cache-write ones, `cache_write_tokens` includes the one-hour ones,
-    `output_tokens` includes the reasoning ones.
+    `output_tokens` includes the reasoning ones. `audio_input_tokens` are those of the input that are sound, cached or
+    not; `cached_audio_input_tokens` are those of the cached ones. Some vendors charge sound otherwise than text.
     """
 
     input_tokens: int | None = None
@@ -247,6 +248,8 @@ class Usage:
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    cached_audio_input_tokens: int | None = None
     source: UsageSource = UsageSource.REPORTED
 
 
@@ -368,6 +371,8 @@ class Outcome:
 
     `decision_id` and `attempt_id` make it count once. `credential` is a label, never a secret; `reported` says that it
     belongs to the caller's own keys. `before_first_byte` tells, for CANCELLED, that nothing had come back yet.
+    `off_path` marks a trial of our own that no caller waited for. `possibly_billed` and `retry_reason` are as in
+    `AttemptRecord`.
     """
 
     target: Target
@@ -382,8 +387,11 @@ class Outcome:
     time_to_first_token_seconds: float | None = None
     streamed: bool = False
     before_first_byte: bool = False
+    off_path: bool = False
     usage: Usage | None = None
     cost_nano_usd: int | None = None
+    possibly_billed: bool = True
+    retry_reason: str = ""
     retry_after_seconds: float | None = None
     rate_limit: RateLimitReading | None = None
     estimated_input_tokens: int | None = None

@@ -7,6 +7,7 @@ calls do, make nothing longer by themselves.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from turnout_server.core.model import FailureKind, RateLimitReading, RejectionReason
@@ -165,6 +166,12 @@ class Outages:
         self._by_key: dict[Key, CredentialOutage] = {}
         self._by_model: dict[ModelKey, ModelOutage] = {}
 
+    def adopt(self, settings: HealthSettings, stays: Callable[[str, str, bool], bool]) -> None:
+        """Takes other settings, and forgets the keys that do not stay, by provider, label and whether reported."""
+        self._settings = settings
+        self._by_key = {key: known for key, known in self._by_key.items() if stays(*key)}
+        self._by_model = {key: known for key, known in self._by_model.items() if stays(*key[:3])}
+
     def __bool__(self) -> bool:
         """Whether any credential was ever refused."""
         return bool(self._by_key or self._by_model)
@@ -237,10 +244,14 @@ class Outages:
         is_new = cool_down.refused(asked_seconds, now, settings, self._rng)
         return Refused(kind, out=False, seconds=cool_down.until - now) if is_new else None
 
-    def key_changed(self, key: Key) -> bool:
-        """Takes note that there is another secret behind the label now; tells whether it had been out."""
-        whole = self._by_key.get(key)
-        return whole is not None and whole.key.works()
+    def key_changed(self, key: Key, now: float) -> bool:
+        """Forgets what was known of a key: there is another secret behind the label. Tells whether it was blocked."""
+        whole = self._by_key.pop(key, None)
+        models = [each for each in self._by_model if each[:3] == key]
+        blocked = [
+            known for known in map(self._by_model.pop, models) if now < max(known.out_until, known.cool_down.until)
+        ]
+        return bool(blocked) or (whole is not None and (whole.key.wrong or now < whole.quota.until))
 
     def _of_key(self, key: Key) -> CredentialOutage:
         found = self._by_key.get(key)

@@ -23,7 +23,6 @@ TRIAL_TAKEN = "half-open: its one trial is taken"
 class Permit:
     """Leave to call one target once: counted as in flight until it is finished. `credential` is a label."""
 
-    index: int
     spec: TargetSpec
     call_id: str
     decision_id: str
@@ -38,8 +37,9 @@ class Permit:
 class Wanted:
     """Who wants a permit, and under which ids.
 
-    `tried_credentials` are labels that already failed in this call. `trial_only`: nothing but the trial of a half-open
-    target will do. `probe_id` is used where there is a trial to lease, for `lease_seconds`.
+    `needed_tokens` is what the request takes from a token bucket, 0 for unknown; `output_tokens` is how long the answer
+    should be. `tried_credentials` are labels that already failed in this call. `trial_only`: nothing but the trial of a
+    half-open target will do. `probe_id` is used where there is a trial to lease, for `lease_seconds`.
     """
 
     tenant: str
@@ -48,6 +48,8 @@ class Wanted:
     attempt_id: str
     probe_id: str
     lease_seconds: float
+    needed_tokens: int = 0
+    output_tokens: int = 1
     tried_credentials: frozenset[str] = frozenset()
     trial_only: bool = False
 
@@ -58,15 +60,21 @@ def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, no
     spec = target.spec
     if target.drained or not target.has_room():
         return None
-    if wanted.tried_credentials:
-        credential = state.credentials.next_credential(spec, wanted.tried_credentials, tenant=wanted.tenant, now=now)
-    else:
-        credential = state.credentials.verdict(spec, tenant=wanted.tenant, executing=True, now=now).label
+    credential = state.credentials.next_credential(
+        spec, wanted.tried_credentials, tenant=wanted.tenant, now=now, needed_tokens=wanted.needed_tokens
+    )
     if credential is None:
         return None
     probe_id = ""
     if not breakers_closed(target, now):
-        probe = state.lease_probe(index, now=now, lease_seconds=wanted.lease_seconds, probe_id=wanted.probe_id)
+        expected_seconds = target.latency.predict(wanted.needed_tokens, wanted.output_tokens, now)
+        probe = state.lease_probe(
+            index,
+            now=now,
+            lease_seconds=wanted.lease_seconds,
+            probe_id=wanted.probe_id,
+            expected_seconds=expected_seconds,
+        )
         if probe is None:
             return None
         probe_id = probe.probe_id
@@ -74,7 +82,6 @@ def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, no
         return None
     state.attempt_started(index, credential=credential, call_id=wanted.call_id, attempt_id=wanted.attempt_id, now=now)
     return Permit(
-        index=index,
         spec=spec,
         call_id=wanted.call_id,
         decision_id=wanted.decision_id,
@@ -99,7 +106,13 @@ def lease_first(
     if not first.half_open or index is None:
         return decision
     seconds = plan_valid_seconds + first.attempt_timeout_seconds
-    probe = state.lease_probe(index, now=now, lease_seconds=seconds, probe_id=probe_id)
+    probe = state.lease_probe(
+        index,
+        now=now,
+        lease_seconds=seconds,
+        probe_id=probe_id,
+        expected_seconds=first.expected_latency_seconds,
+    )
     if probe is not None:
         leased = first._replace(probe=probe)
         return replace(decision, candidates=(leased, *decision.candidates[1:]), reusable=False)

@@ -30,6 +30,10 @@ class RecentCounts:
         self._total = 0
         self._failed = 0
 
+    def follow(self, window_seconds: float) -> None:
+        """Takes another window; what a longer one would still hold is gone already."""
+        self._window = window_seconds
+
     def add(self, now: float, kind: FailureKind | None) -> None:
         """Counts one outcome."""
         self._forget(now)

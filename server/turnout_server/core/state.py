@@ -7,20 +7,19 @@ what it teaches. Everything here returns at once and takes `now`, monotonic seco
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from turnout_server.core.credentials import Credentials
-from turnout_server.core.endpoint import EndpointBreaker
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.faults import Effects, EndpointGroup, Faults, release_trial
 from turnout_server.core.fleet import Fleet
 from turnout_server.core.history import History
 from turnout_server.core.learning import learn
-from turnout_server.core.model import FailureKind, Feedback, Outcome, Probe
+from turnout_server.core.model import FailureKind, Feedback, Outcome, Probe, Target
 from turnout_server.core.once import SeenKeys
+from turnout_server.core.placing import place
+from turnout_server.core.recorded import Adopted, Recorded, RecordResult, rejected
 from turnout_server.core.retry_budget import RetryBudget
 from turnout_server.core.settings import Settings
 from turnout_server.core.status import StatusReport
@@ -28,27 +27,13 @@ from turnout_server.core.status_report import StatusReader
 from turnout_server.core.target_state import TargetState
 from turnout_server.core.tokens import OutputLengths, TokenRatios
 
-__all__ = ["FleetState", "RecordResult", "Recorded", "TargetState"]
+__all__ = ["Adopted", "FleetState", "RecordResult", "Recorded", "TargetState"]
 
 LATE_CANCEL_FACTOR = 3.0
 """A caller who gives up before the first byte after more than 3 x the p95 tells of a timeout, not of a whim."""
 
-
-class RecordResult(StrEnum):
-    """What became of a report."""
-
-    ACCEPTED = "ACCEPTED"
-    DUPLICATE = "DUPLICATE"
-    REJECTED = "REJECTED"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What became of a report, why, and what an operator would want to hear of it."""
-
-    result: RecordResult
-    reason: str = ""
-    events: tuple[Event, ...] = ()
+REMOVED_MAXIMUM = 4096
+"""Targets remembered as removed, for those who watch; the one longest gone is forgotten first."""
 
 
 class FleetState:
@@ -57,12 +42,9 @@ class FleetState:
     def __init__(self, fleet: Fleet, settings: Settings, *, now: float, rng: random.Random) -> None:
         failover = settings.failover
         self.fleet = fleet
-        self.groups = _groups(fleet, settings, rng)
-        self._group_of = {index: group for group in self.groups for index in group.indexes}
-        self.targets: list[TargetState] = [
-            TargetState(spec, index, failover, self._group_of[index].breaker, rng)
-            for index, spec in enumerate(fleet.specs)
-        ]
+        self._rng = rng
+        self._failover = failover
+        self.targets, self.groups, self._group_of, _ = place(fleet, failover, rng)
         self.credentials = Credentials(failover.health, rng)
         self.lengths = OutputLengths()
         self.token_ratios = TokenRatios()
@@ -74,19 +56,44 @@ class FleetState:
         """Grows with every change of a target's state."""
         self._faults = Faults(self.targets, self.groups, self.credentials, failover.health)
         self._started_at = now
-        self._running: dict[str, int] = {}
-        """By attempt id, the places of the targets that are called now."""
+        self._running: dict[str, TargetState] = {}
+        """By attempt id, the targets that are called now: one that is removed meanwhile has its calls end on it."""
         self._recorded = SeenKeys()
         self._changed_at = [0] * len(self.targets)
+        self._removed_at: dict[Target, int] = {}
         # Only these can change by time passing, so only these are looked at before each decision.
         self._restless: set[int] = set()
+
+    def adopt(self, fleet: Fleet, settings: Settings) -> Adopted:
+        """Takes another fleet and its settings at once.
+
+        Targets, endpoints and credentials that stay keep what is known of them, a target's calls in flight and its
+        drain included; new ones start with nothing. Places in the fleet mean other targets from here on.
+        """
+        failover = settings.failover
+        before = self.targets
+        self.fleet = fleet
+        self.targets, self.groups, self._group_of, added = place(fleet, failover, self._rng, before=before)
+        here = {id(target) for target in self.targets}
+        self.credentials.adopt(fleet, failover.health)
+        self._faults.adopt(self.targets, self.groups, failover.health)
+        if failover != self._failover:
+            self.retry_budget = RetryBudget(failover)
+            self._failover = failover
+        self.history.bound(settings.history_max_bytes)
+        self._changed_at = [0] * len(self.targets)
+        self._touch(range(len(self.targets)))
+        self._restless = {index for index, target in enumerate(self.targets) if target.restless}
+        removed = tuple(target.spec.target for target in before if id(target) not in here)
+        self._remember_removed(removed)
+        return Adopted(added, removed)
 
     # An attempt's life.
 
     def attempt_started(self, index: int, *, credential: str, call_id: str, attempt_id: str, now: float) -> None:  # noqa: ARG002  # told for symmetry with `record`
         """Takes note of a call of ours that is sent now; `record` with `in_flight` ends it."""
         target = self.targets[index]
-        self._running[attempt_id] = index
+        self._running[attempt_id] = target
         target.in_flight += 1
         target.suspects.started(attempt_id, now)
         if target.suspects.may_be:
@@ -95,11 +102,13 @@ class FleetState:
         self.credentials.started(target.spec, credential)
         self._touch((index,))
 
-    def first_token(self, index: int, attempt_id: str, now: float) -> None:  # noqa: ARG002  # which and when do not matter
+    def first_token(self, attempt_id: str, now: float) -> None:
         """Takes note that a target has begun to answer."""
-        target = self.targets[index]
-        if target.suspect(now):
-            self._touch((index,))
+        target = self._running.get(attempt_id)
+        if target is None:
+            return
+        if target.suspect(now) and self._is_here(target):
+            self._touch((target.index,))
         target.suspects.first_token()
 
     def record(self, outcome: Outcome, *, call_id: str, now: float, in_flight: bool) -> Recorded:
@@ -108,21 +117,27 @@ class FleetState:
         `call_id` is what the attempt belongs to: a target's failures count once per call. `in_flight` ends an
         `attempt_started`.
         """
-        index = self.fleet.index(outcome.target)
-        if index is None:
-            return Recorded(result=RecordResult.REJECTED, reason=f"there is no target {outcome.target} here")
+        target = self._target_of(outcome, in_flight=in_flight)
+        if target is None:
+            return rejected(f"there is no target {outcome.target} here")
         if not outcome.attempt_id:
-            return Recorded(result=RecordResult.REJECTED, reason="attempt_id is missing; make one for each call")
+            return rejected("attempt_id is missing; make one for each call")
         if in_flight:
             self._ended(outcome.attempt_id)
         elif outcome.attempt_id in self._running:
-            return Recorded(result=RecordResult.REJECTED, reason="this attempt is the sidecar's own and still runs")
+            return rejected("this attempt is the sidecar's own and still runs")
         if not self._recorded.add(outcome.decision_id, outcome.attempt_id, now=now):
             return Recorded(result=RecordResult.DUPLICATE, reason="this attempt was reported before")
-        target = self.targets[index]
         self.history.attempt(outcome)
+        if self._is_here(target):
+            return self._take(outcome, target, call_id=call_id, now=now, in_flight=in_flight)
+        # Its endpoint may be here still, and wait for the end of a trial.
+        release_trial(outcome.probe_id, target)
+        return Recorded(result=RecordResult.ACCEPTED, reason="the target was removed while this attempt ran")
+
+    def _take(self, outcome: Outcome, target: TargetState, *, call_id: str, now: float, in_flight: bool) -> Recorded:
         target.statistics.record(outcome, now)
-        self._touch((index,))
+        self._touch((target.index,))
         if not (in_flight or self.history.made(outcome.decision_id, now) or target.take_unproven(now)):
             reason = "counted in statistics only: no decision known here vouches for it, nor for several before it"
             return Recorded(result=RecordResult.ACCEPTED, reason=reason)
@@ -130,7 +145,7 @@ class FleetState:
             self.credentials.seen(target.spec, outcome.credential, now)
         # Judged before it is learned from: what is late is late by what was known before.
         failure = _counted_failure(outcome, target)
-        effects = self._faults.judge(outcome, failure, target, self._group_of[index], call_id=call_id, now=now)
+        effects = self._faults.judge(outcome, failure, target, self._group_of[target.index], call_id=call_id, now=now)
         if outcome.ok:
             learn(target, outcome, self.lengths, self.token_ratios, now)
         self._apply(effects)
@@ -139,11 +154,11 @@ class FleetState:
     def feedback(self, judgement: Feedback, now: float) -> Recorded:
         """Takes a caller's judgement of an answer, at any time after the decision."""
         if not (isfinite(judgement.quality) and 0.0 <= judgement.quality <= 1.0):
-            return Recorded(result=RecordResult.REJECTED, reason="quality must be from 0 to 1")
+            return rejected("quality must be from 0 to 1")
         is_first = self.history.judged(judgement)
         if is_first is None:
             reason = f"there is no decision {judgement.decision_id!r} in the history; it may have been pushed out"
-            return Recorded(result=RecordResult.REJECTED, reason=reason)
+            return rejected(reason)
         if not is_first:
             return Recorded(result=RecordResult.DUPLICATE, reason="this attempt was judged before")
         record = self.history.get(judgement.decision_id)
@@ -153,17 +168,32 @@ class FleetState:
                 self.targets[index].statistics.feedback(judgement.quality, now)
         return Recorded(result=RecordResult.ACCEPTED)
 
+    def credential_changed(self, provider: str, label: str, now: float) -> list[Event]:
+        """Takes note that there is another secret behind a label of ours: it is tried at once."""
+        if not self.credentials.changed(provider, label, now):
+            return []
+        self._touch(index for index, target in enumerate(self.targets) if target.spec.target.provider == provider)
+        fields = {"credential": label}
+        return [Event(name=EventName.CREDENTIAL_BACK, at=now, provider=provider, fields=fields)]
+
     # Trials of half-open targets.
 
-    def lease_probe(self, index: int, *, now: float, lease_seconds: float, probe_id: str) -> Probe | None:
-        """Takes the one trial of a half-open target, and of its half-open endpoint; None where either is not free."""
+    def lease_probe(
+        self, index: int, *, now: float, lease_seconds: float, probe_id: str, expected_seconds: float | None = None
+    ) -> Probe | None:
+        """Takes the one trial of a half-open target, and of its half-open endpoint; None where either is not free.
+
+        `expected_seconds` is how long the trial should take, None for as long as its lease.
+        """
         target = self.targets[index]
         gates = [gate for gate in (target.breaker, target.endpoint) if not gate.closed]
         if not gates or not all(gate.admits(now) for gate in gates):
             return None
         probe = None
         for gate in gates:
-            probe = gate.lease(now=now, lease_seconds=lease_seconds, probe_id=probe_id)
+            probe = gate.lease(
+                now=now, lease_seconds=lease_seconds, probe_id=probe_id, expected_seconds=expected_seconds
+            )
         self._touch((index,))
         return probe
 
@@ -199,7 +229,7 @@ class FleetState:
             if target.suspects.flag(target.latency.p95_time_to_first_token, now):
                 events.append(_of_target(EventName.SUSPECT, target, now, waiting=target.suspects.waiting_count))
                 self._touch((index,))
-            if target.breaker.closed and target.endpoint.closed and not target.suspects.may_be:
+            if not target.restless:
                 self._restless.discard(index)
         self.missing_outcomes += len(lapsed)
         return [*events, *lapsed.values()]
@@ -209,6 +239,10 @@ class FleetState:
     def changed_since(self, revision: int) -> list[int]:
         """Returns the places of the targets whose state changed after that revision."""
         return [index for index, changed_at in enumerate(self._changed_at) if changed_at > revision]
+
+    def removed_since(self, revision: int) -> list[Target]:
+        """Returns the targets that were removed after that revision, and are not back."""
+        return [target for target, removed_at in self._removed_at.items() if removed_at > revision]
 
     def status(self, *, providers: Sequence[str], window_seconds: float, now: float, now_wall: float) -> StatusReport:
         """Returns how the providers named are doing, all of them without names."""
@@ -227,10 +261,26 @@ class FleetState:
         self.targets[index].drained = drained
         self._touch((index,))
 
+    def _remember_removed(self, removed: tuple[Target, ...]) -> None:
+        self._removed_at |= dict.fromkeys(removed, self.revision)
+        self._removed_at = {t: at for t, at in self._removed_at.items() if self.fleet.index(t) is None}
+        while len(self._removed_at) > REMOVED_MAXIMUM:
+            del self._removed_at[next(iter(self._removed_at))]
+
+    def _target_of(self, outcome: Outcome, *, in_flight: bool) -> TargetState | None:
+        called = self._running.get(outcome.attempt_id) if in_flight else None
+        if called is not None:
+            return called
+        index = self.fleet.index(outcome.target)
+        return None if index is None else self.targets[index]
+
+    def _is_here(self, target: TargetState) -> bool:
+        index = target.index
+        return index < len(self.targets) and self.targets[index] is target
+
     def _ended(self, attempt_id: str) -> None:
-        index = self._running.pop(attempt_id, None)
-        if index is not None:
-            target = self.targets[index]
+        target = self._running.pop(attempt_id, None)
+        if target is not None:
             target.in_flight -= 1
             target.suspects.ended(attempt_id)
 
@@ -242,26 +292,10 @@ class FleetState:
             if not (self.targets[index].breaker.closed and self.targets[index].endpoint.closed)
         )
 
-    def _touch(self, indexes: set[int] | tuple[int, ...]) -> None:
+    def _touch(self, indexes: Iterable[int]) -> None:
         self.revision += 1
         for index in indexes:
             self._changed_at[index] = self.revision
-
-
-def _groups(fleet: Fleet, settings: Settings, rng: random.Random) -> tuple[EndpointGroup, ...]:
-    members: dict[tuple[str, str], list[int]] = {}
-    for index, spec in enumerate(fleet.specs):
-        members.setdefault((spec.target.provider, spec.target.endpoint), []).append(index)
-    failover = settings.failover
-    return tuple(
-        EndpointGroup(
-            provider=provider,
-            endpoint=endpoint,
-            breaker=EndpointBreaker(failover.breaker, failover.health, rng),
-            indexes=tuple(indexes),
-        )
-        for (provider, endpoint), indexes in members.items()
-    )
 
 
 def _counted_failure(outcome: Outcome, target: TargetState) -> FailureKind | None:

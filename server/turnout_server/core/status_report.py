@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from turnout_server.core.credentials import Credentials, Verdict
+from turnout_server.core.credentials import Credentials
 from turnout_server.core.faults import EndpointGroup
 from turnout_server.core.gate import Gate
 from turnout_server.core.model import CALLER_FAILURES, CREDENTIAL_FAILURES, HealthState, RejectionReason
@@ -108,7 +108,7 @@ class StatusReader:
     def _target(self, target: TargetState, counts: Counts) -> TargetStatus:
         now = self._now
         room = self._credentials.headroom(target.spec)
-        verdict = self._verdict(target)
+        verdict = self._credentials.verdict_for_anybody(target.spec, now)
         cools = verdict.reason is RejectionReason.COOLING_DOWN
         admitted = target.breaker.admits(now) and target.endpoint.admits(now)
         statistics = target.statistics
@@ -144,10 +144,6 @@ class StatusReader:
             request_count=counts.total,
             available=admitted and not target.drained and target.has_room() and verdict.reason is None,
         )
-
-    def _verdict(self, target: TargetState) -> Verdict:
-        """Judges our own credentials where there are any, else those of callers: in advise mode we need none."""
-        return self._credentials.verdict(target.spec, tenant="", executing=bool(target.spec.credentials), now=self._now)
 
 
 def _aggregate(states: Sequence[ProviderStatus], total: Counts) -> AggregateStatus:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from turnout_server.core.scoring import Contender
     from turnout_server.core.settings import NearEqual
 
-SILENT, SUSPECT, FAILED_PROVIDER, NOT_PREFERRED, SLOW, WEAK = 32, 16, 8, 4, 2, 1
+LATE, SILENT, SUSPECT, FAILED_PROVIDER, NOT_PREFERRED, SLOW, WEAK = 64, 32, 16, 8, 4, 2, 1
 
 SOFT_FIRST_TOKEN_SECONDS = {Priority.CRITICAL: 1.0, Priority.HIGH: 2.0, Priority.NORMAL: 5.0}
 """Beyond these a target ranks after those within; LOW waits as long as it takes."""
@@ -56,6 +56,8 @@ class Lineup:
     priority: Priority
     executing: bool
     hop: Hop
+    deadline_seconds: float | None = None
+    """What the caller's deadline leaves a call of ours; whoever is expected to begin later is asked last."""
 
 
 def line_up(contenders: list[Contender], lineup: Lineup, rng: Random) -> list[Contender]:
@@ -93,6 +95,8 @@ def line_up(contenders: list[Contender], lineup: Lineup, rng: Random) -> list[Co
 
 def _group(contender: Contender, lineup: Lineup) -> int:
     group = 0
+    if lineup.deadline_seconds is not None and contender.expected.first_token_seconds > lineup.deadline_seconds:
+        group |= LATE
     if contender.standing is not CLEAR and contender.standing is Standing.SILENT_TRIAL and lineup.executing:
         group |= SILENT
     if contender.suspect:

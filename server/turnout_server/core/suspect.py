@@ -20,12 +20,17 @@ class SuspectWatch:
     __slots__ = ("_count", "_deciding_at", "_factor", "_flagged", "_seconds", "_waiting")
 
     def __init__(self, settings: HealthSettings) -> None:
-        self._count = settings.suspect_attempts
-        self._seconds = settings.suspect_seconds
-        self._factor = settings.suspect_factor
         self._waiting: dict[str, float] = {}
         self._deciding_at: float | None = None
         self._flagged = False
+        self.follow(settings)
+
+    def follow(self, settings: HealthSettings) -> None:
+        """Takes other settings; the attempts that wait go on waiting."""
+        self._count = settings.suspect_attempts
+        self._seconds = settings.suspect_seconds
+        self._factor = settings.suspect_factor
+        self._decide()
 
     @property
     def waiting_count(self) -> int:

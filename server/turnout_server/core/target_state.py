@@ -58,6 +58,18 @@ class TargetState:
         self._threshold = settings.breaker.consecutive_failures
         self._unproven: deque[float] = deque(maxlen=UNPROVEN_COUNT)
 
+    def carry_over(self, spec: TargetSpec, index: int, settings: FailoverSettings, endpoint: EndpointBreaker) -> None:
+        """Takes its place in another fleet: other facts and settings, the same health, and the calls in flight."""
+        if not self.latency.sample_count:
+            self.latency = LatencyEstimate(spec.latency_prior_seconds, spec.seconds_per_output_token_prior)
+        self.spec = spec
+        self.index = index
+        self.endpoint = endpoint
+        self.breaker.follow(settings.breaker)
+        self.availability.follow(settings.health)
+        self.suspects.follow(settings.health)
+        self._threshold = settings.breaker.consecutive_failures
+
     def health(self, now: float) -> HealthState:
         """Its health in one word; an open endpoint is an open breaker to it."""
         return health_state(self.availability.value(now), self._breaker_state(now))
@@ -83,6 +95,11 @@ class TargetState:
         """Whether its calls wait suspiciously long for a first token."""
         suspects = self.suspects
         return suspects.may_be and suspects.suspect(self.latency.p95_time_to_first_token, now)
+
+    @property
+    def restless(self) -> bool:
+        """Whether time alone can change its state."""
+        return not (self.breaker.closed and self.endpoint.closed) or self.suspects.may_be
 
     def has_room(self) -> bool:
         """Whether one more call of ours may run."""

@@ -19,6 +19,8 @@ _COMMAND = (sys.executable, "-c", "from turnout_server.main import main; main()"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
 _KEPT_LINES = 20
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Windows knows no SIGKILL, and its SIGTERM leaves nothing to do after it."""
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SYSTEMROOT", "TMPDIR", "VIRTUAL_ENV")
 """Nothing else of the environment reaches the sidecar: no key, no proxy, no setting of the person at the terminal."""
 
@@ -89,10 +91,12 @@ class Sidecar:
             try:
                 await asyncio.wait_for(process.wait(), _STOP_SECONDS)
             except TimeoutError:
-                _send(process, signal.SIGKILL)
+                _send(process, _KILL)
         if self._reader is not None:
             await self._reader
-        return await process.wait()
+        code = await process.wait()
+        # Windows has no signals: the process is ended with the number as its code.
+        return 0 if code == int(signal.SIGTERM) else code
 
     async def _read_log(self, stream: asyncio.StreamReader) -> None:
         while line := await stream.readline():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.chat import Delta, ReasoningDelta, SignatureDelta, TextDelta, ToolCallDelta
@@ -30,26 +31,29 @@ def settled_usage(
     received_bytes: int,
     tokens_per_byte: float,
     possibly_billed: bool,
+    complete: bool,
 ) -> Usage | None:
     """Returns an attempt's usage: what was reported, the rest estimated; None where nothing can be billed.
 
-    `sent_tokens` is the estimate of the prompt. A report that counts only one side (a stream cut before its last
-    count) is completed, and is then an estimate.
+    `sent_tokens` is the estimate of the prompt. Only the report of a `complete` answer that counts both sides is taken
+    as it stands. In a stream that was cut the last count is of some moment before (Anthropic's is of the beginning: one
+    token), so the output is at least what came; that is an estimate.
     """
     if reported is None and not possibly_billed:
         return None
     estimated_output = estimate_input_tokens(received_bytes, tokens_per_byte)
     if reported is None:
         return Usage(input_tokens=sent_tokens, output_tokens=estimated_output, source=UsageSource.ESTIMATED)
-    if reported.input_tokens is not None and reported.output_tokens is not None:
+    if complete and reported.input_tokens is not None and reported.output_tokens is not None:
         return reported
-    return Usage(
+    if reported.output_tokens is None:
+        output_tokens = estimated_output
+    else:
+        output_tokens = reported.output_tokens if complete else max(reported.output_tokens, estimated_output)
+    return replace(
+        reported,
         input_tokens=sent_tokens if reported.input_tokens is None else reported.input_tokens,
-        output_tokens=estimated_output if reported.output_tokens is None else reported.output_tokens,
-        cached_input_tokens=reported.cached_input_tokens,
-        cache_write_tokens=reported.cache_write_tokens,
-        cache_write_1h_tokens=reported.cache_write_1h_tokens,
-        reasoning_tokens=reported.reasoning_tokens,
+        output_tokens=output_tokens,
         source=UsageSource.ESTIMATED,
     )
 
@@ -66,6 +70,8 @@ def total_usage(attempts: Iterable[AttemptRecord]) -> Usage | None:
         cache_write_tokens=_sum(usage.cache_write_tokens for usage in usages),
         cache_write_1h_tokens=_sum(usage.cache_write_1h_tokens for usage in usages),
         reasoning_tokens=_sum(usage.reasoning_tokens for usage in usages),
+        audio_input_tokens=_sum(usage.audio_input_tokens for usage in usages),
+        cached_audio_input_tokens=_sum(usage.cached_audio_input_tokens for usage in usages),
         source=UsageSource.REPORTED
         if all(usage.source is UsageSource.REPORTED for usage in usages)
         else UsageSource.ESTIMATED,

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from turnout_server.core.call import AttemptDeltas, AttemptRecord, AttemptStarted, CallEvent, Completed, Restarted
 from turnout_server.core.chat import Delta
 from turnout_server.core.deadlines import attempt_limits
-from turnout_server.core.model import FailureKind, MidStreamPolicy
+from turnout_server.core.model import FailureKind, MidStreamPolicy, Target
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.attempt import Attempt
 from turnout_server.execution.ends import CallEnd, error_of
@@ -26,6 +26,8 @@ class Call:
         self._facts = facts
         self._hops = hops
         self._records: list[AttemptRecord] = []
+        self._asked: dict[Target, float] = {}
+        """For how long targets asked not to be asked again, in seconds."""
         self._delivered = False
         """The caller holds content of the present attempt."""
         self._delivered_bytes = 0
@@ -42,9 +44,13 @@ class Call:
         """Yields what happens after the decision, Completed last. Raises a TurnoutError when the call fails."""
         clock = self._shell.clock
         chosen = self._hops.first()
+        restarted: Restarted | None = None
         while True:
             attempt_id = chosen.permit.attempt_id
+            # Whoever has a permit settles it, so nothing may come between the two: the caller could go away there.
             async with self._running(chosen) as running:
+                if restarted is not None:
+                    yield restarted
                 yielded_at = clock()
                 yield AttemptStarted(attempt_id=attempt_id, target=chosen.permit.spec.target)
                 # The caller may have been slow to take the event; that is not the target's time.
@@ -63,10 +69,11 @@ class Call:
             following = await self._following(chosen, running)
             if following is None:
                 raise error_of(self._end(running))
+            restarted = None
             if self._delivered:
                 self._delivered = False
                 self._delivered_bytes = 0
-                yield Restarted(discarded_attempt_id=attempt_id, failure=running.error.kind)
+                restarted = Restarted(discarded_attempt_id=attempt_id, failure=running.error.kind)
             chosen = following
 
     def _running(self, chosen: Chosen) -> Running:
@@ -114,6 +121,8 @@ class Call:
     def _note(self, running: Running) -> None:
         assert running.record is not None
         self._records.append(running.record)
+        if running.error is not None and running.error.retry_after_seconds is not None:
+            self._asked[running.record.target] = running.error.retry_after_seconds
         if running.attempt is not None:
             self._outside_seconds += running.attempt.waited_seconds
 
@@ -147,4 +156,5 @@ class Call:
             delivered_bytes=self._delivered_bytes,
             delivered=self._delivered,
             out_of_time=running.out_of_time,
+            free_in_seconds=self._hops.free_in_seconds(self._asked),
         )

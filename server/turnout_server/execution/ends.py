@@ -23,6 +23,7 @@ from turnout_server.ports import UpstreamError
 
 RETRY_AFTER_SECONDS = 1.0
 """Told to callers whose attempts were all refused by providers that did not say for how long."""
+RETRY_AFTER_MINIMUM_SECONDS = 0.1
 
 
 _CALLERS: Mapping[FailureKind, tuple[type[CallError], str]] = MappingProxyType(
@@ -49,6 +50,8 @@ class CallEnd:
     delivered_bytes: int
     delivered: bool
     out_of_time: bool
+    free_in_seconds: float | None = None
+    """When the first of the targets asked, or of those that could not be, can be asked again; None where unknown."""
 
 
 def error_of(end: CallEnd) -> CallError:
@@ -84,8 +87,8 @@ def error_of(end: CallEnd) -> CallError:
 
 
 def _retry_after_seconds(end: CallEnd) -> float:
-    asked = end.error.retry_after_seconds
-    return RETRY_AFTER_SECONDS if asked is None else max(asked, RETRY_AFTER_SECONDS / 10)
+    seconds = RETRY_AFTER_SECONDS if end.free_in_seconds is None else end.free_in_seconds
+    return max(seconds, RETRY_AFTER_MINIMUM_SECONDS)
 
 
 def _count(attempts: int) -> str:

@@ -19,6 +19,7 @@ from turnout_server.execution.gather import Gatherer
 from turnout_server.execution.hops import CallFacts, Hops
 from turnout_server.execution.probing import Probing
 from turnout_server.execution.running import Shell
+from turnout_server.execution.upstreams import Upstreams
 from turnout_server.ports import Upstream
 from turnout_server.router import Router
 
@@ -29,9 +30,9 @@ MAX_ANSWER_BYTES = 31 * 1024 * 1024
 class Executor:
     """Makes calls for callers. One per router; `upstreams` has the provider's caller under each provider's name.
 
-    `clock` is monotonic seconds, the one that `router` uses; `wall` seconds since the epoch. `trace_headers` returns
-    the W3C headers of the present call; `max_answer_bytes` bounds what `execute` gathers. Close it with `aclose` when
-    no call runs any more.
+    The upstreams are its own from then on. `clock` is monotonic seconds, the one that `router` uses; `wall` seconds
+    since the epoch. `trace_headers` returns the W3C headers of the present call; `max_answer_bytes` bounds what
+    `execute` gathers. Close it with `aclose` when no call runs any more.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Executor:
         self._clock = clock
         self._rng = rng
         self._new_id = new_id
+        self._upstreams = Upstreams(upstreams)
         self._shell = Shell(
             router=router,
-            upstream=upstreams.__getitem__,
+            upstreams=self._upstreams,
             clock=clock,
             wall=wall,
             trace_headers=trace_headers,
@@ -111,9 +113,14 @@ class Executor:
             async for event in events:
                 yield event
 
+    def adopt(self, upstreams: Mapping[str, Upstream]) -> None:
+        """Calls these from now on, in one step; those that they replace are closed when their calls have ended."""
+        self._upstreams.adopt(upstreams)
+
     async def aclose(self) -> None:
-        """Ends what runs in the background."""
+        """Ends what runs in the background, and closes the upstreams."""
         await self._probing.aclose()
+        await self._upstreams.aclose()
 
     def _facts(self, query: RouteQuery, chat: ChatInput, *, streaming: bool) -> CallFacts:
         """Decides. Raises as `Router.decide_call` does, and InvalidRequestError where profile and input disagree."""
@@ -127,7 +134,7 @@ class Executor:
             deadline_seconds=max(0.0, times.ends_at - now),
         )
         decision = self._router.decide_call(query)
-        self._probing.start(decision.probes_wanted)
+        self._probing.start(decision.probes_wanted, query.caller.tenant)
         settings = self._router.failover_settings(decision)
         return CallFacts(
             call_id=self._new_id(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from turnout_server.core.backoff import backoff_seconds, quick_retry_seconds
@@ -24,6 +24,9 @@ from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings, Policy
 from turnout_server.router import Router
 
+UNKNOWN_SECONDS = 1.0
+"""Taken as the time after which a target that failed, and that nothing holds back, may do better."""
+NO_KEYS: frozenset[str] = frozenset()
 WAIT_MARGIN_SECONDS = 0.001
 """Added to a wait for a cool-down's end, so that clocks of different grain agree that it is over."""
 
@@ -76,6 +79,7 @@ class Hops:
         self._barred: set[Target] = set()
         self._quick_retried: set[Target] = set()
         self._credentials: dict[Target, frozenset[str]] = {}
+        self._refused_keys: dict[str, frozenset[str]] = {}
         self._failed_providers: set[str] = set()
         self._minimum_context: int | None = None
         self._again_count = 0
@@ -119,16 +123,32 @@ class Hops:
         ):
             chosen = await self._carry_out(step, failed, ahead, f"{step} after {failure}")
             if chosen is not None:
-                if chosen.permit.spec is not failed.permit.spec:
+                if chosen.permit.spec.target != failed.permit.spec.target:
                     self._router.failed_over(failed.permit.spec.target, chosen.permit.spec.target, failure)
                 return chosen
         return None
+
+    def free_in_seconds(self, asked: Mapping[Target, float]) -> float | None:
+        """Returns when the first target can be asked again, of those tried and those that could not be; None: unknown.
+
+        `asked` is for how long targets asked to be left alone, where nothing here holds them back.
+        """
+        now = self._clock()
+        waits = [rejection.retry_at - now for rejection in self.rejections if rejection.retry_at is not None]
+        for target in self._tried:
+            free_at = self._router.free_at(target, self._facts.query)
+            waits.append(asked.get(target, UNKNOWN_SECONDS) if free_at is None else free_at - now)
+        return min(waits, default=None)
 
     def _note(self, failed: Chosen, failure: FailureKind) -> None:
         target = failed.permit.spec.target
         self._tried.add(target)
         self._failed_providers.add(target.provider)
-        self._credentials[target] = self._credentials.get(target, frozenset()) | {failed.permit.credential}
+        self._credentials[target] = self._credentials.get(target, NO_KEYS) | {failed.permit.credential}
+        if failure is FailureKind.AUTHENTICATION:
+            # A wrong key is wrong for the provider's other models too; whether it is out for all calls takes longer.
+            refused = self._refused_keys.get(target.provider, NO_KEYS)
+            self._refused_keys[target.provider] = refused | {failed.permit.credential}
         if Step.SAME_AGAIN not in RULES[failure]:
             self._barred.add(target)
 
@@ -234,7 +254,7 @@ class Hops:
         decision: Decision,
         reason: str,
         *,
-        tried_credentials: frozenset[str] = frozenset(),
+        tried_credentials: frozenset[str] = NO_KEYS,
     ) -> Chosen | None:
         facts = self._facts
         spec = candidate.spec
@@ -260,7 +280,7 @@ class Hops:
             call_id=facts.call_id,
             # Long enough for the answer of a target that is well; a longer one gives the trial to somebody else.
             lease_seconds=limit + facts.settings.first_token_factor * candidate.expected_latency_seconds,
-            tried_credentials=tried_credentials,
+            tried_credentials=tried_credentials | self._refused_keys.get(spec.target.provider, NO_KEYS),
         )
         if permit is None:
             return None

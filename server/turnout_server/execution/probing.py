@@ -24,8 +24,8 @@ class Probing:
         self._shell = shell
         self._running: set[asyncio.Task[None]] = set()
 
-    def start(self, targets: tuple[Target, ...]) -> None:
-        """Starts the trials that nobody else makes now; returns at once."""
+    def start(self, targets: tuple[Target, ...], tenant: str) -> None:
+        """Starts the trials that nobody else makes now, with keys that the tenant may use; returns at once."""
         router = self._shell.router
         settings = router.settings.failover
         for target in targets:
@@ -34,7 +34,7 @@ class Probing:
             )
             # One token needs no time after the first; what stalls even so is seen before the lease lapses.
             ends_after = limit + settings.idle_timeout_seconds + settings.finish_grace_seconds
-            permit = router.begin_probe(target, lease_seconds=ends_after)
+            permit = router.begin_probe(target, lease_seconds=ends_after, tenant=tenant)
             if permit is None:
                 continue
             task = asyncio.create_task(self._probe(permit, limit, ends_after), name=f"probe of {target}")

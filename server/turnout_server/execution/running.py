@@ -15,6 +15,7 @@ from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings
 from turnout_server.execution.attempt import Attempt, OutOfTimeError
 from turnout_server.execution.settling import Sent, settle
+from turnout_server.execution.upstreams import Upstreams
 from turnout_server.ports import Upstream, UpstreamCall, UpstreamError
 from turnout_server.router import Router
 
@@ -24,7 +25,7 @@ class Shell:
     """What calls need from around them."""
 
     router: Router
-    upstream: Callable[[str], Upstream]
+    upstreams: Upstreams
     clock: Callable[[], float]
     wall: Callable[[], float]
     trace_headers: Callable[[], tuple[tuple[str, str], ...]]
@@ -46,6 +47,7 @@ class Running:
         self._sent = sent
         self._reason = reason
         self._began_at = shell.clock()
+        self._upstream: Upstream | None = None
         self.attempt: Attempt | None = None
         self.error: UpstreamError | None = None
         self.out_of_time = False
@@ -74,17 +76,27 @@ class Running:
                 self.error = UpstreamError(FailureKind.UNKNOWN, fault)
                 kept = False
         self._settle()
-        if self.attempt is not None:
-            await self.attempt.close()
+        try:
+            if self.attempt is not None:
+                await self.attempt.close()
+        finally:
+            if self._upstream is not None:
+                self._shell.upstreams.give_back(self._upstream)
         return kept
 
     def begin(
         self, call: UpstreamCall, limits: AttemptLimits, settings: FailoverSettings, *, streaming: bool
     ) -> Attempt:
-        """Returns the attempt to read from; its time begins now."""
+        """Returns the attempt to read from; its time begins now. UpstreamError where the provider was removed."""
         self._began_at = self._shell.clock()
+        provider = call.spec.target.provider
+        self._upstream = self._shell.upstreams.take(provider)
+        if self._upstream is None:
+            raise UpstreamError(
+                FailureKind.UNKNOWN, f"the provider {provider} was removed meanwhile", possibly_billed=False
+            )
         self.attempt = Attempt(
-            self._shell.upstream(call.spec.target.provider),
+            self._upstream,
             call,
             limits,
             settings,

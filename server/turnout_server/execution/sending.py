@@ -9,6 +9,8 @@ from turnout_server.ports import UpstreamCall
 
 WIRES_WITH_REQUIRED_LIMIT = frozenset({"anthropic"})
 """The wires whose requests must state how long the answer may be."""
+PROVIDERS_WITH_WANTED_LIMIT = frozenset({"cerebras"})
+"""Providers that take out of the rate limit beforehand what an answer may become: without a limit, the model's most."""
 UNKNOWN_LIMIT = 4096
 """Stated where the catalog does not know the model's own maximum; every chat model of today can do it."""
 
@@ -41,7 +43,7 @@ def output_limit(spec: TargetSpec, asked: int | None, input_tokens: int | None) 
     """
     if asked is not None:
         return asked if spec.max_output_tokens is None else min(asked, spec.max_output_tokens)
-    if spec.wire not in WIRES_WITH_REQUIRED_LIMIT:
+    if spec.wire not in WIRES_WITH_REQUIRED_LIMIT and spec.target.provider not in PROVIDERS_WITH_WANTED_LIMIT:
         return None
     most = spec.max_output_tokens or UNKNOWN_LIMIT
     if spec.context_window_tokens is None or input_tokens is None:

@@ -53,6 +53,7 @@ def settle(  # names and types say the rest
             received_bytes=attempt.received_bytes,
             tokens_per_byte=sent.tokens_per_byte,
             possibly_billed=possibly_billed,
+            complete=attempt.finish_reason is not None,
         )
         reported_cost = attempt.reported_cost_usd
         # Nothing can be billed, so that nothing was used is known, and not merely unknown.
@@ -92,8 +93,11 @@ def settle(  # names and types say the rest
         time_to_first_token_seconds=first_token_seconds,
         streamed=attempt is not None and attempt.streaming,
         before_first_byte=attempt is not None and not attempt.byte_came,
+        off_path=not permit.decision_id,
         usage=usage,
         cost_nano_usd=cost,
+        possibly_billed=possibly_billed,
+        retry_reason=reason,
         retry_after_seconds=None if error is None else error.retry_after_seconds,
         rate_limit=rate_limit,
         estimated_input_tokens=sent.tokens,

@@ -102,7 +102,7 @@ def test_endpoints_replace_the_base_target_and_the_model_name_means_all_of_them(
 
     assert [(spec.name, spec.region, spec.base_url) for spec in fleet.specs] == [
         ("openai/gpt-4o@eu", "eu", "https://eu.example.com/v1"),
-        ("openai/gpt-4o@us", "us", "https://api.openai.com/v1"),
+        ("openai/gpt-4o@us", "us", "https://us.api.openai.com/v1"),
     ]
     assert len(fleet.resolve("openai/gpt-4o")) == 2
 

@@ -1,5 +1,6 @@
 """Operators lay their own rows over the catalog: in the configuration, or in files of their own."""
 
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from turnout_server.config.build import build
 from turnout_server.config.catalog import ModelRow
 from turnout_server.config.faults import ConfigurationError
 from turnout_server.config.load import load
-from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.fleet import Price, TargetSpec
 from turnout_server.core.model import NANO_USD, Capability
 
 KEYS = {"GROQ_API_KEY": "planted", "OPENAI_API_KEY": "planted"}
@@ -155,3 +156,13 @@ def test_ollama_host_is_read_as_ollamas_own_tools_read_it(tmp_path: Path, host: 
 
     assert url == parts.fleet.specs[0].base_url
     assert parts.connections[0].allow_private
+
+
+def test_every_class_of_tokens_can_have_a_price_of_its_own(tmp_path: Path) -> None:
+    usd = {field.name: place for place, field in enumerate(fields(Price), start=1) if field.name != "tiers"}
+    keys = ", ".join(f"{name}_usd: {value}" for name, value in usd.items())
+    found = specs(tmp_path, f"providers: {{openai: {{models: [{{name: gpt-4o, price: {{{keys}}}}}]}}}}")
+    price = found["openai/gpt-4o"].price
+    assert price is not None
+
+    assert {name: value * NANO_USD for name, value in usd.items()} == {name: getattr(price, name) for name in usd}

@@ -290,6 +290,29 @@ def test_half_open_breaker_leases_one_trial_at_a_time() -> None:
     assert probe.expires_at == T + 15.0
     assert not gate.admits(T + 6.0)
     assert gate.retry_at(T + 6.0) == T + 15.0
+
+
+def test_running_trial_is_told_by_when_its_answer_is_expected() -> None:
+    gate = opened()
+    gate.lease(now=T + 5.0, lease_seconds=60.0, probe_id="p", expected_seconds=2.0)
+
+    assert gate.retry_at(T + 5.0) == T + 7.0
+    assert gate.retry_at(T + 6.0) == T + 7.0
+
+
+def test_trial_that_is_late_is_taken_to_need_as_long_again_but_never_beyond_its_lease() -> None:
+    gate = opened()
+    gate.lease(now=T + 5.0, lease_seconds=10.0, probe_id="p", expected_seconds=2.0)
+
+    assert gate.retry_at(T + 8.0) == T + 11.0
+    assert gate.retry_at(T + 14.0) == T + 15.0
+
+
+def test_trial_that_may_last_longer_than_its_lease_is_told_by_its_lease() -> None:
+    gate = opened()
+    gate.lease(now=T + 5.0, lease_seconds=10.0, probe_id="p", expected_seconds=99.0)
+
+    assert gate.retry_at(T + 6.0) == T + 15.0
     assert gate.lease(now=T + 6.0, lease_seconds=10.0, probe_id="second") is None
 
 

@@ -209,3 +209,33 @@ def test_cached_tokens_count_for_the_length_of_a_request() -> None:
     usage = Usage(input_tokens=150, cached_input_tokens=140, output_tokens=1_000_000)
 
     assert 4000 == (cost_nano_usd(usage, TIERED) or 0) // 1 - (150 * 3000 + 500_000) // 1_000_000
+
+
+def test_sound_is_charged_at_its_own_price_cached_or_not() -> None:
+    price = replace(PRICE, audio_input_per_million=9 * NANO_USD, cached_audio_input_per_million=NANO_USD)
+    usage = Usage(
+        input_tokens=10 * MILLION,
+        cached_input_tokens=4 * MILLION,
+        audio_input_tokens=5 * MILLION,
+        cached_audio_input_tokens=2 * MILLION,
+        output_tokens=0,
+    )
+
+    # 3 read as text and 3 as sound, 2 cached as text and 2 as sound.
+    assert cost_nano_usd(usage, price) == (3 * 3 + 3 * 9 + 2 * 0.5 + 2 * 1) * NANO_USD
+
+
+def test_sound_without_a_price_of_its_own_is_charged_as_text() -> None:
+    usage = Usage(input_tokens=10, cached_input_tokens=4, output_tokens=1)
+    sound = replace(usage, audio_input_tokens=8, cached_audio_input_tokens=3)
+
+    assert cost_nano_usd(usage, PRICE) == cost_nano_usd(sound, PRICE)
+
+
+def test_more_sound_than_input_is_cut_to_it() -> None:
+    price = replace(PRICE, audio_input_per_million=9 * NANO_USD)
+    usage = Usage(
+        input_tokens=MILLION, audio_input_tokens=5 * MILLION, cached_audio_input_tokens=MILLION, output_tokens=0
+    )
+
+    assert cost_nano_usd(usage, price) == 9 * NANO_USD

@@ -307,9 +307,9 @@ def test_changed_key_is_tried_at_once() -> None:
     refuse(keys, KIND.AUTHENTICATION, T)
     refuse(keys, KIND.AUTHENTICATION, T + 5.0)
 
-    assert keys.changed("p", "k")
+    assert keys.changed("p", "k", T + 5.0)
     assert ask(keys, at=T + 5.0).label == "k"
-    assert not keys.changed("p", "k")
+    assert not keys.changed("p", "k", T + 5.0)
 
 
 def test_credential_that_works_again_is_news() -> None:

@@ -30,7 +30,7 @@ def test_every_failure_kind_has_a_rule() -> None:
         (K.UNKNOWN, (Step.NEXT_TARGET, Step.SAME_AGAIN)),
         (K.TIMEOUT, (Step.NEXT_TARGET,)),
         (K.STALLED, (Step.NEXT_TARGET,)),
-        (K.RATE_LIMITED, (Step.NEXT_TARGET, Step.NEXT_CREDENTIAL)),
+        (K.RATE_LIMITED, (Step.NEXT_CREDENTIAL, Step.NEXT_TARGET)),
         (K.AUTHENTICATION, (Step.NEXT_CREDENTIAL, Step.NEXT_TARGET)),
         (K.QUOTA_EXHAUSTED, (Step.NEXT_CREDENTIAL, Step.NEXT_TARGET)),
         (K.PERMISSION_DENIED, (Step.NEXT_CREDENTIAL, Step.NEXT_TARGET)),
@@ -57,6 +57,14 @@ def test_quick_retry_is_made_once_per_target() -> None:
 def test_last_attempt_goes_to_an_untried_target_rather_than_into_a_quick_retry() -> None:
     assert next_steps(situation(K.CONNECTION, attempts_left=1))[0] is Step.NEXT_TARGET
     assert next_steps(situation(K.CONNECTION, attempts_left=1, others_remain=False))[0] is Step.QUICK_RETRY
+
+
+@pytest.mark.parametrize("failure", [K.RATE_LIMITED, K.AUTHENTICATION, K.QUOTA_EXHAUSTED])
+def test_last_attempt_goes_to_an_untried_target_rather_than_to_another_key(failure: FailureKind) -> None:
+    assert next_steps(situation(failure, attempts_left=2))[0] is Step.NEXT_CREDENTIAL
+    assert next_steps(situation(failure, attempts_left=1)) == (Step.NEXT_TARGET,)
+    assert Step.NEXT_CREDENTIAL in next_steps(situation(failure, attempts_left=1, others_remain=False))
+    assert next_steps(situation(failure, attempts_left=1, failover_allowed=False)) == (Step.NEXT_CREDENTIAL,)
 
 
 @pytest.mark.parametrize("failure", sorted(SILENCE_FAILURES))

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.fleets import NOW, SetBreaker, SetFleet, SetVerdict, decided, names, reasons, rejection, spec
-from turnout_server.core.decide import Hop
+from tests.unit.core.fleets import NOW, SetBreaker, SetFleet, SetVerdict, decided, names, reasons, rejection, spec, warm
+from turnout_server.core.decide import Hop, unavailable
+from turnout_server.core.errors import AllTargetsUnavailableError
 from turnout_server.core.model import (
     REASON_ORDER,
     BreakerState,
@@ -16,6 +17,8 @@ from turnout_server.core.model import (
     Priority,
     RejectionReason,
     RequestProfile,
+    Strategy,
+    Target,
 )
 from turnout_server.core.settings import Limits, Policy, RoutingSettings
 
@@ -345,10 +348,57 @@ def test_target_at_its_concurrency_limit_is_rejected(in_flight: int, fits: bool)
 
 def test_first_token_expected_after_the_callers_deadline_is_rejected() -> None:
     slow = beside_a_good_one(latency_prior_seconds=10.0)
+    warm(slow.at("odd/model"), 3)
 
     assert reasons(decided(slow, executing=True, deadline_seconds=5.0), "odd/model") == (R.DEADLINE,)
     assert len(decided(slow, executing=True, deadline_seconds=15.0).candidates) == 2
     assert len(decided(slow, executing=True).candidates) == 2
+
+
+@pytest.mark.parametrize("strategy", [Strategy.QUALITY, Strategy.ROUND_ROBIN, Strategy.PRIORITY, Strategy.WEIGHTED])
+def test_target_that_only_its_prior_calls_too_slow_is_asked_last(strategy: Strategy) -> None:
+    fleet = SetFleet(spec("odd/model", latency_prior_seconds=10.0, quality=99.0), spec(GOOD, quality=50.0))
+    for turn in range(4):
+        decision = decided(fleet, executing=True, deadline_seconds=5.0, strategy=strategy, turn=turn, seed=turn)
+
+        assert names(decision.candidates) == [GOOD, "odd/model"]
+
+
+def test_preferred_target_that_its_prior_calls_too_slow_is_asked_last_too() -> None:
+    fleet = SetFleet(spec("odd/model", latency_prior_seconds=10.0), spec(GOOD))
+    preferring = RoutingSettings(policies={"default": Policy(preferences=("odd/model",))})
+    decision = decided(fleet, executing=True, deadline_seconds=5.0, settings=preferring)
+
+    assert names(decision.candidates) == [GOOD, "odd/model"]
+
+
+def test_slow_prior_is_enough_against_a_target_once_the_call_has_failed_elsewhere() -> None:
+    slow = beside_a_good_one(latency_prior_seconds=10.0)
+    hop = Hop(tried=frozenset({Target("good", "model")}))
+
+    assert reasons(decided(slow, executing=True, deadline_seconds=5.0, hop=hop), "odd/model") == (R.DEADLINE,)
+
+
+def test_where_all_are_too_slow_for_the_deadline_no_time_to_try_again_is_told() -> None:
+    fleet = SetFleet(spec("a/m", latency_prior_seconds=10.0), spec("b/m", latency_prior_seconds=20.0))
+    for target in fleet.targets:
+        warm(target, 3)
+    decision = decided(fleet, executing=True, deadline_seconds=5.0)
+    error = unavailable(decision, NOW)
+
+    assert isinstance(error, AllTargetsUnavailableError)
+    assert error.retry_after_seconds is None
+    assert "give it a longer deadline" in error.message
+
+
+def test_where_one_is_only_open_its_time_is_told_although_the_others_are_too_slow() -> None:
+    fleet = SetFleet(spec("a/m", latency_prior_seconds=10.0), spec("b/m"))
+    warm(fleet.at("a/m"), 3)
+    fleet.at("b/m").breaker = SetBreaker(BreakerState.OPEN, again_at=NOW + 4)
+    error = unavailable(decided(fleet, executing=True, deadline_seconds=5.0), NOW)
+
+    assert isinstance(error, AllTargetsUnavailableError)
+    assert error.retry_after_seconds == 4.0
 
 
 def test_deadline_of_a_route_call_is_not_the_deadline_of_what_is_routed() -> None:
@@ -373,6 +423,7 @@ def test_all_reasons_that_apply_are_reported_permanent_ones_first() -> None:
     )
     odd = fleet.at("odd/model")
     odd.drained, odd.in_flight, odd.availability.current = True, 1, 0.2
+    warm(odd, 3)
     odd.breaker = SetBreaker(BreakerState.OPEN, again_at=NOW + 4)
     fleet.credentials.verdicts[odd.spec.target] = SetVerdict(R.COOLING_DOWN, NOW + 2, "cools down")
     decision = decided(

@@ -137,7 +137,7 @@ def test_suspect_is_ranked_last_and_never_rejected() -> None:
 
     assert names(ranked(fleet).candidates) == ["b/m", "a/m"]
 
-    fleet.state.first_token(0, "attempt 0", fleet.now)
+    fleet.state.first_token("attempt 0", fleet.now)
 
     assert names(ranked(fleet).candidates) == ["a/m", "b/m"]
 

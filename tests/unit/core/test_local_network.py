@@ -8,7 +8,7 @@ from turnout_server.core.settings import HealthSettings
 T = 1000.0
 
 
-def network() -> LocalNetwork:
+def network() -> LocalNetwork[int]:
     return LocalNetwork(HealthSettings())
 
 

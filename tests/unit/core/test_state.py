@@ -28,6 +28,7 @@ from turnout_server.core.model import (
     UsageSource,
 )
 from turnout_server.core.state import RecordResult
+from turnout_server.core.tokens import OUTPUT_TOKENS
 
 KIND = FailureKind
 PRIOR = 24.9 / 25.0
@@ -554,7 +555,7 @@ def test_target_gone_quiet_is_suspect_before_any_timeout_until_one_answers() -> 
     assert fleet.expire() == [EventName.SUSPECT]
     assert fleet.expire() == []
 
-    fleet.state.first_token(0, attempts[0], fleet.now)
+    fleet.state.first_token(attempts[0], fleet.now)
 
     assert not fleet.at("a/m").suspect(fleet.now)
     assert fleet.at("a/m").breaker.state(fleet.now) is CLOSED
@@ -641,3 +642,14 @@ def test_what_an_endpoint_or_a_key_suffers_changes_all_who_share_it() -> None:
     fleet.ended("a/m1", KIND.QUOTA_EXHAUSTED)
 
     assert fleet.state.changed_since(revision) == [0, 1, 2]
+
+
+def test_trial_of_our_own_teaches_no_length_of_answers() -> None:
+    fleet = LiveFleet("a/m")
+    one_token = Usage(input_tokens=8, output_tokens=1)
+    fleet.ended("a/m", off_path=True, usage=one_token)
+    after_trial = fleet.state.lengths.expected("", "a", "m")
+    fleet.ended("a/m", usage=one_token)
+
+    assert OUTPUT_TOKENS == after_trial
+    assert OUTPUT_TOKENS > fleet.state.lengths.expected("", "a", "m")

@@ -103,6 +103,7 @@ class ScriptedUpstream:
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     played: list[Played] = field(default_factory=list)
     pulled: int = 0
+    closed_at: float | None = None
 
     async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
         played = self._played(call, streaming=True)
@@ -134,6 +135,9 @@ class ScriptedUpstream:
         finally:
             played.closed_at = virtual_loop().time()
         return events
+
+    async def aclose(self) -> None:
+        self.closed_at = virtual_loop().time()
 
     def names(self) -> list[str]:
         return [played.name for played in self.played]

@@ -157,3 +157,49 @@ async def test_overhead_of_failed_calls_is_observed_and_of_abandoned_ones_is_not
     await abandoned.aclose()
 
     assert [pytest.approx(0.0, abs=1e-6)] == world.instruments.overheads
+
+
+@in_virtual_time
+async def test_stream_that_was_cut_is_charged_for_what_came_and_not_for_the_count_of_its_beginning() -> None:
+    early = Usage(input_tokens=100, output_tokens=1, cached_input_tokens=60)
+    world = World({"a/m": [[[UsageReported(usage=early)], [text("y" * 400)], fail(K.TRUNCATED)]]})
+    with pytest.raises(StreamInterruptedError) as caught:
+        await world.stream()
+
+    assert caught.value.report.usage == Usage(
+        input_tokens=100, output_tokens=100, cached_input_tokens=60, source=UsageSource.ESTIMATED
+    )
+
+
+@in_virtual_time
+async def test_count_that_is_larger_than_what_came_stands_in_a_stream_that_was_cut() -> None:
+    thought = Usage(input_tokens=100, output_tokens=5000, reasoning_tokens=4990)
+    world = World({"a/m": [[[text("y" * 40)], [UsageReported(usage=thought)], fail(K.TRUNCATED)]]})
+    with pytest.raises(StreamInterruptedError) as caught:
+        await world.stream()
+
+    assert caught.value.report.usage == Usage(
+        input_tokens=100, output_tokens=5000, reasoning_tokens=4990, source=UsageSource.ESTIMATED
+    )
+
+
+@in_virtual_time
+async def test_complete_answer_of_few_counted_tokens_is_what_the_provider_says() -> None:
+    few = Usage(input_tokens=100, output_tokens=1)
+    world = World({"a/m": [answer("y" * 400, usage=few)]})
+    result = await world.executor.execute(asking(), chat())
+
+    assert few == result.usage
+
+
+@in_virtual_time
+async def test_history_tells_of_an_attempt_whether_it_can_have_been_billed_and_why_it_was_made() -> None:
+    world = World({"a/m": [[refused(K.RATE_LIMITED, retry_after_seconds=3000.0)]], "b/m": [answer("fine")]})
+    result = await world.executor.execute(asking(), chat())
+    first, second = (kept.outcome for kept in world.router.decision(result.decision.decision_id).attempts)
+
+    assert [(False, ""), (True, result.attempts[1].retry_reason)] == [
+        (first.possibly_billed, first.retry_reason),
+        (second.possibly_billed, second.retry_reason),
+    ]
+    assert second.retry_reason

@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.execution.scripted import SILENCE, World, answer, asking, chat, fail, refused, text
 from tests.virtual_time import in_virtual_time
-from turnout_server.core.call import AttemptDeltas, AttemptStarted
-from turnout_server.core.model import FailureKind
+from turnout_server.core.call import AttemptDeltas, AttemptStarted, Restarted
+from turnout_server.core.model import FailureKind, MidStreamPolicy
 
 
 def in_flight(world: World) -> list[int]:
@@ -115,20 +115,29 @@ async def test_callers_going_away_are_not_held_against_the_target() -> None:
 
 
 @in_virtual_time
+async def test_caller_who_goes_away_at_a_restart_leaves_nothing_in_flight() -> None:
+    world = World({"a/m": [[[text("a")], fail(FailureKind.TRUNCATED)]], "b/m": [answer("b")]})
+    events = world.executor.execute_stream(asking(mid_stream=MidStreamPolicy.RESTART), chat())
+    async for event in events:
+        if isinstance(event, Restarted):
+            break
+    await events.aclose()
+
+    assert in_flight(world) == [0, 0]
+    assert world.names() == ["a/m"]
+
+
+@in_virtual_time
 async def test_fault_of_our_own_ends_the_attempt_and_is_not_hidden() -> None:
     class Broken:
         def stream(self, call: object) -> object:  # noqa: ARG002  # the port's name
             raise KeyError("bug")
 
+        async def aclose(self) -> None:
+            pass
+
     world = World({"a/m": [[fail(FailureKind.TIMEOUT)]]})
-    world.executor._shell = type(world.executor._shell)(
-        router=world.router,
-        upstream=lambda _: Broken(),  # type: ignore[arg-type,return-value]  # a broken port
-        clock=world.loop.clock,
-        wall=world.loop.wall,
-        trace_headers=tuple,
-        max_answer_bytes=1000,
-    )
+    world.executor.adopt({"a": Broken()})  # type: ignore[dict-item]  # a broken port
     with pytest.raises(KeyError):
         await world.executor.execute(asking(), chat())
 

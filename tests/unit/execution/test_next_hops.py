@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 
 import pytest
@@ -26,7 +27,7 @@ from turnout_server.core.errors import (
     ProviderRejectedRequestError,
 )
 from turnout_server.core.fleet import CredentialSpec
-from turnout_server.core.model import FailureKind, Priority
+from turnout_server.core.model import Caller, FailureKind, Priority
 from turnout_server.core.settings import BreakerSettings, FailoverSettings, HealthSettings, Policy
 
 K = FailureKind
@@ -34,7 +35,7 @@ UNBREAKABLE = FailoverSettings(
     breaker=BreakerSettings(consecutive_failures=1_000_000, ratio_minimum_count=1_000_000),
     health=HealthSettings(endpoint_failures=1_000_000),
 )
-TWO_KEYS = (CredentialSpec(label="first"), CredentialSpec(label="second"))
+TWO_KEYS = (CredentialSpec(label="first"), CredentialSpec(label="second", weight=0.0))
 
 
 async def tried(world: World, **options: object) -> list[str]:
@@ -322,13 +323,60 @@ async def test_rate_limited_call_goes_to_the_next_target() -> None:
 
 
 @in_virtual_time
-async def test_rate_limited_call_takes_the_next_key_where_there_is_no_other_target() -> None:
-    only = spec("a/m", credentials=TWO_KEYS, needs_credential=True)
-    world = World({only: [[refused(retry_after_seconds=2.0)], answer("fine")]})
+async def test_rate_limited_call_takes_the_next_key_before_the_next_target() -> None:
+    pool = spec("a/m", credentials=TWO_KEYS, needs_credential=True)
+    world = World({pool: [[refused(retry_after_seconds=2.0)], answer("fine")], "b/m": [answer("other")]})
     result = await world.executor.execute(asking(), HELLO)
 
     assert [attempt.credential for attempt in result.attempts] == ["first", "second"]
     assert world.now < 2.0
+
+
+@in_virtual_time
+async def test_pool_of_bad_keys_leaves_an_attempt_for_another_target() -> None:
+    keys = tuple(CredentialSpec(label=f"k{n}") for n in range(9))
+    pool = spec("a/m", credentials=keys, needs_credential=True)
+    world = World({pool: [[refused()]], "b/m": [answer("fine")]})
+
+    assert await tried(world) == ["a/m", "a/m", "a/m", "b/m"]
+    assert len({played.call.credential for played in world.upstream.played[:3]}) == 3
+
+
+@in_virtual_time
+async def test_key_that_was_refused_is_not_tried_for_the_providers_other_models() -> None:
+    key = (CredentialSpec(label="wrong"),)
+    world = World(
+        {
+            spec("a/m", credentials=key, needs_credential=True): [[refused(K.AUTHENTICATION)]],
+            spec("a/n", credentials=key, needs_credential=True): [answer("no")],
+            "b/m": [answer("fine")],
+        }
+    )
+
+    assert await tried(world) == ["a/m", "b/m"]
+
+
+@in_virtual_time
+async def test_trial_off_the_path_uses_a_key_of_the_caller_it_is_made_for() -> None:
+    bound = (CredentialSpec(label="acme's", tenants=frozenset({"acme"})),)
+    silent = spec("a/m", credentials=bound, needs_credential=True)
+    world = World(
+        {silent: [[fail(K.TIMEOUT)], [fail(K.TIMEOUT)], [fail(K.TIMEOUT)], answer("pong")], "b/m": [answer("b")]}
+    )
+    acme = dataclasses.replace(asking(), caller=Caller(tenant="acme"))
+    for _ in range(3):
+        await world.executor.execute(acme, HELLO)
+        await asyncio.sleep(1.0)
+    await asyncio.sleep(6.0)
+    await world.executor.execute(asking(), HELLO)
+    await asyncio.sleep(1.0)
+
+    assert world.names().count("a/m") == 3
+
+    await world.executor.execute(acme, HELLO)
+    await asyncio.sleep(1.0)
+
+    assert [p.call.credential for p in world.upstream.played if p.name == "a/m"] == ["acme's"] * 4
 
 
 @in_virtual_time
@@ -346,7 +394,7 @@ async def test_only_target_is_not_waited_for_beyond_the_deadline() -> None:
     with pytest.raises(AllAttemptsRefusedError) as caught:
         await world.executor.execute(asking(deadline_seconds=20.0), HELLO)
 
-    assert caught.value.retry_after_seconds == 30.0
+    assert 30.0 <= caught.value.retry_after_seconds <= 36.0
     assert world.now == 0.0
 
 
@@ -402,6 +450,53 @@ async def test_call_whose_attempts_cannot_have_been_billed_may_be_tried_again() 
 
     assert caught.value.report.cost_nano_usd == 0
     assert all(not attempt.possibly_billed for attempt in caught.value.report.attempts)
+
+
+@in_virtual_time
+async def test_refused_call_is_told_when_the_first_of_the_targets_is_free_again() -> None:
+    world = World(
+        {"a/m": [[refused(retry_after_seconds=20.0)]], "b/m": [[refused(retry_after_seconds=90.0)]]},
+        failover=FailoverSettings(health=HealthSettings(cooldown_jitter=0.0)),
+    )
+    with pytest.raises(AllAttemptsRefusedError) as caught:
+        await world.executor.execute(asking(deadline_seconds=10.0), HELLO)
+
+    assert caught.value.retry_after_seconds == 20.0
+
+
+@in_virtual_time
+async def test_refused_call_is_told_when_a_target_that_could_not_be_asked_is_free_again() -> None:
+    world = World(
+        {"a/m": [[refused(retry_after_seconds=5.0)]], "b/m": [[refused(retry_after_seconds=90.0)]]},
+        failover=FailoverSettings(health=HealthSettings(cooldown_jitter=0.0), max_attempts=1),
+    )
+    with pytest.raises(AllAttemptsRefusedError):
+        await world.executor.execute(asking(), HELLO)
+    with pytest.raises(AllAttemptsRefusedError) as caught:
+        await world.executor.execute(asking(), HELLO)
+
+    assert world.names() == ["a/m", "b/m"]
+    assert caught.value.retry_after_seconds == 5.0
+
+
+@in_virtual_time
+async def test_refused_call_goes_by_what_an_overloaded_target_asked_for() -> None:
+    world = World(
+        {"a/m": [[refused(K.OVERLOADED, retry_after_seconds=7.0)]]}, failover=FailoverSettings(max_attempts=1)
+    )
+    with pytest.raises(AllAttemptsRefusedError) as caught:
+        await world.executor.execute(asking(), HELLO)
+
+    assert caught.value.retry_after_seconds == 7.0
+
+
+@in_virtual_time
+async def test_refused_call_with_a_target_that_nothing_holds_back_may_come_again_soon() -> None:
+    world = World({"a/m": [[refused(K.OVERLOADED)]], "b/m": [[refused(retry_after_seconds=90.0)]]})
+    with pytest.raises(AllAttemptsRefusedError) as caught:
+        await world.executor.execute(asking(deadline_seconds=30.0), HELLO)
+
+    assert caught.value.retry_after_seconds == 1.0
 
 
 @in_virtual_time

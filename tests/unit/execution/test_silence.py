@@ -160,3 +160,16 @@ async def test_trials_end_with_the_executor() -> None:
     assert world.now == before
     assert world.upstream.played[-1].closed_at is not None or world.upstream.played[-2].closed_at is not None
     assert [target.in_flight for target in world.router.state.targets] == [0, 0]
+
+
+@in_virtual_time
+async def test_trial_off_the_callers_path_teaches_no_length_of_answers() -> None:
+    one_token = answer("x", usage=Usage(input_tokens=8, output_tokens=1))
+    world = World({"a/m": [SILENT, SILENT, SILENT, one_token], "b/m": [answer("fine")]})
+    await silenced(world)
+    await asyncio.sleep(6.0)
+    await world.executor.execute(asking(), chat())
+    await asyncio.sleep(1.0)
+
+    assert "a/m" in world.names()[-2:]
+    assert OUTPUT_TOKENS == world.router._state.lengths.expected("", "a", "m")
