@@ -29,6 +29,15 @@ def test_models_of_every_vendor_are_listed_with_price_and_window() -> None:
     assert "gpt-4-turbo" not in output
 
 
+def test_counts_are_rounded_for_people_and_exact_in_json() -> None:
+    _, output = run("google/gemini-2.5-pro")
+    (exact,) = listed("google/gemini-2.5-pro")
+
+    assert "1.05M" in output
+    assert "65.5k" in output
+    assert (1_048_576, 65_536) == (exact["context_window_tokens"], exact["max_output_tokens"])
+
+
 def test_search_finds_any_part_of_a_name_and_all_shows_deprecated_ones() -> None:
     assert [] == [row for row in listed("turbo") if row["deprecated"]]
     assert ["gpt-4-turbo"] == [row["model"] for row in listed("GPT-4-TURBO", "--all")]

@@ -162,6 +162,7 @@ def _usd(nano: int | None) -> str:
 
 
 def _count(tokens: int | None) -> str:
+    """Returns about how many, for people: --json has the exact number."""
     if tokens is None:
         return "-"
-    return f"{tokens / 1e6:g}M" if tokens >= 1_000_000 and tokens % 100_000 == 0 else f"{tokens / 1000:g}k"  # noqa: PLR2004
+    return f"{tokens / 1e6:.3g}M" if tokens >= 1_000_000 else f"{tokens / 1000:.3g}k"  # noqa: PLR2004
