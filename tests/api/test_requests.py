@@ -8,7 +8,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api.chat_requests import chat_input
-from turnout_server.api.requests import Faults, route_query
+from turnout_server.api.faults import Faults
+from turnout_server.api.requests import route_query
 from turnout_server.core.chat import JsonFormat, Media, MediaKind, Text, ToolChoiceMode
 from turnout_server.core.errors import InvalidRequestError
 from turnout_server.core.model import (

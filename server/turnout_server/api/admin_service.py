@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.api.answers import Answers
-from turnout_server.api.decision_records import decision_filter, decision_record, page_size
-from turnout_server.api.requests import MAX_NAME_LENGTH, Faults
+from turnout_server.api.decision_records import decision_filter, decision_record, page_size, wanted_decision
 
 if TYPE_CHECKING:
     from turnout_server.api.failing import Failing
@@ -43,11 +42,7 @@ class AdminService:
     ) -> pb.GetDecisionResponse:
         """Returns one past decision in full."""
         try:
-            faults = Faults()
-            if not faults.text(request.decision_id, "decision_id", MAX_NAME_LENGTH):
-                faults.add("decision_id", "is missing; give the id that came with the answer or as trailer")
-            faults.raise_any()
-            record = self._router.decision(request.decision_id)
+            record = self._router.decision(wanted_decision(request))
             return pb.GetDecisionResponse(decision=decision_record(record, self._answers))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToDict
 
 from turnout_server.api import enums
-from turnout_server.api.requests import Faults
-from turnout_server.core.chat import (
-    ChatInput,
-    JsonFormat,
-    Media,
-    MediaKind,
-    Message,
-    Part,
-    PartContent,
-    Reasoning,
-    Role,
-    Text,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    ToolChoiceMode,
-    ToolResult,
-)
+from turnout_server.api.chat_parts import messages
+from turnout_server.api.faults import MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
+from turnout_server.core.chat import ChatInput, JsonFormat, Tool, ToolChoice, ToolChoiceMode
+from turnout_server.core.reserved_options import reserved_options
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
@@ -35,43 +20,22 @@ if TYPE_CHECKING:
     from turnout.v1 import router_pb2 as pb
 
 MAX_STOP_COUNT = 16
+MAX_STOP_LENGTH = 1024
+MAX_TOOL_COUNT = 1024
 MAX_TOOL_NAME_LENGTH = 64
+MAX_SCHEMA_BYTES = 1024 * 1024
+MAX_OPTIONS_COUNT = 64
 MAX_WHOLE_DOUBLE = 2**53
 MIN_TOP_P = 1e-6
-
-RESERVED_OPTIONS = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_options",
-        "messages",
-        "contents",
-        "prompt",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "maxOutputTokens",
-        "num_predict",
-    }
-)
-"""Fields of request bodies that the sidecar itself decides on."""
-
-_MEDIA: Mapping[str, MediaKind] = MappingProxyType(
-    {"image": MediaKind.IMAGE, "audio": MediaKind.AUDIO, "document": MediaKind.DOCUMENT}
-)
-_ASSISTANT_ONLY = frozenset({"tool_call", "reasoning"})
-_TOOL_RESULT_CONTENT = frozenset({"text", "image", "audio", "document"})
 
 
 def chat_input(message: pb.ChatInput, faults: Faults, path: str = "input") -> ChatInput:
     """Reads a chat request. The caller of this function raises the faults."""
-    if not message.messages:
-        faults.add(f"{path}.messages", "is empty; give at least one message")
     has = message.HasField
-    tools = tuple(_tool(tool, f"{path}.tools[{i}]", faults) for i, tool in enumerate(message.tools))
+    tools = _tools(message.tools, f"{path}.tools", faults)
     return ChatInput(
-        messages=tuple(_message(m, f"{path}.messages[{i}]", faults) for i, m in enumerate(message.messages)),
-        tools=_unique(tools, f"{path}.tools", faults),
+        messages=messages(message.messages, f"{path}.messages", faults),
+        tools=tools,
         tool_choice=_tool_choice(message.tool_choice, tools, f"{path}.tool_choice", faults)
         if has("tool_choice")
         else None,
@@ -87,94 +51,9 @@ def chat_input(message: pb.ChatInput, faults: Faults, path: str = "input") -> Ch
         reasoning_effort=faults.choice(
             enums.REASONING_EFFORT.to_core, message.reasoning_effort, f"{path}.reasoning_effort"
         ),
-        provider_options={
-            provider: _options(options, f"{path}.provider_options[{provider}]", faults)
-            for provider, options in message.provider_options.items()
-        },
-    )
-
-
-def _message(message: pb.Message, path: str, faults: Faults) -> Message:
-    role = faults.choice(enums.ROLE.to_core, message.role, f"{path}.role")
-    if not message.role:
-        faults.add(f"{path}.role", "is missing; say who speaks")
-    if not message.parts:
-        faults.add(f"{path}.parts", "is empty; give at least one part")
-    role = role or Role.USER
-    parts = tuple(_part(part, f"{path}.parts[{i}]", faults) for i, part in enumerate(message.parts))
-    for i, part in enumerate(message.parts):
-        kind = part.WhichOneof("content")
-        if kind in _ASSISTANT_ONLY and role is not Role.ASSISTANT:
-            faults.add(f"{path}.parts[{i}].{kind}", f"stands in a {role} message; only ASSISTANT messages have it")
-        if kind == "tool_result" and role not in (Role.TOOL, Role.USER):
-            faults.add(f"{path}.parts[{i}].{kind}", f"stands in a {role} message; use role TOOL")
-    return Message(role=role, parts=parts)
-
-
-def _part(message: pb.Part, path: str, faults: Faults) -> Part:
-    return Part(
-        content=_content(message, path, faults),
-        signature=message.signature,
-        origin_provider=message.origin_provider,
-        cache_breakpoint=message.cache_breakpoint,
-    )
-
-
-def _content(message: pb.Part, path: str, faults: Faults) -> PartContent:
-    kind = message.WhichOneof("content")
-    match kind:
-        case "text":
-            return Text(text=message.text)
-        case "image" | "audio" | "document":
-            return _media(getattr(message, kind), _MEDIA[kind], f"{path}.{kind}", faults)
-        case "tool_call":
-            return _tool_call(message.tool_call, f"{path}.tool_call", faults)
-        case "tool_result":
-            return _tool_result(message.tool_result, f"{path}.tool_result", faults)
-        case "reasoning":
-            return Reasoning(text=message.reasoning.text, redacted_data=message.reasoning.redacted_data or None)
-        case _:
-            faults.add(path, "has no content; give text, an image or another kind")
-            return Text(text="")
-
-
-def _media(message: pb.Image | pb.Audio | pb.Document, kind: MediaKind, path: str, faults: Faults) -> Media:
-    match message.WhichOneof("source"):
-        case "data":
-            if not message.data:
-                faults.add(f"{path}.data", "is empty; give the bytes or a URL")
-            if not message.media_type:
-                faults.add(f"{path}.media_type", 'is missing; bytes need one, such as "image/png"')
-            return Media(kind=kind, media_type=message.media_type, data=message.data)
-        case "url":
-            if not message.url.startswith("https://"):
-                faults.add(f"{path}.url", "is not an https URL; give one, or the bytes")
-            return Media(kind=kind, media_type=message.media_type, url=message.url)
-        case _:
-            faults.add(path, "has no source; give data or url")
-            return Media(kind=kind, media_type=message.media_type)
-
-
-def _tool_call(message: pb.ToolCall, path: str, faults: Faults) -> ToolCall:
-    for field in ("id", "name"):
-        if not getattr(message, field):
-            faults.add(f"{path}.{field}", "is missing")
-    return ToolCall(id=message.id, name=message.name, arguments_json=message.arguments_json)
-
-
-def _tool_result(message: pb.ToolResult, path: str, faults: Faults) -> ToolResult:
-    if not message.tool_call_id:
-        faults.add(f"{path}.tool_call_id", "is missing; name the call that it answers")
-    content = []
-    for i, part in enumerate(message.content):
-        kind = part.WhichOneof("content")
-        # Checked before reading on: results within results could nest without end.
-        if kind in _TOOL_RESULT_CONTENT:
-            content.append(_part(part, f"{path}.content[{i}]", faults))
-        else:
-            faults.add(f"{path}.content[{i}]", "is neither text nor an image, a sound or a document")
-    return ToolResult(
-        tool_call_id=message.tool_call_id, name=message.name, content=tuple(content), is_error=message.is_error
+        provider_options=_provider_options(message.provider_options, f"{path}.provider_options", faults)
+        if message.provider_options
+        else {},
     )
 
 
@@ -191,7 +70,10 @@ def _tool(message: pb.Tool, path: str, faults: Faults) -> Tool:
     )
 
 
-def _unique(tools: tuple[Tool, ...], path: str, faults: Faults) -> tuple[Tool, ...]:
+def _tools(values: Sequence[pb.Tool], path: str, faults: Faults) -> tuple[Tool, ...]:
+    if not faults.count(values, path, MAX_TOOL_COUNT):
+        return ()
+    tools = tuple(_tool(tool, f"{path}[{i}]", faults) for i, tool in enumerate(values))
     seen: set[str] = set()
     for i, tool in enumerate(tools):
         if tool.name in seen:
@@ -204,6 +86,7 @@ def _tool_choice(message: pb.ToolChoice, tools: tuple[Tool, ...], path: str, fau
     mode = faults.choice(enums.TOOL_CHOICE_MODE.to_core, message.mode, f"{path}.mode") or ToolChoiceMode.AUTO
     if mode is ToolChoiceMode.NAMED and message.name not in {tool.name for tool in tools}:
         faults.add(f"{path}.name", "is not the name of one of the tools")
+    faults.text(message.name, f"{path}.name", MAX_TOOL_NAME_LENGTH)
     if mode is not ToolChoiceMode.NAMED and message.name:
         faults.add(f"{path}.name", "is given without mode NAMED")
     if mode is ToolChoiceMode.REQUIRED and not tools:
@@ -228,8 +111,12 @@ def _format(message: pb.ResponseFormat, path: str, faults: Faults) -> JsonFormat
 
 
 def _check_json_object(text: str, path: str, faults: Faults) -> None:
+    size = len(text.encode())
+    if size > MAX_SCHEMA_BYTES:
+        faults.add(path, f"has {size} bytes; at most {MAX_SCHEMA_BYTES} are taken")
+        return
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         # The parser's own message may quote what must not leave here.
         faults.add(path, "is not JSON; give a JSON schema as text")
@@ -238,25 +125,38 @@ def _check_json_object(text: str, path: str, faults: Faults) -> None:
         faults.add(path, "is not a JSON object; give a JSON schema as text")
 
 
-def _stop(values: Iterable[str], path: str, faults: Faults) -> tuple[str, ...]:
-    stop = tuple(values)
-    if len(stop) > MAX_STOP_COUNT:
-        faults.add(path, f"has {len(stop)} entries; at most {MAX_STOP_COUNT} are taken")
-    for i, text in enumerate(stop):
-        if not text:
+def _no_constant(_: str) -> None:
+    # The parser knows NaN and infinity; JSON does not.
+    raise ValueError
+
+
+def _stop(values: Sequence[str], path: str, faults: Faults) -> tuple[str, ...]:
+    if not faults.count(values, path, MAX_STOP_COUNT):
+        return ()
+    for i, text in enumerate(values):
+        if not faults.text(text, f"{path}[{i}]", MAX_STOP_LENGTH):
             faults.add(f"{path}[{i}]", "is empty; leave it out")
-    return stop
+    return tuple(values)
+
+
+def _provider_options(values: Mapping[str, Struct], path: str, faults: Faults) -> dict[str, Mapping[str, object]]:
+    if not faults.count(values, path, MAX_OPTIONS_COUNT):
+        return {}
+    return {
+        faults.text(provider, path, MAX_NAME_LENGTH): _options(options, f"{path}[{provider[:MAX_WORD_LENGTH]}]", faults)
+        for provider, options in values.items()
+    }
 
 
 def _options(message: Struct, path: str, faults: Faults) -> Mapping[str, object]:
-    for name in message.fields:
-        if name in RESERVED_OPTIONS:
-            faults.add(f"{path}.{name}", "is the sidecar's to decide; use the request's own fields")
     try:
-        return {name: _whole(value) for name, value in MessageToDict(message).items()}
+        options = {name: _whole(value) for name, value in MessageToDict(message).items()}
     except ValueError:
         faults.add(path, "holds a number that JSON cannot write; leave out NaN and infinity")
         return {}
+    for name in reserved_options(options):
+        faults.add(f"{path}.{name}", "is the sidecar's to decide; use the request's own fields")
+    return options
 
 
 def _whole(value: object) -> object:

@@ -9,8 +9,8 @@ from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
 from turnout_server.api import enums
 from turnout_server.api.answers import Answers, target, usage, usd
-from turnout_server.api.instants import duration, timestamp, wall_seconds
-from turnout_server.api.requests import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
+from turnout_server.api.faults import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
+from turnout_server.api.instants import duration, timestamp
 from turnout_server.core.errors import UnknownTargetError
 from turnout_server.core.history import DecisionFilter, DecisionResult
 from turnout_server.core.model import DecisionDetail
@@ -34,6 +34,15 @@ def page_size(request: pb.ListDecisionsRequest) -> int:
     return size or DEFAULT_PAGE_SIZE
 
 
+def wanted_decision(request: pb.GetDecisionRequest) -> str:
+    """Reads which decision is wanted. Raises InvalidRequestError where none is named."""
+    faults = Faults()
+    if not faults.text(request.decision_id, "decision_id", MAX_NAME_LENGTH):
+        faults.add("decision_id", "is missing; give the id that came with the answer or as trailer")
+    faults.raise_any()
+    return request.decision_id
+
+
 def decision_filter(request: pb.ListDecisionsRequest, fleet: Fleet) -> DecisionFilter:
     """Reads the filters. Raises InvalidRequestError, and UnknownTargetError for a target that is not known."""
     faults = Faults()
@@ -41,14 +50,17 @@ def decision_filter(request: pb.ListDecisionsRequest, fleet: Fleet) -> DecisionF
     result = faults.choice(RESULT.to_core, request.result, "result")
     task = faults.text(request.task, "task", MAX_WORD_LENGTH)
     tenant = faults.text(request.tenant, "tenant", MAX_NAME_LENGTH)
+    faults.text(request.page_token, "page_token", MAX_ID_LENGTH)
+    from_wall = faults.instant(request.start_time, "start_time") if request.HasField("start_time") else None
+    until_wall = faults.instant(request.end_time, "end_time") if request.HasField("end_time") else None
     faults.raise_any()
     return DecisionFilter(
         target=_wanted_target(request.target, fleet) if request.target else None,
         task=task,
         tenant=tenant,
         result=result,
-        from_wall=wall_seconds(request.start_time) if request.HasField("start_time") else None,
-        until_wall=wall_seconds(request.end_time) if request.HasField("end_time") else None,
+        from_wall=from_wall,
+        until_wall=until_wall,
     )
 
 

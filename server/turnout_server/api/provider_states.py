@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api import enums
 from turnout_server.api.answers import target, usd
-from turnout_server.api.instants import duration, seconds, timestamp
-from turnout_server.core.errors import FieldViolation, InvalidRequestError
+from turnout_server.api.faults import Faults
+from turnout_server.api.instants import duration, timestamp
+from turnout_server.api.requests import names
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,16 +20,28 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW_SECONDS = 300.0
 WINDOWS_SECONDS = frozenset({60.0, 300.0, 900.0, 3600.0})
+MAX_REVISION = 2**63 - 1
 
 
 def status_query(request: pb.ProviderStatusRequest | pb.WatchProviderStatusRequest) -> tuple[tuple[str, ...], float]:
     """Reads providers and window. Raises InvalidRequestError for a window that is not kept."""
-    window_seconds = seconds(request.window) if request.HasField("window") else DEFAULT_WINDOW_SECONDS
+    faults = Faults()
+    wanted = names(request.providers, "providers", faults)
+    window_seconds = faults.span(request.window, "window") if request.HasField("window") else DEFAULT_WINDOW_SECONDS
     if window_seconds not in WINDOWS_SECONDS:
-        raise InvalidRequestError(
-            [FieldViolation(field="window", description=f"is {window_seconds:g} s; give 1, 5, 15 or 60 minutes")]
-        )
-    return tuple(dict.fromkeys(request.providers)), window_seconds
+        faults.add("window", f"is {window_seconds:g} s; give 1, 5, 15 or 60 minutes")
+    faults.raise_any()
+    return tuple(dict.fromkeys(wanted)), window_seconds
+
+
+def resume_revision(request: pb.WatchProviderStatusRequest) -> int | None:
+    """Reads what was seen last, None for nothing. Raises InvalidRequestError for what no revision can be."""
+    if not request.HasField("resume_revision"):
+        return None
+    faults = Faults()
+    revision = faults.whole(request.resume_revision, "resume_revision", 0, MAX_REVISION)
+    faults.raise_any()
+    return revision
 
 
 def provider_status(report: core.StatusReport) -> pb.ProviderStatusResponse:

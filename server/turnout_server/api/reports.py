@@ -9,10 +9,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from turnout_server.api import enums
-from turnout_server.api.instants import seconds, wall_seconds
-from turnout_server.api.requests import MAX_NAME_LENGTH, MAX_TOKENS, MAX_WORD_LENGTH, NO_CALLER, Faults, caller
-from turnout_server.core.errors import FieldViolation, InvalidRequestError
+from turnout_server.api.faults import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_TOKENS, MAX_WORD_LENGTH, Faults
+from turnout_server.api.instants import seconds
+from turnout_server.api.requests import NO_CALLER, caller
 from turnout_server.core.model import (
+    CREDENTIAL_FAILURES,
     NANO_USD,
     FailureKind,
     Feedback,
@@ -35,17 +36,16 @@ MAX_REPORT_COUNT = 1000
 MAX_CALL_SECONDS = 86_400.0
 MAX_RETRY_SECONDS = 3600.0
 MAX_COST_USD = 1_000_000.0
+MAX_BUCKET = 10**15
+"""Vendors state what stands for "no limit" in many ways; this is room for them."""
 
 
 def check_counts(request: pb.ReportOutcomeRequest) -> None:
     """Raises InvalidRequestError where there are more reports than one request may bring."""
-    violations = [
-        FieldViolation(field=field, description=f"has {count} entries; at most {MAX_REPORT_COUNT} are taken")
-        for field, count in (("outcomes", len(request.outcomes)), ("feedback", len(request.feedback)))
-        if count > MAX_REPORT_COUNT
-    ]
-    if violations:
-        raise InvalidRequestError(violations)
+    faults = Faults()
+    faults.count(request.outcomes, "outcomes", MAX_REPORT_COUNT)
+    faults.count(request.feedback, "feedback", MAX_REPORT_COUNT)
+    faults.raise_any()
 
 
 def outcome(message: pb.Outcome, now_wall: float) -> Outcome:
@@ -58,6 +58,9 @@ def outcome(message: pb.Outcome, now_wall: float) -> Outcome:
         faults.add("attempt_id", "is missing; make a UUID for each call")
     if not (message.target.provider and message.target.model):
         faults.add("target", "is missing; name provider and model")
+    for field in ("provider", "model", "endpoint"):
+        faults.text(getattr(message.target, field), f"target.{field}", MAX_ID_LENGTH)
+    faults.text(message.session_id, "session_id", MAX_ID_LENGTH)
     failure = _failure(message, faults)
     result = Outcome(
         target=target(message.target),
@@ -83,11 +86,12 @@ def outcome(message: pb.Outcome, now_wall: float) -> Outcome:
         retry_after_seconds=_span(message.retry_after, "retry_after", MAX_RETRY_SECONDS, faults)
         if message.HasField("retry_after")
         else None,
-        rate_limit=_rate_limit(message.rate_limit, now_wall) if message.HasField("rate_limit") else None,
+        rate_limit=_rate_limit(message.rate_limit, now_wall, faults) if message.HasField("rate_limit") else None,
         task=message.task,
         caller=caller(message.caller, "caller", faults) if message.HasField("caller") else NO_CALLER,
         session_id=message.session_id,
-        finished_at_wall=_finished(message, now_wall),
+        finished_at_wall=_finished(message, now_wall, faults),
+        possibly_billed=_possibly_billed(message, failure),
     )
     faults.raise_any()
     return result
@@ -129,7 +133,7 @@ def _cost_nano_usd(cost_usd: float, faults: Faults) -> int | None:
 
 
 def _span(message: Duration, path: str, longest: float, faults: Faults) -> float:
-    return faults.number(seconds(message), path, 0, longest)
+    return faults.span(message, path, longest)
 
 
 def usage(message: pb.Usage, faults: Faults) -> Usage:
@@ -147,30 +151,42 @@ def usage(message: pb.Usage, faults: Faults) -> Usage:
     cached = (read.cached_input_tokens or 0) + (read.cache_write_tokens or 0)
     if read.input_tokens is not None and cached > read.input_tokens:
         faults.add("usage.input_tokens", f"is {read.input_tokens}, less than its cached and cache-write parts")
+    if read.cache_write_tokens is not None and (read.cache_write_1h_tokens or 0) > read.cache_write_tokens:
+        faults.add("usage.cache_write_tokens", f"is {read.cache_write_tokens}, less than its one-hour part")
     if read.output_tokens is not None and (read.reasoning_tokens or 0) > read.output_tokens:
         faults.add("usage.output_tokens", f"is {read.output_tokens}, less than its reasoning part")
     return read
 
 
-def _rate_limit(message: pb.RateLimitState, now_wall: float) -> RateLimitReading:
+def _rate_limit(message: pb.RateLimitState, now_wall: float, faults: Faults) -> RateLimitReading:
     return RateLimitReading(
-        requests=_bucket(message.requests, now_wall) if message.HasField("requests") else None,
-        tokens=_bucket(message.tokens, now_wall) if message.HasField("tokens") else None,
+        requests=_bucket(message.requests, now_wall, "rate_limit.requests", faults)
+        if message.HasField("requests")
+        else None,
+        tokens=_bucket(message.tokens, now_wall, "rate_limit.tokens", faults) if message.HasField("tokens") else None,
     )
 
 
-def _bucket(message: pb.RateLimitBucket, now_wall: float) -> RateLimitBucket:
+def _bucket(message: pb.RateLimitBucket, now_wall: float, path: str, faults: Faults) -> RateLimitBucket:
     reset: float | None = None
     if message.HasField("reset_time"):
-        reset = min(max(wall_seconds(message.reset_time) - now_wall, 0.0), MAX_RETRY_SECONDS)
+        reset = min(max(faults.instant(message.reset_time, f"{path}.reset_time") - now_wall, 0.0), MAX_RETRY_SECONDS)
     return RateLimitBucket(
-        limit=max(message.limit, 0) if message.HasField("limit") else None,
-        remaining=max(message.remaining, 0) if message.HasField("remaining") else None,
+        limit=faults.whole(message.limit, f"{path}.limit", 0, MAX_BUCKET) if message.HasField("limit") else None,
+        remaining=faults.whole(message.remaining, f"{path}.remaining", 0, MAX_BUCKET)
+        if message.HasField("remaining")
+        else None,
         reset_seconds=reset,
     )
 
 
-def _finished(message: pb.Outcome, now_wall: float) -> float:
+def _finished(message: pb.Outcome, now_wall: float, faults: Faults) -> float:
     if not message.HasField("start_time"):
         return now_wall
-    return min(now_wall, wall_seconds(message.start_time) + seconds(message.latency))
+    return min(now_wall, faults.instant(message.start_time, "start_time") + seconds(message.latency))
+
+
+def _possibly_billed(message: pb.Outcome, failure: FailureKind | None) -> bool:
+    """What was refused for the key's sake was not billed, unless the caller says what it used or cost."""
+    told = message.HasField("usage") or message.HasField("cost_usd") or message.HasField("time_to_first_token")
+    return told or failure not in CREDENTIAL_FAILURES

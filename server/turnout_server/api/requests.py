@@ -1,14 +1,12 @@
-"""RouteRequest and its parts to the core's query; all faults are collected, each with its field path."""
+"""RouteRequest and its parts to the core's query, each fault with its field path."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from turnout_server.api import enums
-from turnout_server.api.instants import seconds
-from turnout_server.core.errors import FieldViolation, InvalidRequestError
+from turnout_server.api.faults import MAX_ID_LENGTH, MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
 from turnout_server.core.model import (
     Caller,
     Capability,
@@ -25,63 +23,12 @@ if TYPE_CHECKING:
 
     from turnout.v1 import router_pb2 as pb
 
-MAX_ID_LENGTH = 256
-MAX_NAME_LENGTH = 128
-MAX_WORD_LENGTH = 64
-MAX_LIST_LENGTH = 256
 MAX_LABEL_COUNT = 16
 MAX_HINT_BYTES = 1024 * 1024
-MAX_TOKENS = 1_000_000_000
 
 NO_PROFILE = RequestProfile()
 NO_OPTIONS = RoutingOptions()
 NO_CALLER = Caller()
-
-
-class Faults:
-    """What is wrong with one request, by field path."""
-
-    __slots__ = ("violations",)
-
-    def __init__(self) -> None:
-        self.violations: list[FieldViolation] = []
-
-    def add(self, field: str, description: str) -> None:
-        """Notes one fault."""
-        self.violations.append(FieldViolation(field=field, description=description))
-
-    def text(self, value: str, field: str, longest: int) -> str:
-        """Returns the text; notes a fault where it is longer than `longest` characters."""
-        if len(value) > longest:
-            self.add(field, f"has {len(value)} characters; at most {longest} are taken")
-        return value
-
-    def number(self, value: float, field: str, lowest: float, highest: float = math.inf) -> float:
-        """Returns the number; notes a fault where it is not finite or outside its range."""
-        if not (math.isfinite(value) and lowest <= value <= highest):
-            span = f"from {lowest:g} to {highest:g}" if math.isfinite(highest) else f"of at least {lowest:g}"
-            self.add(field, f"is {value:g}; give a number {span}")
-        return value
-
-    def whole(self, value: int, field: str, lowest: int, highest: int = MAX_TOKENS) -> int:
-        """Returns the integer; notes a fault where it is outside its range."""
-        if not lowest <= value <= highest:
-            self.add(field, f"is {value}; give a number from {lowest} to {highest}")
-        return value
-
-    def choice(self, mapping: Mapping[int, enums.E], value: int, field: str) -> enums.E | None:
-        """Returns the core's member, None for UNSPECIFIED; notes a fault for a value not known to this version."""
-        if not value:
-            return None
-        known = mapping.get(value)
-        if known is None:
-            self.add(field, f"has the value {value}, which this version does not know")
-        return known
-
-    def raise_any(self) -> None:
-        """Raises InvalidRequestError if anything was noted."""
-        if self.violations:
-            raise InvalidRequestError(self.violations)
 
 
 def route_query(
@@ -106,11 +53,10 @@ def route_query(
 
 def caller(message: pb.Caller, path: str, faults: Faults) -> Caller:
     """Reads who asks."""
-    if len(message.labels) > MAX_LABEL_COUNT:
-        faults.add(f"{path}.labels", f"has {len(message.labels)} labels; at most {MAX_LABEL_COUNT} are taken")
-    for key, value in message.labels.items():
-        faults.text(key, f"{path}.labels", MAX_NAME_LENGTH)
-        faults.text(value, f"{path}.labels.{key[:MAX_WORD_LENGTH]}", MAX_NAME_LENGTH)
+    if faults.count(message.labels, f"{path}.labels", MAX_LABEL_COUNT):
+        for key, value in message.labels.items():
+            faults.text(key, f"{path}.labels", MAX_NAME_LENGTH)
+            faults.text(value, f"{path}.labels.{key[:MAX_WORD_LENGTH]}", MAX_NAME_LENGTH)
     return Caller(
         tenant=faults.text(message.tenant, f"{path}.tenant", MAX_NAME_LENGTH),
         user=faults.text(message.user, f"{path}.user", MAX_NAME_LENGTH),
@@ -130,7 +76,7 @@ def _profile(message: pb.RequestProfile, faults: Faults) -> RequestProfile:
         input_tokens=input_tokens,
         max_output_tokens=_tokens(message, "max_output_tokens", 1, faults),
         capabilities=_capabilities(message.capabilities, faults),
-        custom_capabilities=frozenset(_names(message.custom_capabilities, "profile.custom_capabilities", faults)),
+        custom_capabilities=frozenset(names(message.custom_capabilities, "profile.custom_capabilities", faults)),
         reasoning_effort=faults.choice(
             enums.REASONING_EFFORT.to_core, message.reasoning_effort, "profile.reasoning_effort"
         ),
@@ -145,7 +91,9 @@ def _tokens(message: pb.RequestProfile, field: str, lowest: int, faults: Faults)
     return faults.whole(getattr(message, field), f"profile.{field}", lowest)
 
 
-def _capabilities(values: Iterable[int], faults: Faults) -> frozenset[Capability]:
+def _capabilities(values: Sequence[int], faults: Faults) -> frozenset[Capability]:
+    if not values or not faults.count(values, "profile.capabilities", MAX_LIST_LENGTH):
+        return frozenset()
     known = []
     for i, value in enumerate(values):
         capability = faults.choice(enums.CAPABILITY.to_core, value, f"profile.capabilities[{i}]")
@@ -156,17 +104,16 @@ def _capabilities(values: Iterable[int], faults: Faults) -> frozenset[Capability
     return frozenset(known)
 
 
-def _names(values: Iterable[str], path: str, faults: Faults) -> tuple[str, ...]:
-    names = tuple(values)
-    if len(names) > MAX_LIST_LENGTH:
-        faults.add(path, f"has {len(names)} entries; at most {MAX_LIST_LENGTH} are taken")
-        return names[:MAX_LIST_LENGTH]
-    for i, name in enumerate(names):
+def names(values: Sequence[str], path: str, faults: Faults) -> tuple[str, ...]:
+    """Reads a list of names; none of them may be empty."""
+    if not faults.count(values, path, MAX_LIST_LENGTH):
+        return ()
+    for i, name in enumerate(values):
         if name:
             faults.text(name, f"{path}[{i}]", MAX_ID_LENGTH)
         else:
             faults.add(f"{path}[{i}]", "is empty; leave it out")
-    return names
+    return tuple(values)
 
 
 def _options(message: pb.RoutingOptions, faults: Faults) -> RoutingOptions:
@@ -187,9 +134,9 @@ def _options(message: pb.RoutingOptions, faults: Faults) -> RoutingOptions:
         if has("min_availability")
         else None,
         min_quality=faults.number(message.min_quality, "options.min_quality", 0, 100) if has("min_quality") else None,
-        include=_names(message.include, "options.include", faults) if message.include else (),
-        exclude=_names(message.exclude, "options.exclude", faults) if message.exclude else (),
-        regions=_names(message.regions, "options.regions", faults) if message.regions else (),
+        include=names(message.include, "options.include", faults) if message.include else (),
+        exclude=names(message.exclude, "options.exclude", faults) if message.exclude else (),
+        regions=names(message.regions, "options.regions", faults) if message.regions else (),
         sticky_key=faults.text(message.sticky_key, "options.sticky_key", MAX_ID_LENGTH),
         force_target=faults.text(message.force_target, "options.force_target", MAX_ID_LENGTH),
         max_candidates=faults.whole(message.max_candidates, "options.max_candidates", 1)
@@ -219,7 +166,7 @@ def _set_fields(message: pb.Weights) -> Iterable[tuple[str, float]]:
 
 
 def _limit(message: Duration, path: str, faults: Faults) -> float:
-    value = seconds(message)
-    if value <= 0:
+    value = faults.span(message, path)
+    if value == 0:
         faults.add(path, f"is {value:g} s; give a duration above 0")
     return value

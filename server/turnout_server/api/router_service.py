@@ -12,10 +12,11 @@ from turnout.v1.router_pb2_grpc import RouterServiceServicer
 from turnout_server.api.answers import Answers, route_response
 from turnout_server.api.call_answers import call_failure, execute_response, stream_responses
 from turnout_server.api.chat_requests import chat_input
+from turnout_server.api.faults import Faults
 from turnout_server.api.metadata import adopt_trace, tell_decision
 from turnout_server.api.outcome_results import report
-from turnout_server.api.provider_states import provider_status, status_query
-from turnout_server.api.requests import Faults, priority, route_query
+from turnout_server.api.provider_states import provider_status, resume_revision, status_query
+from turnout_server.api.requests import priority, route_query
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import CallError
 
@@ -139,7 +140,7 @@ class RouterService(RouterServiceServicer):
         """Tells the state of providers, and what changes of it."""
         try:
             providers, window_seconds = status_query(request)
-            resume = request.resume_revision if request.HasField("resume_revision") else None
+            resume = resume_revision(request)
             async with aclosing(self._watching.watch(providers, window_seconds, resume)) as changes:
                 async for message in changes:
                     await _write(context, message)

@@ -75,6 +75,12 @@ def tool_arguments(text: str) -> dict[str, object]:
     return value if isinstance(value, dict) else {"arguments": text}
 
 
+def word(value: object) -> str:
+    """Returns an id, a name or a signature as text that can be told on: no halves of characters, "" for nothing."""
+    text = value if isinstance(value, str) else str(value or "")
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def tool_call_id(value: str) -> str:
     """Returns an id that every vendor accepts: ids travel with a conversation from one vendor to the next."""
     return _UNSAFE_ID.sub("_", value)[-MAX_TOOL_CALL_ID_CHARACTERS:]

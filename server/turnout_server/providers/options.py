@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from turnout_server.core.chat import ChatInput
+from turnout_server.core.reserved_options import reserved_options
 from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.json_text import whole_numbers
 from turnout_server.providers.wire import JsonObject
-
-RESERVED_OPTIONS = frozenset(
-    {
-        "model",
-        "stream",
-        "stream_options",
-        "messages",
-        "system",
-        "n",
-        "max_tokens",
-        "max_completion_tokens",
-    }
-)
-"""Fields that are the sidecar's to set: what is called, how it is read, and what is accounted for."""
 
 
 def add_provider_options(body: JsonObject, chat: ChatInput, provider: str) -> None:
@@ -30,7 +17,7 @@ def add_provider_options(body: JsonObject, chat: ChatInput, provider: str) -> No
     options = chat.provider_options.get(provider)
     if not options:
         return
-    reserved = sorted(RESERVED_OPTIONS.intersection(options))
+    reserved = reserved_options(options)
     if reserved:
         raise invalid_request(f"provider_options[{provider}] must not set {', '.join(reserved)}")
     for name, value in options.items():

@@ -20,6 +20,8 @@ LIMIT_SECONDS = 10.0
 """How long a command may run."""
 MAX_OUTPUT_BYTES = 16 * 1024
 """Longer than any token; a header of this size is refused by most servers."""
+END_SECONDS = 1.0
+"""How long the end of a command that was killed is waited for."""
 AGAIN_SECONDS = 5.0
 """Between two runs of a command that failed, or whose token was refused at once: every call would start one."""
 
@@ -145,8 +147,7 @@ async def _output(reference: SecretReference) -> str:
         status = await process.wait()
     finally:
         if process.returncode is None:
-            _kill(process)
-            await process.wait()
+            await _end(process, process.stdout)
     if status != 0:
         raise CommandError(f"{reference} ended with status {status}; run it by hand to see why")
     try:
@@ -156,6 +157,16 @@ async def _output(reference: SecretReference) -> str:
     if not text:
         raise CommandError(f"{reference} prints nothing; it must print a token")
     return text
+
+
+async def _end(process: asyncio.subprocess.Process, printed: asyncio.StreamReader) -> None:
+    _kill(process)
+    # Its end is seen only once what it printed is read; somebody who has left its session may hold that open.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            while await printed.read(MAX_OUTPUT_BYTES):
+                pass
+            await process.wait()
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -8,7 +8,8 @@ from tests.unit.execution.scripted import SILENCE, Script, World, answer, asking
 from tests.virtual_time import in_virtual_time
 from turnout_server.core.call import CallEvent, Completed
 from turnout_server.core.errors import AttemptsExhaustedError, TurnoutError
-from turnout_server.core.model import BreakerState, FailureKind, Priority
+from turnout_server.core.model import BreakerState, FailureKind, Priority, Usage
+from turnout_server.core.tokens import OUTPUT_TOKENS
 
 SILENT: Script = [SILENCE]
 
@@ -172,4 +173,4 @@ async def test_trial_off_the_callers_path_teaches_no_length_of_answers() -> None
     await asyncio.sleep(1.0)
 
     assert "a/m" in world.names()[-2:]
-    assert OUTPUT_TOKENS == world.router._state.lengths.expected("", "a", "m")
+    assert OUTPUT_TOKENS == world.router.state.lengths.expected("", "a", "m")

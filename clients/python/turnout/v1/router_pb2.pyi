@@ -1223,7 +1223,7 @@ class RequestProfile(_message.Message):
 
     @_builtins.property
     def custom_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Capabilities of the operator's own naming that the model must have. Empty: none."""
+        """Capabilities of the operator's own naming that the model must have, at most 256 of at most 256 characters. Empty: none."""
 
     def __init__(
         self,
@@ -1282,7 +1282,7 @@ class RoutingOptions(_message.Message):
     HEDGE_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
-    """Name of a policy. Empty: the one selected by the configured rules, else the default."""
+    """Name of a policy, at most 128 characters. Empty: the one selected by the configured rules, else the default."""
     strategy: Global___Strategy.ValueType
     """How to rank. UNSPECIFIED: the policy's."""
     priority: Global___Priority.ValueType
@@ -1296,7 +1296,7 @@ class RoutingOptions(_message.Message):
     sticky_key: _builtins.str
     """Requests with the same key stay together where that helps, at most 256 characters. Empty: none."""
     force_target: _builtins.str
-    """The one name to use, written as in include; everything else is rejected. Empty: none."""
+    """The one name to use, written as in include, at most 256 characters; everything else is rejected. Empty: none."""
     max_candidates: _builtins.int
     """Most candidates in the answer, at least 1; the rest is counted. Absent: as the detail says."""
     allow_fallback: _builtins.bool
@@ -1323,15 +1323,17 @@ class RoutingOptions(_message.Message):
 
     @_builtins.property
     def include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only these: "provider", "provider/model" or "provider/model@endpoint". Empty: all."""
+        """Only these, at most 256: "provider", "provider/model" or "provider/model@endpoint", each at most 256 characters. Empty:
+        all.
+        """
 
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Not these, written likewise; wins over include. Empty: none."""
+        """Not these, at most 256, written likewise; wins over include. Empty: none."""
 
     @_builtins.property
     def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only targets in one of these regions; a target of unknown region is rejected. Empty: any."""
+        """Only targets in one of these regions, at most 256; a target of unknown region is rejected. Empty: any."""
 
     def __init__(
         self,
@@ -1957,7 +1959,7 @@ class Outcome(_message.Message):
     attempt_id: _builtins.str
     """A UUID made by whoever calls, at most 128 characters. Required: with decision_id it makes the outcome count once."""
     probe_id: _builtins.str
-    """The probe id of the candidate that was followed. Empty: it had none."""
+    """The probe id of the candidate that was followed, at most 128 characters. Empty: it had none."""
     ok: _builtins.bool
     """Whether a complete answer came."""
     failure: Global___FailureKind.ValueType
@@ -1967,18 +1969,18 @@ class Outcome(_message.Message):
     streamed: _builtins.bool
     """Whether the answer was streamed."""
     cost_usd: _builtins.float
-    """What the call cost in USD, at least 0. Absent: computed from usage and catalog prices."""
+    """What the call cost in USD, 0 to 1,000,000. Absent: computed from usage and catalog prices."""
     credential: _builtins.str
     """An opaque label of the caller's own key, never the key, at most 128 characters: failures of a caller's key do not take
     out the sidecar's. Empty: the caller's one unnamed key.
     """
     task: _builtins.str
-    """The kind of work, as in RequestProfile. Empty: that of the decision."""
+    """The kind of work, as in RequestProfile, at most 64 characters. Empty: that of the decision."""
     session_id: _builtins.str
-    """The session, as in RouteRequest. Empty: that of the decision."""
+    """The session, as in RouteRequest, at most 256 characters. Empty: that of the decision."""
     @_builtins.property
     def target(self) -> Global___Target:
-        """The target that was called. Required."""
+        """The target that was called; provider, model and endpoint at most 256 characters each. Required."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -2078,7 +2080,7 @@ Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Tokens of one attempt; every count is at least 0, and absent means unknown."""
+    """Tokens of one attempt; every count is 0 to 1,000,000,000, and absent means unknown."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2155,9 +2157,9 @@ class RateLimitBucket(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     RESET_TIME_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """How many the bucket holds, at least 0. Absent: not told."""
+    """How many the bucket holds, 0 to 10^15. Absent: not told."""
     remaining: _builtins.int
-    """How many remain, at least 0. Absent: not told."""
+    """How many remain, 0 to 10^15. Absent: not told."""
     @_builtins.property
     def reset_time(self) -> _timestamp_pb2.Timestamp:
         """When it is full again. Absent: not told."""
@@ -2659,11 +2661,11 @@ class ChatInput(_message.Message):
     """How much to think. UNSPECIFIED: the model's default."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """The turns, at least one."""
+        """The turns, 1 to 10,000, with at most 20,000 parts in all, those of tool results included."""
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
-        """Tools the model may call, names unique. Empty: none."""
+        """Tools the model may call, at most 1,024, names unique. Empty: none."""
 
     @_builtins.property
     def tool_choice(self) -> Global___ToolChoice:
@@ -2675,12 +2677,13 @@ class ChatInput(_message.Message):
 
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Texts at which the answer ends, at most 16. Empty: none."""
+        """Texts at which the answer ends, at most 16 of 1 to 1,024 characters. Empty: none."""
 
     @_builtins.property
     def provider_options(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Struct]:
-        """By provider name: further fields for that provider's request body; dropped for other providers. Never model, stream,
-        messages or token limits: INVALID_REQUEST. Whole doubles are sent as integers. Empty: none.
+        """By provider name (at most 64 providers, names at most 128 characters): further fields for that provider's request body;
+        dropped for other providers. Never model, stream, messages or token limits: INVALID_REQUEST. Whole doubles are sent as
+        integers. Empty: none.
         """
 
     def __init__(
@@ -2738,7 +2741,7 @@ class Message(_message.Message):
     """Who speaks. Required."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
-        """What is said, at least one part."""
+        """What is said, at least one part. Only in an ASSISTANT turn may all of them be empty text: a model said nothing."""
 
     def __init__(
         self,
@@ -2775,7 +2778,7 @@ class Part(_message.Message):
     signature: _builtins.str
     """Opaque state of `origin_provider` that must come back unchanged in the next turn; dropped for another provider. Empty: none."""
     origin_provider: _builtins.str
-    """The provider the part came from. Empty: none, or it does not matter."""
+    """The provider the part came from, at most 128 characters. Empty: none, or it does not matter."""
     cache_breakpoint: _builtins.bool
     """Whether the prompt up to and with this part should be kept in the provider's cache, where it has that."""
     @_builtins.property
@@ -2838,7 +2841,9 @@ class Image(_message.Message):
     data: _builtins.bytes
     """The bytes themselves."""
     url: _builtins.str
-    """An https URL that the provider fetches; the sidecar never does. Only for providers that take URLs."""
+    """An https URL that the provider fetches; the sidecar never does. At most 8,192 characters, without user and password.
+    Only for providers that take URLs.
+    """
     media_type: _builtins.str
     """Media type such as "image/png". Required with data; empty with a URL: unknown."""
     def __init__(
@@ -2870,7 +2875,9 @@ class Audio(_message.Message):
     data: _builtins.bytes
     """The bytes themselves."""
     url: _builtins.str
-    """An https URL that the provider fetches; the sidecar never does. Only for providers that take URLs."""
+    """An https URL that the provider fetches; the sidecar never does. At most 8,192 characters, without user and password.
+    Only for providers that take URLs.
+    """
     media_type: _builtins.str
     """Media type such as "audio/wav". Required with data; empty with a URL: unknown."""
     def __init__(
@@ -2902,7 +2909,9 @@ class Document(_message.Message):
     data: _builtins.bytes
     """The bytes themselves."""
     url: _builtins.str
-    """An https URL that the provider fetches; the sidecar never does. Only for providers that take URLs."""
+    """An https URL that the provider fetches; the sidecar never does. At most 8,192 characters, without user and password.
+    Only for providers that take URLs.
+    """
     media_type: _builtins.str
     """Media type such as "application/pdf". Required with data; empty with a URL: unknown."""
     def __init__(
@@ -2932,9 +2941,9 @@ class ToolCall(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Id that the result refers to. Required in requests."""
+    """Id that the result refers to, at most 1,024 characters. Required in requests."""
     name: _builtins.str
-    """The tool's name. Required in requests."""
+    """The tool's name, at most 128 characters. Required in requests."""
     arguments_json: _builtins.str
     """The arguments as JSON text, passed on as the model wrote it. Empty: none."""
     def __init__(
@@ -2963,9 +2972,9 @@ class ToolResult(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     IS_ERROR_FIELD_NUMBER: _builtins.int
     tool_call_id: _builtins.str
-    """Id of the call it answers. Required."""
+    """Id of the call it answers, at most 1,024 characters. Required."""
     name: _builtins.str
-    """The tool's name; some providers need it. Empty: taken from the call with that id."""
+    """The tool's name, at most 128 characters; some providers need it. Empty: taken from the call with that id."""
     is_error: _builtins.bool
     """Whether the tool failed."""
     @_builtins.property
@@ -3028,7 +3037,7 @@ class Tool(_message.Message):
     description: _builtins.str
     """What it does, for the model. Empty: nothing is said."""
     parameters_json_schema: _builtins.str
-    """JSON schema of its parameters, an object, as text. Empty: it takes none."""
+    """JSON schema of its parameters, an object, as text, at most 1 MiB. Empty: it takes none."""
     def __init__(
         self,
         *,
@@ -3131,7 +3140,7 @@ class JsonSchema(_message.Message):
     name: _builtins.str
     """Name of the schema, at most 64 characters. Empty: "answer"."""
     schema_json: _builtins.str
-    """The schema as JSON text, an object. Required."""
+    """The schema as JSON text, an object, at most 1 MiB. Required."""
     strict: _builtins.bool
     """Whether the provider must enforce it. Absent: yes."""
     def __init__(
@@ -3275,7 +3284,7 @@ class ProviderStatusRequest(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of providers. Empty: all."""
+        """Names of providers, at most 256. Empty: all."""
 
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
@@ -3857,10 +3866,10 @@ class WatchProviderStatusRequest(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     RESUME_REVISION_FIELD_NUMBER: _builtins.int
     resume_revision: _builtins.int
-    """The last revision seen: what changed since then comes first, without a snapshot. Absent: begin with a snapshot."""
+    """The last revision seen, at least 0: what changed since then comes first, without a snapshot. Absent: begin with a snapshot."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of providers. Empty: all, those that come later included."""
+        """Names of providers, at most 256. Empty: all, those that come later included."""
 
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:

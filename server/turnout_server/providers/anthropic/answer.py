@@ -23,7 +23,7 @@ from turnout_server.ports import UpstreamError
 from turnout_server.providers.anthropic.structured import ANSWER_TOOL
 from turnout_server.providers.counts import token_count
 from turnout_server.providers.failures import failure, protocol_error, read_error
-from turnout_server.providers.json_text import HalfCharacters, loads_tolerant
+from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, word
 from turnout_server.providers.wire import Events, finish
 
 FINISH_REASONS: Mapping[str, FinishReason] = MappingProxyType(
@@ -133,7 +133,7 @@ class AnthropicDecoder:
 
     def _start(self, message: Any, out: Events) -> None:
         self._started = True
-        out.append(ResponseStarted(model=str(message.get("model") or ""), response_id=str(message.get("id") or "")))
+        out.append(ResponseStarted(model=word(message.get("model")), response_id=word(message.get("id"))))
         self._report(message.get("usage"), out)
 
     def start_block(self, index: int, block: Any, out: Events) -> None:
@@ -146,7 +146,7 @@ class AnthropicDecoder:
             if block.get("thinking"):
                 out.append(ReasoningDelta(part_index=self._part(index), text=self._text(index, block["thinking"])))
             if block.get("signature"):
-                out.append(SignatureDelta(part_index=self._part(index), signature=block["signature"]))
+                out.append(SignatureDelta(part_index=self._part(index), signature=word(block["signature"])))
         elif kind == "redacted_thinking":
             out.append(ReasoningDelta(part_index=self._part(index), redacted_data=block["data"].encode()))
         elif kind == "tool_use":
@@ -165,8 +165,8 @@ class AnthropicDecoder:
         out.append(
             ToolCallDelta(
                 part_index=self._part(index),
-                id=str(block["id"]),
-                name=str(block["name"]),
+                id=word(block["id"]),
+                name=word(block["name"]),
                 arguments_fragment=arguments,
             )
         )
@@ -191,7 +191,7 @@ class AnthropicDecoder:
             if delta["thinking"]:
                 out.append(ReasoningDelta(part_index=self._part(index), text=self._text(index, delta["thinking"])))
         elif kind == "signature_delta":
-            out.append(SignatureDelta(part_index=self._part(index), signature=str(delta["signature"])))
+            out.append(SignatureDelta(part_index=self._part(index), signature=word(delta["signature"])))
 
     def _stop_block(self, index: int, out: Events) -> None:
         if index in self._calls_without_input:

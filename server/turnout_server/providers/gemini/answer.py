@@ -24,7 +24,7 @@ from turnout_server.core.model import FailureKind, FinishReason, Usage
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.counts import token_count
 from turnout_server.providers.failures import failure, hidden_error, protocol_error
-from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, tool_call_id
+from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, tool_call_id, word
 from turnout_server.providers.wire import Events, finish
 
 FINISH_REASONS: Mapping[str, FinishReason] = MappingProxyType(
@@ -133,7 +133,7 @@ class GeminiDecoder:
             self._started = True
             out.append(
                 ResponseStarted(
-                    model=str(response.get("modelVersion") or ""), response_id=str(response.get("responseId") or "")
+                    model=word(response.get("modelVersion")), response_id=word(response.get("responseId"))
                 )
             )
         usage = response.get("usageMetadata")
@@ -168,7 +168,7 @@ class GeminiDecoder:
             self._call(call, out)
         if signature and not (text is None and call is None):
             # That of something that is not passed on, such as code that the vendor ran, goes with it.
-            out.append(SignatureDelta(part_index=self._parts - 1, signature=str(signature)))
+            out.append(SignatureDelta(part_index=self._parts - 1, signature=word(signature)))
             self._open = None
 
     def _text(self, text: Any, kind: type[TextDelta | ReasoningDelta], out: Events) -> None:

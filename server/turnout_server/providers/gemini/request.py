@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from turnout_server.core.chat import ChatInput, Tool, ToolChoice, ToolChoiceMode
 from turnout_server.ports import UpstreamCall
-from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.gemini.contents import Contents
 from turnout_server.providers.gemini.models import ModelFacts, facts_of
 from turnout_server.providers.gemini.thinking import thinking_config
 from turnout_server.providers.json_text import caller_schema
 from turnout_server.providers.options import add_provider_options
 from turnout_server.providers.wire import JsonObject
-
-RESERVED = frozenset({"contents", "systemInstruction", "system_instruction", "generation_config", "tool_config"})
-"""Fields that are the sidecar's to set, and second spellings, which the API refuses beside the first."""
-RESERVED_IN_CONFIG = frozenset({"candidateCount", "candidate_count", "maxOutputTokens", "max_output_tokens"})
 
 _MODES = {ToolChoiceMode.AUTO: "AUTO", ToolChoiceMode.NONE: "NONE", ToolChoiceMode.REQUIRED: "ANY"}
 _SEEDS = 2**31
@@ -30,7 +23,6 @@ def request_body(call: UpstreamCall) -> JsonObject:
     What the wire has no field for is left out: `parallel_tool_calls` and cache breakpoints; it caches by itself.
     """
     chat, provider = call.chat, call.spec.target.provider
-    _check_options(chat, provider)
     facts = facts_of(call.spec.target.model)
     contents = Contents(chat, provider, facts)
     body: JsonObject = {"contents": contents.turns}
@@ -103,14 +95,3 @@ def _tool_choice(choice: ToolChoice) -> JsonObject:
     if choice.mode is ToolChoiceMode.NAMED:
         return {"mode": "ANY", "allowedFunctionNames": [choice.name]}
     return {"mode": _MODES[choice.mode]}
-
-
-def _check_options(chat: ChatInput, provider: str) -> None:
-    options = chat.provider_options.get(provider)
-    if not options:
-        return
-    config = options.get("generationConfig")
-    inner = RESERVED_IN_CONFIG.intersection(config) if isinstance(config, Mapping) else frozenset()
-    reserved = sorted([*RESERVED.intersection(options), *(f"generationConfig.{name}" for name in inner)])
-    if reserved:
-        raise invalid_request(f"provider_options[{provider}] must not set {', '.join(reserved)}")

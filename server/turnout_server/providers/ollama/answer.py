@@ -23,7 +23,7 @@ from turnout_server.core.model import FailureKind, FinishReason, Usage
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.counts import token_count
 from turnout_server.providers.failures import failure, hidden_error, protocol_error
-from turnout_server.providers.json_text import HalfCharacters, loads_tolerant
+from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, word
 from turnout_server.providers.wire import Events, finish
 
 FINISH_REASONS: Mapping[str, FinishReason] = MappingProxyType(
@@ -82,7 +82,7 @@ class OllamaDecoder:
             raise ValueError
         if not self._started:
             self._started = True
-            out.append(ResponseStarted(model=str(line.get("model") or "")))
+            out.append(ResponseStarted(model=word(line.get("model"))))
         if message is not None:
             self._message(message, out)
         if done:
@@ -121,7 +121,7 @@ class OllamaDecoder:
         out.append(
             ToolCallDelta(
                 part_index=self._parts - 1,
-                id=str(call.get("id") or f"call_{uuid4().hex}"),
+                id=word(call.get("id")) or f"call_{uuid4().hex}",
                 name=name,
                 # An object by the vendor's documentation; some servers send it as text.
                 arguments_fragment=arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode(),

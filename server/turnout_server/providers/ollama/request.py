@@ -31,8 +31,6 @@ from turnout_server.providers.ollama.context import context_tokens
 from turnout_server.providers.options import add_provider_options
 from turnout_server.providers.wire import JsonObject
 
-RESERVED_IN_OPTIONS = frozenset({"num_predict"})
-"""The limit of the answer is the sidecar's to set: it is what is accounted for."""
 _ROLES = {Role.SYSTEM: "system", Role.USER: "user", Role.ASSISTANT: "assistant"}
 _LEVELLED = "gpt-oss"
 """Models of this name think at a level; others think or do not."""
@@ -41,7 +39,6 @@ _LEVELLED = "gpt-oss"
 def request_body(call: UpstreamCall, *, stream: bool) -> JsonObject:
     """Returns the request as the wire wants it; UpstreamError INVALID_REQUEST for what it cannot carry."""
     chat, spec = call.chat, call.spec
-    _check_options(chat, spec.target.provider)
     messages = [entry for message in chat.messages for entry in _entries(message, spec.target.provider)]
     body: JsonObject = {"model": spec.target.model, "messages": messages, "stream": stream}
     tools = _offered(chat)
@@ -162,12 +159,3 @@ def _image(media: Media) -> str:
     if media.data is None:
         raise invalid_request("the ollama wire takes images as bytes only, not by URL")
     return b64encode(media.data).decode("ascii")
-
-
-def _check_options(chat: ChatInput, provider: str) -> None:
-    options = chat.provider_options.get(provider)
-    inner = options.get("options") if options else None
-    reserved = sorted(RESERVED_IN_OPTIONS.intersection(inner)) if isinstance(inner, dict) else []
-    if reserved:
-        names = ", ".join(f"options.{name}" for name in reserved)
-        raise invalid_request(f"provider_options[{provider}] must not set {names}")

@@ -119,7 +119,7 @@ class OpenAIDecoder:
             if choices is None:
                 raise ValueError
             self._started = True
-            out.append(ResponseStarted(model=str(chunk.get("model") or ""), response_id=str(chunk.get("id") or "")))
+            out.append(ResponseStarted(model=word(chunk.get("model")), response_id=word(chunk.get("id"))))
         if choices and not self.finished:
             self._choice(choices[0], out)
         usage = stated_usage(chunk, choices)
@@ -222,7 +222,7 @@ class OpenAIDecoder:
             )
         signature = self._thinking.signature()
         if signature:
-            out.append(SignatureDelta(part_index=self._part(_REASONING), signature=signature))
+            out.append(SignatureDelta(part_index=self._part(_REASONING), signature=word(signature)))
         self.finished = True
         out.append(Finished(reason=reason))
 

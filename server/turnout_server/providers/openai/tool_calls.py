@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import orjson
 
+from turnout_server.providers.json_text import word
+
 _NO_IDS = frozenset({"", "null"})
 """What stands for no id: Mistral's servers and clients have written `null` as a word."""
 
@@ -36,7 +38,7 @@ class ToolCalls:
     def read(self, call: Any, place: int) -> CallPiece | None:
         """Reads one entry, the `place`th of its event; None where it brings nothing. ValueError for one of no name."""
         function = call.get("function") or {}
-        name, call_id, fragment = function.get("name") or "", call.get("id") or "", function.get("arguments") or ""
+        name, call_id, fragment = word(function.get("name")), word(call.get("id")), function.get("arguments") or ""
         if call_id in _NO_IDS:
             call_id = ""
         if not isinstance(fragment, str):
@@ -56,7 +58,7 @@ class ToolCalls:
         if not name:
             raise ValueError
         self._ids[key] = call_id
-        return CallPiece(key, call_id or f"call_{uuid4().hex}", str(name), fragment)
+        return CallPiece(key, call_id or f"call_{uuid4().hex}", name, fragment)
 
     def _key_without_index(self, call_id: str, name: str, place: int) -> int:
         for key, known in self._ids.items():

@@ -1,0 +1,480 @@
+"""Every field that can come in is checked: one that the contract gains has no row here, and fails until it has one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from turnout.v1 import admin_pb2, router_pb2
+from turnout.v1 import router_pb2 as pb
+from turnout_server.api.admin_service import AdminService
+from turnout_server.api.chat_requests import chat_input
+from turnout_server.api.decision_records import decision_filter, page_size, wanted_decision
+from turnout_server.api.faults import Faults
+from turnout_server.api.provider_states import resume_revision, status_query
+from turnout_server.api.reports import check_counts, feedback, outcome
+from turnout_server.api.requests import route_query
+from turnout_server.core.errors import InvalidRequestError
+from turnout_server.core.fleet import Fleet
+
+NOW_WALL = 1_700_000_000.0
+
+# Good requests, with something of everything that a row below is about.
+
+TEXT_TURN = pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text="hello")])
+IMAGE = pb.Image(data=b"x", media_type="image/png")
+CHAT = pb.ChatInput(
+    messages=[
+        TEXT_TURN,
+        pb.Message(
+            role=pb.ROLE_USER,
+            parts=[
+                pb.Part(image=IMAGE),
+                pb.Part(audio=pb.Audio(data=b"x", media_type="audio/wav")),
+                pb.Part(document=pb.Document(url="https://a.example/b", media_type="application/pdf")),
+            ],
+        ),
+        pb.Message(
+            role=pb.ROLE_ASSISTANT,
+            parts=[
+                pb.Part(reasoning=pb.Reasoning(text="hm"), signature="s", origin_provider="anthropic"),
+                pb.Part(tool_call=pb.ToolCall(id="c", name="t", arguments_json="{}"), cache_breakpoint=True),
+            ],
+        ),
+        pb.Message(
+            role=pb.ROLE_TOOL,
+            parts=[pb.Part(tool_result=pb.ToolResult(tool_call_id="c", name="t", content=[pb.Part(text="x")]))],
+        ),
+    ],
+    tools=[pb.Tool(name="t", description="d", parameters_json_schema="{}")],
+    tool_choice=pb.ToolChoice(mode=pb.TOOL_CHOICE_MODE_NAMED, name="t"),
+    response_format=pb.ResponseFormat(json_schema=pb.JsonSchema(name="n", schema_json="{}", strict=False)),
+)
+EXECUTE = pb.ExecuteRequest(
+    profile=pb.RequestProfile(task="chat"),
+    options=pb.RoutingOptions(weights=pb.Weights(cost=1)),
+    caller=pb.Caller(tenant="t"),
+    input=CHAT,
+)
+OUTCOME = pb.Outcome(
+    attempt_id="a",
+    target=pb.Target(provider="p", model="m"),
+    ok=True,
+    latency=Duration(seconds=1),
+    usage=pb.Usage(input_tokens=10, output_tokens=5),
+    rate_limit=pb.RateLimitState(requests=pb.RateLimitBucket(limit=1), tokens=pb.RateLimitBucket(limit=1)),
+    caller=pb.Caller(tenant="t"),
+)
+FEEDBACK = pb.Feedback(decision_id="d", attempt_id="a", quality=0.5)
+
+# How each kind of message is read.
+
+
+def read_execute(request: Any) -> None:
+    faults = Faults()
+    route_query(request, faults=faults, executing=True)
+    chat_input(request.input, faults)
+    faults.raise_any()
+
+
+def read_route(request: Any) -> None:
+    faults = Faults()
+    route_query(request, faults=faults)
+    faults.raise_any()
+
+
+def read_report(request: Any) -> None:
+    check_counts(request)
+
+
+def read_outcome(message: Any) -> None:
+    outcome(message, NOW_WALL)
+
+
+def read_status(request: Any) -> None:
+    status_query(request)
+
+
+def read_watch(request: Any) -> None:
+    status_query(request)
+    resume_revision(request)
+
+
+def read_list(request: Any) -> None:
+    decision_filter(request, Fleet(()))
+    page_size(request)
+
+
+class Place(NamedTuple):
+    """Where a message stands in a good one, and what reads that one."""
+
+    good: Message
+    path: str
+    read: Callable[[Any], object]
+
+
+ROOTS: dict[str, Place] = {
+    "RouteRequest": Place(pb.RouteRequest(), "", read_route),
+    "ExecuteRequest": Place(EXECUTE, "", read_execute),
+    "ExecuteStreamRequest": Place(pb.ExecuteStreamRequest(input=CHAT), "", read_execute),
+    "ReportOutcomeRequest": Place(pb.ReportOutcomeRequest(), "", read_report),
+    "ProviderStatusRequest": Place(pb.ProviderStatusRequest(), "", read_status),
+    "WatchProviderStatusRequest": Place(pb.WatchProviderStatusRequest(), "", read_watch),
+    "ListDecisionsRequest": Place(admin_pb2.ListDecisionsRequest(), "", read_list),
+    "GetDecisionRequest": Place(admin_pb2.GetDecisionRequest(decision_id="d"), "", wanted_decision),
+}
+INNER: dict[str, Place] = {
+    "RequestProfile": Place(EXECUTE, "profile", read_execute),
+    "RoutingOptions": Place(EXECUTE, "options", read_execute),
+    "Weights": Place(EXECUTE, "options.weights", read_execute),
+    "Caller": Place(EXECUTE, "caller", read_execute),
+    "ChatInput": Place(EXECUTE, "input", read_execute),
+    "Message": Place(EXECUTE, "input.messages[0]", read_execute),
+    "Part": Place(EXECUTE, "input.messages[2].parts[1]", read_execute),
+    "Image": Place(EXECUTE, "input.messages[1].parts[0].image", read_execute),
+    "Audio": Place(EXECUTE, "input.messages[1].parts[1].audio", read_execute),
+    "Document": Place(EXECUTE, "input.messages[1].parts[2].document", read_execute),
+    "Reasoning": Place(EXECUTE, "input.messages[2].parts[0].reasoning", read_execute),
+    "ToolCall": Place(EXECUTE, "input.messages[2].parts[1].tool_call", read_execute),
+    "ToolResult": Place(EXECUTE, "input.messages[3].parts[0].tool_result", read_execute),
+    "Tool": Place(EXECUTE, "input.tools[0]", read_execute),
+    "ToolChoice": Place(EXECUTE, "input.tool_choice", read_execute),
+    "ResponseFormat": Place(EXECUTE, "input.response_format", read_execute),
+    "JsonSchema": Place(EXECUTE, "input.response_format.json_schema", read_execute),
+    "JsonObject": Place(EXECUTE, "", read_execute),
+    "Outcome": Place(OUTCOME, "", read_outcome),
+    "Target": Place(OUTCOME, "target", read_outcome),
+    "Usage": Place(OUTCOME, "usage", read_outcome),
+    "RateLimitState": Place(OUTCOME, "rate_limit", read_outcome),
+    "RateLimitBucket": Place(OUTCOME, "rate_limit.requests", read_outcome),
+    "Feedback": Place(FEEDBACK, "", feedback),
+}
+PLACES = ROOTS | INNER
+
+
+class Bad(NamedTuple):
+    """Values that must be refused; `at` is what the path says where that is not the field itself."""
+
+    values: tuple[Any, ...]
+    at: str | None = None
+
+
+class Free(NamedTuple):
+    """A field of which every value makes sense."""
+
+    why: str
+
+
+def text(longest: int) -> Bad:
+    return Bad(("x" * (longest + 1), "é" * (longest + 1)))
+
+
+def required(longest: int) -> Bad:
+    return Bad(("", "x" * (longest + 1)))
+
+
+SWITCH = Free("both values make sense")
+INSIDE = Free("its own fields are checked")
+CONTENT = Free("content, passed on as it is, as long as a message can be")
+ENUM = Bad((99, -1))
+TIMES = Bad((Timestamp(seconds=2**62), Timestamp(nanos=-1), Timestamp(seconds=-(2**62)), Timestamp(nanos=10**9)))
+LENGTHS = Bad((Duration(seconds=-1), Duration(nanos=-1), Duration(seconds=2**62), Duration(seconds=1, nanos=10**9)))
+LIMITS = Bad((Duration(), *LENGTHS.values))
+SPANS = Bad((Duration(seconds=86_401), *LENGTHS.values))
+COUNTS = Bad((-1, 2**63 - 1))
+MANY_NAMES = Bad((["x"] * 257,))
+NAMES = (MANY_NAMES, Bad((["x", ""],), "[1]"), Bad((["x" * 257],), "[0]"))
+WEIGHT = Bad((-1.0, math.nan, math.inf))
+MEDIA_TYPE = Bad(("png", "image/", "image/png\r\nx-a: b", "x" * 200 + "/y", "a b/c"))
+URL = Bad(
+    (
+        "http://a.example/b",
+        "https://",
+        "https:///x",
+        "https://user:secret@a.example/",
+        "https://a.example/ b",
+        "https://a.example/\r\n",
+        "file:///etc/passwd",
+        "https://a.example/" + "x" * 8192,
+    )
+)
+SCHEMA = Bad(("[]", "{", "NaN", '{"a": NaN}', '"x"', "[" * 5000, '{"a": "' + "x" * 2**20 + '"}'))
+NUMBER = Struct(fields={"top_k": Value(number_value=math.nan)})
+SECRET = Struct(fields={"model": Value(string_value="other")})
+INNER_LIMIT = Struct(
+    fields={"generationConfig": Value(struct_value=Struct(fields={"maxOutputTokens": Value(number_value=9)}))}
+)
+
+ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
+    "RouteRequest.profile": INSIDE,
+    "RouteRequest.options": INSIDE,
+    "RouteRequest.caller": INSIDE,
+    "RouteRequest.request_id": text(256),
+    "RouteRequest.session_id": Bad(("s",)),
+    "ExecuteRequest.profile": INSIDE,
+    "ExecuteRequest.options": INSIDE,
+    "ExecuteRequest.caller": INSIDE,
+    "ExecuteRequest.input": Bad((pb.ChatInput(),), "input.messages"),
+    "ExecuteRequest.request_id": text(256),
+    "ExecuteRequest.session_id": Bad(("s",)),
+    "ExecuteStreamRequest.profile": INSIDE,
+    "ExecuteStreamRequest.options": INSIDE,
+    "ExecuteStreamRequest.caller": INSIDE,
+    "ExecuteStreamRequest.input": Bad((pb.ChatInput(),), "input.messages"),
+    "ExecuteStreamRequest.request_id": text(256),
+    "ExecuteStreamRequest.session_id": Bad(("s",)),
+    "ReportOutcomeRequest.outcomes": Bad(([OUTCOME] * 1001,)),
+    "ReportOutcomeRequest.feedback": Bad(([FEEDBACK] * 1001,)),
+    "ProviderStatusRequest.providers": NAMES,
+    "ProviderStatusRequest.window": Bad((Duration(seconds=7), Duration(seconds=59, nanos=10**9), *LENGTHS.values)),
+    "WatchProviderStatusRequest.providers": NAMES,
+    "WatchProviderStatusRequest.window": Bad((Duration(seconds=7), *LENGTHS.values)),
+    "WatchProviderStatusRequest.resume_revision": Bad((-1,)),
+    "ListDecisionsRequest.page_size": Bad((-1, 1001)),
+    "ListDecisionsRequest.page_token": text(256),
+    "ListDecisionsRequest.target": text(256),
+    "ListDecisionsRequest.task": text(64),
+    "ListDecisionsRequest.tenant": text(128),
+    "ListDecisionsRequest.result": ENUM,
+    "ListDecisionsRequest.start_time": TIMES,
+    "ListDecisionsRequest.end_time": TIMES,
+    "GetDecisionRequest.decision_id": required(128),
+    "RequestProfile.task": text(64),
+    "RequestProfile.complexity": ENUM,
+    "RequestProfile.input_tokens": COUNTS,
+    "RequestProfile.max_output_tokens": Bad((0, *COUNTS.values)),
+    "RequestProfile.capabilities": (Bad(([1] * 257,)), Bad(([99],), "[0]"), Bad(([1, 0],), "[1]")),
+    "RequestProfile.custom_capabilities": NAMES,
+    "RequestProfile.reasoning_effort": ENUM,
+    "RequestProfile.text_hint": text(2**20),
+    "RoutingOptions.policy": text(128),
+    "RoutingOptions.strategy": ENUM,
+    "RoutingOptions.weights": INSIDE,
+    "RoutingOptions.priority": ENUM,
+    "RoutingOptions.max_cost_usd": Bad((-0.1, math.nan, math.inf)),
+    "RoutingOptions.max_latency": LIMITS,
+    "RoutingOptions.max_time_to_first_token": LIMITS,
+    "RoutingOptions.min_availability": Bad((-0.1, 1.1, math.nan)),
+    "RoutingOptions.min_quality": Bad((-1.0, 100.1, math.nan)),
+    "RoutingOptions.include": NAMES,
+    "RoutingOptions.exclude": NAMES,
+    "RoutingOptions.regions": NAMES,
+    "RoutingOptions.sticky_key": text(256),
+    "RoutingOptions.force_target": text(256),
+    "RoutingOptions.max_candidates": Bad((0, -1)),
+    "RoutingOptions.allow_fallback": SWITCH,
+    "RoutingOptions.mid_stream": ENUM,
+    "RoutingOptions.hedge": SWITCH,
+    "RoutingOptions.detail": ENUM,
+    "Weights.cost": WEIGHT,
+    "Weights.latency": WEIGHT,
+    "Weights.availability": WEIGHT,
+    "Weights.quality": WEIGHT,
+    "Weights.priority": WEIGHT,
+    "Caller.tenant": text(128),
+    "Caller.user": text(128),
+    "Caller.tier": text(64),
+    "Caller.labels": (
+        Bad(({str(i): "x" for i in range(17)}, {"k" * 129: "x"})),
+        Bad(({"k": "x" * 129},), "caller.labels.k"),
+    ),
+    "ChatInput.messages": Bad(
+        ([], [TEXT_TURN] * 10_001, [pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text="x")] * 20_001)])
+    ),
+    "ChatInput.tools": (Bad(([pb.Tool(name="t")] * 1025,)), Bad(([pb.Tool(name="t")] * 2,), "[1].name")),
+    "ChatInput.tool_choice": INSIDE,
+    "ChatInput.parallel_tool_calls": SWITCH,
+    "ChatInput.response_format": INSIDE,
+    "ChatInput.temperature": Bad((-0.1, 2.1, math.nan)),
+    "ChatInput.top_p": Bad((0.0, 1.1, math.nan)),
+    "ChatInput.max_output_tokens": Bad((0, -1)),
+    "ChatInput.stop": (Bad((["x"] * 17,)), Bad(([""],), "[0]"), Bad((["x" * 1025],), "[0]")),
+    "ChatInput.seed": Free("any number is a seed"),
+    "ChatInput.reasoning_effort": ENUM,
+    "ChatInput.provider_options": (
+        Bad(({str(i): Struct() for i in range(65)}, {"x" * 129: Struct()})),
+        Bad(({"openai": NUMBER},), "[openai]"),
+        Bad(({"openai": SECRET},), "[openai].model"),
+        Bad(({"google": INNER_LIMIT},), "[google].generationConfig.maxOutputTokens"),
+    ),
+    "Message.role": Bad((0, 99)),
+    "Message.parts": (Bad(([], [pb.Part(text="")], [pb.Part(text=""), pb.Part(text="")])), Bad(([pb.Part()],), "[0]")),
+    "Part.text": Free("may be empty beside other parts; a turn of nothing else is refused with its parts"),
+    "Part.image": INSIDE,
+    "Part.audio": INSIDE,
+    "Part.document": INSIDE,
+    "Part.tool_call": INSIDE,
+    "Part.tool_result": Bad((pb.ToolResult(tool_call_id="c"),)),
+    "Part.reasoning": INSIDE,
+    "Part.signature": Free("a provider's own state, passed back as it is"),
+    "Part.origin_provider": text(128),
+    "Part.cache_breakpoint": SWITCH,
+    **{
+        f"{kind}.{field}": row
+        for kind in ("Image", "Audio", "Document")
+        for field, row in (("data", Bad((b"",))), ("url", URL), ("media_type", MEDIA_TYPE))
+    },
+    "ToolCall.id": required(1024),
+    "ToolCall.name": required(128),
+    "ToolCall.arguments_json": Free("passed on as a model wrote it, well or not"),
+    "ToolResult.tool_call_id": required(1024),
+    "ToolResult.name": text(128),
+    "ToolResult.content": Bad(([pb.Part()], [pb.Part(tool_call=pb.ToolCall(id="c", name="t"))]), "[0]"),
+    "ToolResult.is_error": SWITCH,
+    "Reasoning.text": CONTENT,
+    "Reasoning.redacted_data": Free("a provider's own state, passed back as it is"),
+    "Tool.name": required(64),
+    "Tool.description": CONTENT,
+    "Tool.parameters_json_schema": SCHEMA,
+    "ToolChoice.mode": ENUM,
+    "ToolChoice.name": Bad(("", "other", "x" * 65)),
+    "ResponseFormat.json_object": INSIDE,
+    "ResponseFormat.json_schema": INSIDE,
+    "JsonSchema.name": text(64),
+    "JsonSchema.schema_json": Bad(("", *SCHEMA.values)),
+    "JsonSchema.strict": SWITCH,
+    "Outcome.decision_id": text(128),
+    "Outcome.attempt_id": required(128),
+    "Outcome.target": Bad((pb.Target(), pb.Target(provider="p"), pb.Target(model="m"))),
+    "Outcome.probe_id": text(128),
+    "Outcome.ok": Bad((False,), "failure"),
+    "Outcome.failure": Bad((99, pb.FAILURE_KIND_TIMEOUT)),
+    "Outcome.http_status": Bad((0, 99, 600, -1)),
+    "Outcome.start_time": TIMES,
+    "Outcome.latency": SPANS,
+    "Outcome.time_to_first_token": SPANS,
+    "Outcome.streamed": SWITCH,
+    "Outcome.usage": INSIDE,
+    "Outcome.cost_usd": Bad((-1.0, math.nan, math.inf, 1e7)),
+    "Outcome.retry_after": Bad((Duration(seconds=3601), *LENGTHS.values)),
+    "Outcome.rate_limit": INSIDE,
+    "Outcome.credential": text(128),
+    "Outcome.task": text(64),
+    "Outcome.caller": INSIDE,
+    "Outcome.session_id": text(256),
+    "Target.provider": (Bad(("x" * 257,)), Bad(("",), "target")),
+    "Target.model": (Bad(("x" * 257,)), Bad(("",), "target")),
+    "Target.endpoint": text(256),
+    "Usage.input_tokens": COUNTS,
+    "Usage.output_tokens": COUNTS,
+    "Usage.cached_input_tokens": (COUNTS, Bad((11,), "usage.input_tokens")),
+    "Usage.cache_write_tokens": (COUNTS, Bad((11,), "usage.input_tokens")),
+    "Usage.cache_write_1h_tokens": COUNTS,
+    "Usage.reasoning_tokens": (COUNTS, Bad((6,), "usage.output_tokens")),
+    "Usage.source": ENUM,
+    "RateLimitState.requests": INSIDE,
+    "RateLimitState.tokens": INSIDE,
+    "RateLimitBucket.limit": COUNTS,
+    "RateLimitBucket.remaining": COUNTS,
+    "RateLimitBucket.reset_time": TIMES,
+    "Feedback.decision_id": required(128),
+    "Feedback.attempt_id": text(128),
+    "Feedback.quality": Bad((-0.1, 1.1, math.nan)),
+}
+
+
+def reachable(descriptor: Descriptor, known: dict[str, Descriptor]) -> None:
+    """Adds a message and all that can stand in it; those of protobuf itself are values here."""
+    if descriptor.name in known or not descriptor.full_name.startswith("turnout."):
+        return
+    known[descriptor.name] = descriptor
+    for field in descriptor.fields:
+        entry = field.message_type
+        if entry is not None and entry.GetOptions().map_entry:
+            entry = entry.fields_by_name["value"].message_type
+        if entry is not None:
+            reachable(entry, known)
+
+
+def incoming() -> dict[str, Descriptor]:
+    """Every message that a method answered in this version can be sent."""
+    known: dict[str, Descriptor] = {}
+    methods = list(router_pb2.DESCRIPTOR.services_by_name["RouterService"].methods)
+    admin = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+    methods += [method for method in admin.methods if method.name in AdminService.answered]
+    for method in methods:
+        reachable(method.input_type, known)
+    return known
+
+
+def test_every_field_that_can_come_in_has_a_row() -> None:
+    fields = {f"{name}.{field.name}" for name, descriptor in incoming().items() for field in descriptor.fields}
+
+    assert fields == set(ROWS)
+
+
+def test_every_message_that_can_come_in_has_a_place() -> None:
+    assert set(incoming()) == set(PLACES)
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=list(PLACES))
+def test_good_request_is_read_without_a_fault(place: Place) -> None:
+    place.read(place.good)
+
+
+STEP = re.compile(r"(\w+)(?:\[(\d+)\])?")
+
+
+def at(message: Any, path: str) -> Any:
+    for step in filter(None, path.split(".")):
+        matched = STEP.fullmatch(step)
+        assert matched is not None
+        message = getattr(message, matched[1])
+        if matched[2] is not None:
+            message = message[int(matched[2])]
+    return message
+
+
+def put(message: Any, field: FieldDescriptor, value: Any) -> None:
+    message.ClearField(field.name)
+    if isinstance(value, dict):
+        entries = getattr(message, field.name)
+        for key, inner in value.items():
+            if isinstance(inner, Message):
+                entries[key].CopyFrom(inner)
+            else:
+                entries[key] = inner
+    elif isinstance(value, list):
+        getattr(message, field.name).extend(value)
+    elif isinstance(value, Message):
+        getattr(message, field.name).CopyFrom(value)
+    else:
+        setattr(message, field.name, value)
+
+
+def cases() -> list[Any]:
+    made = []
+    for name, row in ROWS.items():
+        if isinstance(row, Free):
+            continue
+        bads = (row,) if isinstance(row, Bad) else row
+        values = [(bad, value) for bad in bads for value in bad.values]
+        made += [pytest.param(name, *each, id=f"{name}-{number}") for number, each in enumerate(values)]
+    return made
+
+
+@pytest.mark.parametrize(("name", "bad", "value"), cases())
+def test_bad_value_is_refused_by_the_path_of_its_field(name: str, bad: Bad, value: Any) -> None:
+    kind, _, field_name = name.partition(".")
+    place = PLACES[kind]
+    request: Any = type(place.good)()
+    request.CopyFrom(place.good)
+    message = at(request, place.path)
+    field = message.DESCRIPTOR.fields_by_name[field_name]
+    put(message, field, value)
+    own = f"{place.path}.{field_name}" if place.path else field_name
+    expected = own if bad.at is None else own + bad.at if bad.at.startswith("[") else bad.at
+    with pytest.raises(InvalidRequestError) as caught:
+        place.read(request)
+
+    assert expected in {violation.field for violation in caught.value.violations}
+    assert len(str(caught.value)) < 2000
