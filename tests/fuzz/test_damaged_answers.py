@@ -1,7 +1,8 @@
-"""Answers that are not what any vendor writes: every wire reads them as far as they make sense, and else fails in order."""
+"""Answers that no vendor writes: each wire reads what makes sense of them, and else fails in order."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -43,7 +44,7 @@ scalars = (
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
-    | st.sampled_from(["", "stop", "text", "error", "tool_use", "STOP", "length", "🌍", "\u0000"])
+    | st.sampled_from(["", "stop", "text", "error", "tool_use", "STOP", "length", "🌍", "\u0000", "\ud83d", "\udf0d"])
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
@@ -179,7 +180,7 @@ def test_events_of_another_shape_end_in_an_answer_or_in_one_failure(name: str, d
     path = data.draw(st.sampled_from(paths(documents[place])))
     documents[place] = replaced(documents[place], path, data.draw(values))
 
-    check(*read(speaker, [speaker.framed(orjson.dumps(document)) for document in documents]))
+    check(*read(speaker, [speaker.framed(json.dumps(document).encode()) for document in documents]))
 
 
 @pytest.mark.parametrize("name", SPEAKERS)
@@ -189,7 +190,12 @@ def test_whole_answers_of_another_shape_end_in_an_answer_or_in_one_failure(name:
     wholes = [speaker.whole_text("hello"), speaker.whole_tools([("c1", "find", '{"q": 1}')])]
     document = orjson.loads(data.draw(st.sampled_from(wholes)))
     path = data.draw(st.sampled_from(paths(document)))
-    document = orjson.loads(orjson.dumps(replaced(document, path, data.draw(values))))
+    text = json.dumps(replaced(document, path, data.draw(values)))
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # Halves of characters: refused before a wire sees them.
+        return
     wire: Wire = wire_of(speaker.wire)
     try:
         events = wire.whole(document, call_of(speaker), dialect_of(speaker.provider, speaker.wire))

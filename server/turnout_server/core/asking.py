@@ -120,7 +120,7 @@ def build_demand(
         min_quality=options.min_quality,
         tier=query.caller.tier,
         tier_cap_nano_usd=tier_cap_nano_usd,
-        max_cost_nano_usd=None if options.max_cost_usd is None else round(min(options.max_cost_usd, UNLIMITED_USD) * NANO_USD),
+        max_cost_nano_usd=_nano_usd(options.max_cost_usd),
         max_latency_seconds=options.max_latency_seconds,
         max_first_token_seconds=options.max_time_to_first_token_seconds,
         min_availability=options.min_availability,
@@ -131,6 +131,10 @@ def build_demand(
         input_known=input_known,
         hop=hop,
     )
+
+
+def _nano_usd(limit_usd: float | None) -> int | None:
+    return None if limit_usd is None else round(min(limit_usd, UNLIMITED_USD) * NANO_USD)
 
 
 def _resolve_all(fleet: Fleet, names: tuple[str, ...]) -> frozenset[int]:

@@ -132,9 +132,7 @@ class GeminiDecoder:
                 raise ValueError
             self._started = True
             out.append(
-                ResponseStarted(
-                    model=word(response.get("modelVersion")), response_id=word(response.get("responseId"))
-                )
+                ResponseStarted(model=word(response.get("modelVersion")), response_id=word(response.get("responseId")))
             )
         usage = response.get("usageMetadata")
         if usage and usage != self._usage:
@@ -196,7 +194,7 @@ class GeminiDecoder:
             ToolCallDelta(
                 part_index=self._parts - 1,
                 id=tool_call_id(str(call.get("id") or "")) or f"call_{uuid4().hex}",
-                name=name,
+                name=word(name),
                 arguments_fragment=orjson.dumps(arguments).decode(),
             )
         )

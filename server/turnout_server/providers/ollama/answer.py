@@ -122,7 +122,7 @@ class OllamaDecoder:
             ToolCallDelta(
                 part_index=self._parts - 1,
                 id=word(call.get("id")) or f"call_{uuid4().hex}",
-                name=name,
+                name=word(name),
                 # An object by the vendor's documentation; some servers send it as text.
                 arguments_fragment=arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode(),
             )

@@ -22,7 +22,7 @@ from turnout_server.core.model import FailureKind, FinishReason
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.dialects import OPENAI_COMPATIBLE, Dialect
 from turnout_server.providers.failures import failure, hidden_error, protocol_error
-from turnout_server.providers.json_text import HalfCharacters, loads_tolerant
+from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, word
 from turnout_server.providers.openai.think_tags import Pieces
 from turnout_server.providers.openai.thinking import Thinking
 from turnout_server.providers.openai.tool_calls import ToolCalls
