@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutation import mutated
@@ -36,6 +36,8 @@ from turnout_server.providers.sse import EventSplitter
 from turnout_server.providers.upstream import wire_of
 from turnout_server.providers.wire import Wire
 
+EACH = max(1, settings().max_examples // 4)
+"""There are a dozen vendors."""
 SECONDS = 3600.0
 
 scalars = (
@@ -123,6 +125,7 @@ def tellable(*texts: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPEAKERS)
+@settings(max_examples=EACH)
 @given(seed=st.integers(0, 2**32), data=st.data())
 def test_damaged_bytes_end_in_an_answer_or_in_one_failure(name: str, seed: int, data: st.DataObject) -> None:
     speaker, rng = SPEAKERS[name](), random.Random(seed)
@@ -171,6 +174,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SPEAKERS)
+@settings(max_examples=EACH)
 @given(data=st.data())
 def test_events_of_another_shape_end_in_an_answer_or_in_one_failure(name: str, data: st.DataObject) -> None:
     speaker = SPEAKERS[name]()
@@ -184,6 +188,7 @@ def test_events_of_another_shape_end_in_an_answer_or_in_one_failure(name: str, d
 
 
 @pytest.mark.parametrize("name", SPEAKERS)
+@settings(max_examples=EACH)
 @given(data=st.data())
 def test_whole_answers_of_another_shape_end_in_an_answer_or_in_one_failure(name: str, data: st.DataObject) -> None:
     speaker = SPEAKERS[name]()

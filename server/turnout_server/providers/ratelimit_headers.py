@@ -57,6 +57,8 @@ _LONG_PERIODS = ("-day", "-month")
 _GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|h|m|s))+")
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|h|m|s)")
 _GO_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+MAX_COUNT = 1e15
+"""More than any limit; what is beyond is nonsense, and would not fit into the fields of the contract."""
 _UNIX_SECONDS_FROM = 1e9
 _UNIX_MILLISECONDS_FROM = 1e12
 
@@ -179,4 +181,4 @@ def _count(value: str | None) -> int | None:
         number = float(value)
     except ValueError:
         return None
-    return int(number) if isfinite(number) and number >= 0 else None
+    return int(number) if 0 <= number <= MAX_COUNT else None

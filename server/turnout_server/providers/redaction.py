@@ -20,7 +20,8 @@ _KEY = re.compile(
 )
 _WORD = re.compile(r"\w+")
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|[ntr\"'])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+"""Controls of either set, and what breaks lines or turns their direction where a log is read."""
 _GAP = "…"
 
 
