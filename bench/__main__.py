@@ -20,6 +20,7 @@ TARGET_COUNTS = (8, 40, 400)
 OUTPUT_TOKENS = 64
 FOOTPRINT_CALLS = 20_000
 STARTS = 5
+NAME_WIDTH = 52
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +45,10 @@ def main() -> None:
         "--quick", action="store_true", help="a few calls of each: shows that it works, measures nothing"
     )
     effort = QUICK if parser.parse_args().quick else FULL
-    rows = [*asyncio.run(_calls(effort)), *_deciding(effort), *asyncio.run(_footprint(effort))]
-    width = max(len(row[0]) for row in rows)
-    for name, ours, least, ratio in rows:
-        sys.stdout.write(f"| {name:{width}} | {ours:>12} | {least:>12} | {ratio:>6} |\n")
+    for measure in (_calls, _deciding, _footprint):
+        for name, ours, least, ratio in asyncio.run(measure(effort)):
+            sys.stdout.write(f"| {name:{NAME_WIDTH}} | {ours:>12} | {least:>12} | {ratio:>6} |\n")
+            sys.stdout.flush()
 
 
 Row = tuple[str, str, str, str]
@@ -83,7 +84,7 @@ def _rows(name: str, found: Compared) -> list[Row]:
     ]
 
 
-def _deciding(effort: Effort) -> list[Row]:
+async def _deciding(effort: Effort) -> list[Row]:
     return [
         (
             f"Deciding over {count} targets",
