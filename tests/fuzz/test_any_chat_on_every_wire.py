@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import orjson
 import pytest
@@ -153,7 +154,7 @@ structs = st.recursive(
 
 
 @given(options=st.dictionaries(st.text(max_size=6) | st.sampled_from(sorted(RESERVED_OPTIONS)), structs, max_size=4))
-def test_options_arrive_with_whole_numbers_as_integers_unless_they_are_reserved(options: dict[str, object]) -> None:
+def test_options_arrive_with_whole_numbers_as_integers_unless_they_are_reserved(options: dict[str, Any]) -> None:
     message = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text="x")])])
     message.provider_options["openai"].update(options)
     chat = read(message)

@@ -392,6 +392,14 @@ def test_empty_texts_and_trailing_space_of_a_turn_to_continue_are_not_sent() -> 
     assert [{"type": "text", "text": "So"}] == body_of(ChatInput(messages=(user("x"), turn)))["messages"][1]["content"]
 
 
+def test_turn_to_continue_that_is_white_space_alone_is_not_sent() -> None:
+    space = Message(role=Role.ASSISTANT, parts=(Part(content=Text(text=" ")), Part(content=Text(text="\n "))))
+    said = Message(role=Role.ASSISTANT, parts=(Part(content=Text(text="So ")), Part(content=Text(text=" "))))
+
+    assert ["user"] == [turn["role"] for turn in body_of(ChatInput(messages=(user("x"), space)))["messages"]]
+    assert [{"type": "text", "text": "So"}] == body_of(ChatInput(messages=(user("x"), said)))["messages"][1]["content"]
+
+
 def test_arguments_that_are_no_object_are_wrapped() -> None:
     turn = Message(role=Role.ASSISTANT, parts=(Part(content=ToolCall(id="c", name="f", arguments_json="{bad")),))
 

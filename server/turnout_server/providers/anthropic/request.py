@@ -193,9 +193,15 @@ class _Conversation:
         last = self.messages[-1] if self.messages else None
         if last is None or last["role"] != "assistant" or not isinstance(last["content"], list):
             return
-        block = last["content"][-1]
-        if block["type"] == "text":
-            block["text"] = block["text"].rstrip()
+        content = last["content"]
+        while content and content[-1]["type"] == "text":
+            content[-1]["text"] = content[-1]["text"].rstrip()
+            if content[-1]["text"]:
+                return
+            # It was white space alone, and the wire refuses empty text too.
+            content.pop()
+        if not content:
+            self.messages.pop()
 
 
 def _media(media: Media) -> JsonObject:
