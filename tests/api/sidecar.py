@@ -190,7 +190,9 @@ async def running(
         trace_headers=outgoing_headers,
     )
     metrics.watch(router.status)
-    server = ApiServer(router, executor, settings, clock=time.monotonic, wall=time.time, log=structlog.get_logger())
+    # The library's own default draws each traceback with all its variables, which takes seconds on a busy machine.
+    log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
+    server = ApiServer(router, executor, settings, clock=time.monotonic, wall=time.time, log=log)
     bound = await server.start()
     address = bound.address or f"unix:{bound.socket}"
     try:
