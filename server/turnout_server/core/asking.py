@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, UnknownTargetError
-from turnout_server.core.model import NANO_USD, Capability, Priority, Target
+from turnout_server.core.model import NANO_USD, Capability, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
     from turnout_server.core.fleet import Fleet
     from turnout_server.core.model import RequestProfile, RouteQuery, RoutingOptions
@@ -36,10 +36,11 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What one request asks of every target, its names resolved to places in the fleet; None is no such demand.
+class Needs:
+    """What a request asks of every target, however long it is, its names resolved to places in the fleet.
 
-    `named` are the targets that the request or a table names one by one: a deprecated model is used only so.
+    None is no such need. `named` are the targets that the request or a table names one by one: a deprecated model is
+    used only so. `tried` are those that the call has tried.
     """
 
     included: frozenset[int] | None = None
@@ -50,34 +51,55 @@ class Demand:
     capabilities: frozenset[Capability] = frozenset()
     custom_capabilities: frozenset[str] = frozenset()
     url_capabilities: frozenset[Capability] = frozenset()
-    max_output_tokens: int | None = None
     min_quality: float | None = None
-    tier: str = ""
-    tier_cap_nano_usd: int | None = None
-    max_cost_nano_usd: int | None = None
-    max_latency_seconds: float | None = None
-    max_first_token_seconds: float | None = None
-    min_availability: float | None = None
-    deadline_seconds: float | None = None
-    executing: bool = False
-    tenant: str = ""
-    priority: Priority = Priority.NORMAL
-    input_known: bool = True
-    hop: Hop = Hop()
-    chooses: bool = field(init=False)
-    """Whether any name, region or earlier attempt matters: most requests leave the choice open."""
-    needs: bool = field(init=False)
-    """Whether any capability is needed."""
-    limits: bool = field(init=False)
-    """Whether any explicit limit or a deadline holds."""
+    tried: frozenset[Target] = frozenset()
 
-    def __post_init__(self) -> None:
-        chosen = self.included is not None or self.forced is not None
-        object.__setattr__(self, "chooses", bool(chosen or self.excluded or self.regions or self.hop.tried))
-        needed = self.capabilities or self.custom_capabilities or self.url_capabilities
-        object.__setattr__(self, "needs", bool(needed))
-        limits = (self.max_latency_seconds, self.max_first_token_seconds, self.min_availability, self.deadline_seconds)
-        object.__setattr__(self, "limits", any(limit is not None for limit in limits))
+
+class Demand:
+    """What one request asks of every target: its needs, and limits in numbers; None is no such limit.
+
+    It holds nothing of the request's content, since decisions are kept. Its fields are given by place, and it is no
+    dataclass: one is made in each decision.
+    """
+
+    __slots__ = (
+        "deadline_seconds",
+        "executing",
+        "hop",
+        "input_known",
+        "max_cost_nano_usd",
+        "max_first_token_seconds",
+        "max_latency_seconds",
+        "max_output_tokens",
+        "min_availability",
+        "needs",
+        "priority",
+        "tenant",
+        "tier",
+        "tier_cap_nano_usd",
+    )
+
+    def __init__(
+        self, query: RouteQuery, needs: Needs, hop: Hop, tier_cap_nano_usd: int | None, *, input_known: bool
+    ) -> None:
+        options = query.options
+        cost = options.max_cost_usd
+        self.needs = needs
+        self.hop = hop
+        self.input_known = input_known
+        """Whether anything is known of the prompt's length."""
+        self.max_output_tokens = query.profile.max_output_tokens
+        self.tier = query.caller.tier
+        self.tier_cap_nano_usd = tier_cap_nano_usd
+        self.max_cost_nano_usd = None if cost is None else round(min(cost, UNLIMITED_USD) * NANO_USD)
+        self.max_latency_seconds = options.max_latency_seconds
+        self.max_first_token_seconds = options.max_time_to_first_token_seconds
+        self.min_availability = options.min_availability
+        self.deadline_seconds = query.deadline_seconds if query.executing else None
+        """What is left of the caller's time, where the sidecar makes the call."""
+        self.executing = query.executing
+        self.tenant = query.caller.tenant
+        self.priority = options.priority
 
 
 def check_query(query: RouteQuery) -> None:
@@ -87,17 +109,8 @@ def check_query(query: RouteQuery) -> None:
         raise InvalidRequestError(violations)
 
 
-def build_demand(
-    query: RouteQuery,
-    fleet: Fleet,
-    *,
-    preferred: Mapping[int, int],
-    shares: Mapping[int, float],
-    tier_cap_nano_usd: int | None,
-    input_known: bool,
-    hop: Hop,
-) -> Demand:
-    """Returns the demand that `query` (with its policy's limits laid over it) makes on every target.
+def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], tried: frozenset[Target]) -> Needs:
+    """Returns what `query` (with its policy's limits laid over it) needs; `named` are those that a table names.
 
     Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
     """
@@ -107,34 +120,18 @@ def build_demand(
     forced = _resolve_all(fleet, (options.force_target,) if options.force_target else ())
     _check_names(options, included, excluded, forced)
     one_by_one = [name for name in (*options.include, options.force_target) if "/" in name]
-    return Demand(
+    return Needs(
         included=included if options.include else None,
         excluded=excluded,
         forced=forced if options.force_target else None,
-        named=frozenset(preferred) | frozenset(shares) | _resolve_all(fleet, tuple(one_by_one)),
+        named=frozenset(named) | _resolve_all(fleet, tuple(one_by_one)),
         regions=frozenset(options.regions),
         capabilities=profile.capabilities,
         custom_capabilities=profile.custom_capabilities,
         url_capabilities=profile.url_capabilities,
-        max_output_tokens=profile.max_output_tokens,
         min_quality=options.min_quality,
-        tier=query.caller.tier,
-        tier_cap_nano_usd=tier_cap_nano_usd,
-        max_cost_nano_usd=_nano_usd(options.max_cost_usd),
-        max_latency_seconds=options.max_latency_seconds,
-        max_first_token_seconds=options.max_time_to_first_token_seconds,
-        min_availability=options.min_availability,
-        deadline_seconds=query.deadline_seconds,
-        executing=query.executing,
-        tenant=query.caller.tenant,
-        priority=options.priority,
-        input_known=input_known,
-        hop=hop,
+        tried=tried,
     )
-
-
-def _nano_usd(limit_usd: float | None) -> int | None:
-    return None if limit_usd is None else round(min(limit_usd, UNLIMITED_USD) * NANO_USD)
 
 
 def _resolve_all(fleet: Fleet, names: tuple[str, ...]) -> frozenset[int]:

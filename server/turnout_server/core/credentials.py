@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
 from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
@@ -87,6 +88,27 @@ class Credentials:
         if not self._outages and not self._headroom:
             return choices[0].verdict
         return self._first_usable(choices, needed_tokens, now)
+
+    def lacking(self, spec: TargetSpec, *, tenant: str, executing: bool) -> bool:
+        """Whether a call of ours needs a credential and none is configured that it could use."""
+        return executing and spec.needs_credential and not self._ours(spec, tenant)
+
+    def troubled(self, spec: TargetSpec, now: float) -> bool:
+        """Whether any credential that some call to the target could use is blocked, apart from rate limits."""
+        outages = self._outages
+        if not outages:
+            return False
+        return any(outages.blocked(each.key, each.model_key, now) is not None for each in self._all(spec, now))
+
+    def room_tokens(self, spec: TargetSpec, now: float) -> float:
+        """Returns the longest prompt that the known rate limits of all of these have room for.
+
+        -1 where one of them has room for no request at all, infinity where none is known.
+        """
+        if not self._headroom:
+            return inf
+        rooms = (self._headroom.get(each.model_key) for each in self._all(spec, now))
+        return min((room.tokens(now) for room in rooms if room is not None), default=inf)
 
     def next_credential(
         self, spec: TargetSpec, tried: frozenset[str], *, tenant: str, now: float, needed_tokens: int = 0
@@ -197,6 +219,13 @@ class Credentials:
         """Returns our credentials for a call to the target, by turn, each in file order."""
         pool = self._pool(spec)
         return pool.for_tenant.get(tenant, pool.for_all)
+
+    def _all(self, spec: TargetSpec, now: float) -> list[Choice]:
+        """Returns every credential that some call to the target could use, of ours and of callers."""
+        pool = self._pool(spec)
+        ours = [choice for each in (pool.for_all, *pool.for_tenant.values()) for choice in each]
+        callers = self._caller_labels(spec, now) if self._seen else ()
+        return ours + [choice_of(spec, CredentialSpec(label=label), reported=True) for label in callers]
 
     def _pool(self, spec: TargetSpec) -> Pool:
         known = self._pools.get(id(spec))

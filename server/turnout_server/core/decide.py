@@ -1,6 +1,7 @@
 """The one maker of decisions: asks every target, scores those that pass, ranks them, and says why in one sentence.
 
-Arrow line: query -> policy, strategy -> demand -> (examine, expect) each target -> score -> line up -> Decision.
+Arrow line: query -> policy, strategy -> shape, expectation -> those that pass -> scores -> line -> Decision. All
+targets are dealt with at once, as columns of numbers; a decision is put into words where somebody reads it.
 """
 
 from __future__ import annotations
@@ -8,18 +9,17 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from turnout_server.core.asking import Hop, build_demand, check_query
+from turnout_server.core.asking import Demand, Hop, check_query
+from turnout_server.core.candidates import Candidates
 from turnout_server.core.complexity import infer_complexity
-from turnout_server.core.deadlines import whole_answer_limit_seconds
-from turnout_server.core.decision import Candidate, Decision, Rejection
+from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.errors import AllTargetsUnavailableError, NoEligibleTargetError
 from turnout_server.core.expectation import Expectation
-from turnout_server.core.explain import candidate_reason, decision_reason, rejected_counts
-from turnout_server.core.filters import CLEAR, Standing, examine
+from turnout_server.core.explain import decision_reason, rejected_counts
+from turnout_server.core.filters import Standing
 from turnout_server.core.model import RejectionReason
+from turnout_server.core.passing import Sieve
 from turnout_server.core.preferences import (
-    preferred_names,
-    preferred_order,
     quality_floor,
     resolve_ranking,
     select_policy,
@@ -27,16 +27,15 @@ from turnout_server.core.preferences import (
     with_limits,
 )
 from turnout_server.core.reuse import is_reusable, valid_for_seconds
-from turnout_server.core.scoring import confidence, measured, score_all
+from turnout_server.core.scoring import Scoring
 from turnout_server.core.settings import FailoverSettings, RoutingSettings
-from turnout_server.core.strategies import Lineup, line_up
+from turnout_server.core.strategies import Lineup, confidence, line_up
 
 if TYPE_CHECKING:
-    from turnout_server.core.fleet import Fleet
-    from turnout_server.core.model import RouteQuery
+    from turnout_server.core.model import RouteQuery, Target
     from turnout_server.core.readings import FleetReading
-    from turnout_server.core.scoring import Contender
     from turnout_server.core.settings import Policy
+    from turnout_server.core.strategies import Line
 
 __all__ = ["Hop", "decide", "unavailable"]
 
@@ -45,6 +44,7 @@ DEFAULT_FAILOVER = FailoverSettings()
 RETRY_AFTER_SECONDS = 1.0
 """Where nothing says when a target will be free again."""
 RETRY_AFTER_MINIMUM_SECONDS = 0.05
+WAITING = (RejectionReason.BREAKER_OPEN,)
 TOO_SLOW = (RejectionReason.DEADLINE,)
 WAITS_FOR_TRIAL = "half-open: its one trial goes to a request that would choose it first"
 
@@ -70,79 +70,61 @@ def decide(
     """
     check_query(query)
     hop = hop or FIRST_CHOICE
+    profile, caller = query.profile, query.caller
     policy = select_policy(query, settings)
-    complexity = infer_complexity(query.profile)
+    complexity = infer_complexity(profile)
     ranking = resolve_ranking(query, policy, complexity)
     query = with_limits(query, policy)
-    fleet = state.fleet
-    preferred = preferred_order(fleet, preferred_names(policy, query.profile.task, query.caller.tier))
-    shares = _shares(policy, fleet)
-    expectation = Expectation(query.profile, state.token_ratios, state.lengths)
-    demand = build_demand(
-        query,
-        fleet,
-        preferred=preferred,
-        shares=shares,
-        tier_cap_nano_usd=tier_cap_nano_usd(settings, query.caller.tier),
-        input_known=expectation.input_known,
-        hop=hop,
-    )
+    cap_nano_usd = tier_cap_nano_usd(settings, caller.tier)
+    prepared, vitals = state.prepared, state.vitals(now)
+    facts = prepared.facts
+    floor = quality_floor(policy, ranking.strategy, complexity)
+    shape = prepared.shape(query, policy, settings, floor=floor, credentials=state.credentials, hop=hop)
+    expectation = Expectation(profile, facts, prepared.outputs(profile.task, vitals, state.lengths))
+    demand = Demand(query, shape.needs, hop, cap_nano_usd, input_known=expectation.input_known)
 
-    contenders: list[Contender] = []
-    rejections: list[Rejection] = []
-    for index, target in enumerate(state.targets):
-        expected = expectation.of(target, now)
-        found = examine(target, index, expected, demand=demand, state=state, now=now)
-        if isinstance(found, Rejection):
-            rejections.append(found)
-        else:
-            contenders.append(measured(target, index, expected, found, now))
-
-    score_all(contenders, ranking)
+    field = Sieve(shape, expectation, demand, facts=facts, state=state, now=now).field()
+    scoring = Scoring(field, ranking, expectation, facts)
     lineup = Lineup(
         ranking=ranking,
         near_equal=settings.near_equal,
-        preferred=preferred,
-        shares=shares,
+        preferred=shape.preferred,
+        shares=shape.shares,
         stable_key=_stable_key(query, policy),
         turn=turn,
-        floor=quality_floor(policy, ranking.strategy, complexity),
         priority=query.options.priority,
         executing=query.executing,
         hop=hop,
-        deadline_seconds=query.deadline_seconds if query.executing else None,
+        deadline_seconds=demand.deadline_seconds,
     )
-    ranked = line_up(contenders, lineup, rng)
-    kept = {contender.index for contender in ranked}
-    rejections += [
-        Rejection(c.target.spec.target, (RejectionReason.BREAKER_OPEN,), WAITS_FOR_TRIAL)
-        for c in contenders
-        if c.index not in kept
-    ]
-    silent = tuple(c.target.spec.target for c in ranked if c.standing is Standing.SILENT_TRIAL)
-    others = len(silent) < len(ranked)
-    first = ranked[0].expected if ranked else None
-    known = expectation.input_known
+    line = line_up(field, scoring, lineup, expectation, facts=facts, rng=rng)
+    rejections = field.rejections
+    if line.left_out:
+        rejections = rejections.with_added(
+            tuple(Rejection(scoring.spec(place).target, WAITING, WAITS_FOR_TRIAL) for place in line.left_out)
+        )
+    silent = _silent(line)
+    first = expectation.of(scoring.selection.indexes[line.order[0]]) if line.order else None
     answering = policy.failover or failover or DEFAULT_FAILOVER
     return Decision(
         decision_id=decision_id,
-        candidates=tuple(_candidate(c, query, answering, cost_known=known) for c in ranked),
-        rejections=tuple(rejections),
+        candidates=Candidates(line, expectation, facts, answering, profile.reasoning_effort),
+        rejections=rejections,
         strategy=ranking.strategy,
         policy=policy.name,
         policy_version=settings.policy_version,
-        reason=decision_reason(ranked, rejections, ranking),
-        confidence=confidence(ranked),
-        task=query.profile.task,
-        tier=query.caller.tier,
+        reason=decision_reason(line, rejections, ranking, facts),
+        confidence=confidence(line),
+        task=profile.task,
+        tier=caller.tier,
         complexity=complexity,
-        input_tokens=first.input_tokens if first is not None and known else query.profile.input_tokens,
+        input_tokens=first.input_tokens if first is not None and expectation.input_known else profile.input_tokens,
         expected_output_tokens=None if first is None else first.output_tokens,
         decided_at=now,
         decided_at_wall=now_wall,
-        valid_for_seconds=valid_for_seconds(rejections, settings.plan_valid_seconds, now),
-        reusable=is_reusable(ranked, ranking.strategy),
-        probes_wanted=silent if query.executing and others else (),
+        valid_for_seconds=valid_for_seconds(rejections.written, settings.plan_valid_seconds, now),
+        reusable=is_reusable(line, ranking.strategy),
+        probes_wanted=silent if query.executing and len(silent) < len(line.order) else (),
         max_candidates=query.options.max_candidates,
     )
 
@@ -172,43 +154,13 @@ def unavailable(decision: Decision, now: float) -> NoEligibleTargetError | AllTa
     )
 
 
-def _candidate(contender: Contender, query: RouteQuery, failover: FailoverSettings, *, cost_known: bool) -> Candidate:
-    expected = contender.expected
-    spec = contender.target.spec
-    attempt_timeout_seconds = whole_answer_limit_seconds(
-        spec,
-        expected.latency_seconds,
-        failover,
-        predicted_first_token_seconds=expected.first_token_seconds,
-        effort=query.profile.reasoning_effort,
-    )
-    # By place: the field names are paid for in every one of hundreds.
-    return Candidate(
-        spec,
-        contender.score,
-        contender.factors,
-        expected.latency_seconds,
-        expected.first_token_seconds,
-        expected.cost_nano_usd if cost_known else None,
-        contender.health,
-        contender.sample_count,
-        attempt_timeout_seconds,
-        False,  # noqa: FBT003  # explored
-        contender.share,
-        None,
-        contender.standing is not CLEAR,
-        candidate_reason(contender),
-    )
-
-
-def _shares(policy: Policy, fleet: Fleet) -> dict[int, float]:
-    """A name that stands for several targets gives each an equal part of its share."""
-    shares: dict[int, float] = {}
-    for name, weight in policy.shares.items():
-        places = fleet.resolve(name)
-        for place in places:
-            shares[place] = shares.get(place, 0.0) + weight / len(places)
-    return shares
+def _silent(line: Line) -> tuple[Target, ...]:
+    """Returns those that should be tried off the callers' path, best first."""
+    scoring = line.scoring
+    if not scoring.notable:
+        return ()
+    silent = (place for place in line.order if scoring.standing(place) is Standing.SILENT_TRIAL)
+    return tuple(scoring.spec(place).target for place in silent)
 
 
 def _stable_key(query: RouteQuery, policy: Policy) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from turnout_server.core.model import (
 
 
 class Candidate(NamedTuple):
-    """A target that passed the filters. A named tuple, because a decision makes one for each of up to hundreds.
+    """A target that passed the filters. A named tuple, because one decision may list hundreds.
 
     `score` is 0 to 1, 1 best, times the ramp factor; `factors` are the scaled parts it was made of. `share` is the
     chance that a caller who holds this plan should give this candidate a call. Latencies are predictions in seconds.
@@ -64,13 +64,14 @@ class Decision:
     """The ranked candidates, best first, the rejections, and one sentence why.
 
     `decided_at` is monotonic, `decided_at_wall` seconds since the epoch. `input_tokens` and `expected_output_tokens`
-    are what the scores were computed for. `probes_wanted` are half-open targets, opened by silence, that should now be
-    probed off the caller's path.
+    are what the scores were computed for. Candidates and rejections are immutable, but need not be tuples: those of a
+    fresh decision are written out as they are read. `probes_wanted` are half-open targets, opened by silence, that
+    should now be probed off the caller's path.
     """
 
     decision_id: str
-    candidates: tuple[Candidate, ...]
-    rejections: tuple[Rejection, ...]
+    candidates: Sequence[Candidate]
+    rejections: Sequence[Rejection]
     strategy: Strategy
     policy: str
     policy_version: str

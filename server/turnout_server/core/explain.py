@@ -5,51 +5,57 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from turnout_server.core.filters import CLEAR
-from turnout_server.core.strategies import FAILED_PROVIDER, NOT_PREFERRED, SLOW, SUSPECT, WEAK
+from turnout_server.core.filters import CLEAR, Standing
+from turnout_server.core.groups import FAILED_PROVIDER, NOT_PREFERRED, SLOW, SUSPECT, WEAK
+from turnout_server.core.rejections import first_reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from turnout_server.core.columns import Facts
     from turnout_server.core.decision import Rejection
     from turnout_server.core.preferences import Ranking
-    from turnout_server.core.scoring import Contender
+    from turnout_server.core.strategies import Line
 
 COUNTED_REASONS = 5
 
 
-def decision_reason(ranked: Sequence[Contender], rejections: Sequence[Rejection], ranking: Ranking) -> str:
+def decision_reason(line: Line, rejections: Sequence[Rejection], ranking: Ranking, facts: Facts) -> str:
     """Returns one sentence: the first, by what, ahead of whom, and how many were rejected for what."""
-    whole = len(ranked) + len(rejections)
-    rejected = f"{len(rejections)} of {whole} targets rejected ({rejected_counts(rejections)})" if rejections else ""
+    rejected = ""
+    if rejections:
+        whole = len(line.order) + len(rejections)
+        rejected = f"{len(rejections)} of {whole} targets rejected ({rejected_counts(rejections)})"
     strategy = f"{ranking.strategy.value} ({ranking.why})"
-    if not ranked:
+    if not line.order:
         return f"{strategy}: no candidate; {rejected or 'no target is configured'}."
-    first = ranked[0]
-    parts = ", ".join(f"{name} {value:.2f}" for name, value in first.factors.items())
-    sentence = f"{strategy}: {first.target.spec.target} with score {first.score:.2f} ({parts})"
-    words = candidate_reason(first)
+    scoring, indexes = line.scoring, line.scoring.selection.indexes
+    first = line.order[0]
+    parts = ", ".join([f"{name} {value:.2f}" for name, value in scoring.factors(first).items()])
+    sentence = f"{strategy}: {facts.names[indexes[first]]} with score {scoring.score(first):.2f} ({parts})"
+    words = candidate_reason(line.groups[first], scoring.standing(first))
     if words:
         sentence += f", {words}"
-    if len(ranked) > 1:
-        second = ranked[1]
-        sentence += f", before {second.target.spec.target} with {second.score:.2f}"
-        if first.share < 1.0:
-            sentence += f", taken with a chance of {first.share:.0%}"
+    if len(line.order) > 1:
+        second = line.order[1]
+        sentence += f", before {facts.names[indexes[second]]} with {scoring.score(second):.2f}"
+        share = line.share(first)
+        if share < 1.0:
+            sentence += f", taken with a chance of {share:.0%}"
     return f"{sentence}; {rejected}." if rejected else f"{sentence}."
 
 
-def candidate_reason(contender: Contender) -> str:
+def candidate_reason(group: int, standing: Standing) -> str:
     """Returns why a candidate does not stand where its score alone would put it, "" where it does."""
-    group = contender.group
-    if not group and contender.standing is CLEAR:
-        return "preferred by a table"
-    if group == NOT_PREFERRED and contender.standing is CLEAR:
-        return ""
+    if standing is CLEAR:
+        if not group:
+            return "preferred by a table"
+        if group == NOT_PREFERRED:
+            return ""
     words = [
         word
         for applies, word in (
-            (contender.standing is not CLEAR, contender.standing.value),
+            (standing is not CLEAR, standing.value),
             (group & SUSPECT, "suspect: its calls wait for a first token"),
             (group & FAILED_PROVIDER, "its provider failed in this call"),
             (not group & NOT_PREFERRED, "preferred by a table"),
@@ -63,7 +69,7 @@ def candidate_reason(contender: Contender) -> str:
 
 def rejected_counts(rejections: Sequence[Rejection]) -> str:
     """Returns each target's first reason, counted, the most frequent five: "3 CAPABILITY, 1 DRAINED"."""
-    counts = Counter(rejection.reasons[0].value for rejection in rejections)
-    told = [f"{count} {reason}" for reason, count in counts.most_common(COUNTED_REASONS)]
+    counts = Counter(first_reasons(rejections))
+    told = [f"{count} {reason.value}" for reason, count in counts.most_common(COUNTED_REASONS)]
     rest = len(counts) - len(told)
     return ", ".join([*told, f"and {rest} more reasons"] if rest else told)

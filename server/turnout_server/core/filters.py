@@ -1,6 +1,9 @@
 """Who may serve this request: every target passes, or is rejected with all reasons that apply, permanent ones first.
 
 The same filters run for the first choice and for every hop of a failover, so that a fallback fits as well as the first.
+There are three kinds: what the request needs of the target as it is (`judge_needs`; found once for requests of one
+shape), what it would cost and how long it would take (`judge_numbers`), and what has happened to the target
+(`judge_state`; asked only where something has). `passing` runs the first two over columns and finds the same.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from turnout_server.core.model import (
 )
 
 if TYPE_CHECKING:
-    from turnout_server.core.asking import Demand
+    from turnout_server.core.asking import Demand, Needs
     from turnout_server.core.expectation import Expected
     from turnout_server.core.fleet import TargetSpec
     from turnout_server.core.readings import FleetReading, TargetReading
@@ -76,86 +79,113 @@ def examine(
     """Returns what the target may be used for, or the rejection with every reason that applies."""
     findings = Findings()
     spec = target.spec
-    if demand.chooses:
-        _choice(spec, index, demand, findings)
-    if spec.deprecated and index not in demand.named:
+    judge_needs(spec, index, demand.needs, findings)
+    availability, sample_count = target.availability.value(now), target.latency.sample_count
+    judge_numbers(spec, expected, demand, findings, availability=availability, sample_count=sample_count)
+    standing = judge_state(target, expected, demand, findings, state=state, now=now)
+    return findings.rejection(spec.target) if findings else standing
+
+
+def judge_needs(spec: TargetSpec, index: int, needs: Needs, findings: Findings) -> None:
+    """Finds what never changes: whom the request names, where the target is, what its model can do and is worth."""
+    _choice(spec, index, needs, findings)
+    if spec.deprecated and index not in needs.named:
         findings.add(RejectionReason.DEPRECATED, "deprecated: used only when named")
-    _fit(spec, expected, demand, findings)
+    missing = missing_capabilities(spec, needs)
+    if missing:
+        findings.add(RejectionReason.CAPABILITY, f"lacks {', '.join(missing)}")
+    least = needs.min_quality
+    if least is not None and (spec.quality is None or spec.quality < least):
+        quality = "unknown" if spec.quality is None else f"{spec.quality:g}"
+        findings.add(RejectionReason.QUALITY, f"quality {quality}, at least {least:g} asked for")
+
+
+def judge_numbers(
+    spec: TargetSpec,
+    expected: Expected,
+    demand: Demand,
+    findings: Findings,
+    *,
+    availability: float,
+    sample_count: int,
+) -> None:
+    """Finds what follows from the length of the request: window, cost, time; and from how often the target answers."""
+    _window(spec, expected, demand, findings)
     if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None:
         _price(expected, demand, findings)
+    _limits(expected, demand, findings, availability=availability, sample_count=sample_count)
+
+
+def judge_state(
+    target: TargetReading, expected: Expected, demand: Demand, findings: Findings, *, state: FleetReading, now: float
+) -> Standing:
+    """Finds what has happened to the target and its keys; returns what it may be used for if nothing is found."""
     standing = _health(target, demand, findings, now)
-    if demand.limits:
-        _limits(target, expected, demand, findings, now)
-    room = spec.max_concurrency
+    room = target.spec.max_concurrency
     if room is not None and target.in_flight >= room:
         findings.add(RejectionReason.CONCURRENCY, f"{target.in_flight} calls in flight, {room} allowed")
     # What is only assumed of the prompt must not reject anybody.
     needed = expected.input_tokens if demand.input_known else 0
     verdict = state.credentials.verdict(
-        spec, tenant=demand.tenant, executing=demand.executing, now=now, needed_tokens=needed
+        target.spec, tenant=demand.tenant, executing=demand.executing, now=now, needed_tokens=needed
     )
     if verdict.reason is not None:
         findings.add(verdict.reason, verdict.detail, verdict.retry_at)
-    return findings.rejection(spec.target) if findings else standing
+    return standing
 
 
-def _choice(spec: TargetSpec, index: int, demand: Demand, findings: Findings) -> None:
+def _choice(spec: TargetSpec, index: int, needs: Needs, findings: Findings) -> None:
     """What the request names, where it may be, and what this call has tried."""
-    if index in demand.excluded:
+    if index in needs.excluded:
         findings.add(RejectionReason.EXCLUDED, "excluded by the request")
-    elif demand.included is not None and index not in demand.included:
+    elif needs.included is not None and index not in needs.included:
         findings.add(RejectionReason.EXCLUDED, "not among the targets that the request includes")
-    elif demand.hop.tried and spec.target in demand.hop.tried:
+    elif spec.target in needs.tried:
         findings.add(RejectionReason.EXCLUDED, "already tried in this call")
-    if demand.forced is not None and index not in demand.forced:
+    if needs.forced is not None and index not in needs.forced:
         findings.add(RejectionReason.NOT_FORCED, "another target is forced")
-    if demand.regions and spec.region not in demand.regions:
+    if needs.regions and spec.region not in needs.regions:
         where = f"region {spec.region}" if spec.region else "region unknown"
-        findings.add(RejectionReason.REGION, f"{where}, not {' or '.join(sorted(demand.regions))}")
+        findings.add(RejectionReason.REGION, f"{where}, not {' or '.join(sorted(needs.regions))}")
 
 
-def _fit(spec: TargetSpec, expected: Expected, demand: Demand, findings: Findings) -> None:
-    """What the model can do, hold and is worth."""
-    missing = missing_capabilities(spec, demand) if demand.needs else None
-    if missing:
-        findings.add(RejectionReason.CAPABILITY, f"lacks {', '.join(missing)}")
+def missing_capabilities(spec: TargetSpec, needs: Needs) -> list[str]:
+    """Returns the names of what the target lacks, sorted; LONG_CONTEXT is a window of at least 200,000 tokens."""
+    lacks = needs.capabilities - spec.capabilities
     window = spec.context_window_tokens
-    needed = _needed_window(spec, expected, demand)
+    if window is not None and Capability.LONG_CONTEXT in needs.capabilities:
+        held = window >= LONG_CONTEXT_TOKENS
+        lacks = lacks - {Capability.LONG_CONTEXT} if held else lacks | {Capability.LONG_CONTEXT}
+    missing = [capability.value for capability in lacks]
+    missing += needs.custom_capabilities - spec.custom_capabilities
+    missing += [f"{capability.value} by URL" for capability in needs.url_capabilities - spec.url_capabilities]
+    return sorted(missing)
+
+
+def _window(spec: TargetSpec, expected: Expected, demand: Demand, findings: Findings) -> None:
+    window = spec.context_window_tokens
     if window is None:
         # An unknown window may be large enough, but cannot be shown to be larger than one that was too small.
         if demand.hop.minimum_context is not None or demand.hop.required_window_over is not None:
             findings.add(RejectionReason.CONTEXT_WINDOW, "window unknown, and a smaller one was too small")
-    elif needed > window:
+        return
+    needed = needed_window(spec, expected.input_tokens, demand)
+    if needed > window:
         findings.add(RejectionReason.CONTEXT_WINDOW, f"needs a window of {needed} tokens, has {window}")
-    if demand.min_quality is not None and (spec.quality is None or spec.quality < demand.min_quality):
-        quality = "unknown" if spec.quality is None else f"{spec.quality:g}"
-        findings.add(RejectionReason.QUALITY, f"quality {quality}, at least {demand.min_quality:g} asked for")
 
 
-def _needed_window(spec: TargetSpec, expected: Expected, demand: Demand) -> int:
+def needed_window(spec: TargetSpec, input_tokens: int, demand: Demand) -> int:
+    """Returns the tokens that prompt and answer need room for, or what an earlier attempt has shown to be needed."""
     output = demand.max_output_tokens or 1
     if spec.max_output_tokens is not None:
         output = min(output, spec.max_output_tokens)
     # Where nothing is known of the prompt, what it is assumed to be for ranking must not reject anybody.
-    needed = expected.input_tokens + output if demand.input_known else output
+    needed = input_tokens + output if demand.input_known else output
     if demand.hop.minimum_context is not None:
         needed = max(needed, demand.hop.minimum_context)
     if demand.hop.required_window_over is not None:
         needed = max(needed, demand.hop.required_window_over + 1)
     return needed
-
-
-def missing_capabilities(spec: TargetSpec, demand: Demand) -> list[str]:
-    """Returns the names of what the target lacks, sorted; LONG_CONTEXT is a window of at least 200,000 tokens."""
-    lacks = demand.capabilities - spec.capabilities
-    window = spec.context_window_tokens
-    if window is not None and Capability.LONG_CONTEXT in demand.capabilities:
-        held = window >= LONG_CONTEXT_TOKENS
-        lacks = lacks - {Capability.LONG_CONTEXT} if held else lacks | {Capability.LONG_CONTEXT}
-    missing = [capability.value for capability in lacks]
-    missing += demand.custom_capabilities - spec.custom_capabilities
-    missing += [f"{capability.value} by URL" for capability in demand.url_capabilities - spec.url_capabilities]
-    return sorted(missing)
 
 
 def _price(expected: Expected, demand: Demand, findings: Findings) -> None:
@@ -201,7 +231,7 @@ def _refused(
     return RejectionReason.BREAKER_OPEN, f"{what}breaker open{left}", retry_at
 
 
-def _limits(target: TargetReading, expected: Expected, demand: Demand, findings: Findings, now: float) -> None:
+def _limits(expected: Expected, demand: Demand, findings: Findings, *, availability: float, sample_count: int) -> None:
     """Explicit limits, and the time that is left."""
     first, whole = expected.first_token_seconds, expected.latency_seconds
     limit = demand.max_latency_seconds
@@ -211,16 +241,13 @@ def _limits(target: TargetReading, expected: Expected, demand: Demand, findings:
     if limit is not None and first > limit:
         detail = f"first token expected after {first:.2f} s, the limit is {limit:g} s"
         findings.add(RejectionReason.LATENCY_LIMIT, detail)
-    if demand.min_availability is not None:
-        availability = target.availability.value(now)
-        if availability < demand.min_availability:
-            detail = f"availability {availability:.3f}, at least {demand.min_availability:g} asked for"
-            findings.add(RejectionReason.AVAILABILITY, detail)
+    if demand.min_availability is not None and availability < demand.min_availability:
+        detail = f"availability {availability:.3f}, at least {demand.min_availability:g} asked for"
+        findings.add(RejectionReason.AVAILABILITY, detail)
     # Only a call can show that a prior is wrong: as a first choice such a target is ranked last, not rejected for ever.
-    judged = target.latency.sample_count >= MEASURED_COUNT or bool(demand.hop.tried)
-    if judged and demand.executing and demand.deadline_seconds is not None and first > demand.deadline_seconds:
-        detail = f"first token expected after {first:.2f} s, {demand.deadline_seconds:.2f} s are left"
-        findings.add(RejectionReason.DEADLINE, detail)
+    left = demand.deadline_seconds
+    if left is not None and first > left and (sample_count >= MEASURED_COUNT or demand.needs.tried):
+        findings.add(RejectionReason.DEADLINE, f"first token expected after {first:.2f} s, {left:.2f} s are left")
 
 
 def usd(nano_usd: int) -> str:

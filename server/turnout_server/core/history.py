@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from turnout_server.core.candidates import Candidates
 from turnout_server.core.errors import FieldViolation, InvalidRequestError
 from turnout_server.core.once import SeenKeys
+from turnout_server.core.rejections import Rejections
 
 if TYPE_CHECKING:
-    from turnout_server.core.decision import Decision
+    from collections.abc import Sequence
+
+    from turnout_server.core.decision import Candidate, Decision, Rejection
     from turnout_server.core.model import Caller, Feedback, Outcome, RouteQuery, Target
 
 ATTEMPTS_MAXIMUM = 64
@@ -239,9 +243,19 @@ def _record_bytes(record: DecisionRecord) -> int:
     texts = len(decision.reason) + len(decision.task) + len(decision.tier) + len(record.request_id)
     texts += len(record.session_id) + len(caller.tenant) + len(caller.user)
     texts += sum(120 + len(name) + len(value) for name, value in caller.labels.items())
-    texts += sum(CANDIDATE_BYTES + len(candidate.reason) for candidate in decision.candidates)
-    texts += sum(REJECTION_BYTES + len(rejection.detail) for rejection in decision.rejections)
-    return RECORD_BYTES + texts
+    return RECORD_BYTES + texts + _candidate_bytes(decision.candidates) + _rejection_bytes(decision.rejections)
+
+
+def _candidate_bytes(candidates: Sequence[Candidate]) -> int:
+    if isinstance(candidates, Candidates):
+        return candidates.kept_bytes
+    return sum(CANDIDATE_BYTES + len(candidate.reason) for candidate in candidates)
+
+
+def _rejection_bytes(rejections: Sequence[Rejection]) -> int:
+    if isinstance(rejections, Rejections):
+        rejections = rejections.written
+    return sum(REJECTION_BYTES + len(rejection.detail) for rejection in rejections)
 
 
 def _token_of(number: int) -> str:

@@ -126,8 +126,16 @@ class LatencyEstimate:
 
     def both(self, uncached_input_tokens: float, output_tokens: float, now: float) -> tuple[float, float]:
         """Returns the predicted seconds to the first token and to the end, of token counts that are not negative."""
-        first = self._first_prior * (1.0 + PREFILL_SHARE_PER_TOKEN * uncached_input_tokens) * self._first.value(now)
-        return first, first + self._token_prior * self._token.value(now) * output_tokens
+        first_seconds, token_seconds = self.rates(now)
+        first = first_seconds * (1.0 + PREFILL_SHARE_PER_TOKEN * uncached_input_tokens)
+        return first, first + token_seconds * output_tokens
+
+    def rates(self, now: float) -> tuple[float, float]:
+        """Returns the predicted seconds to the first token of an empty prompt, and those for each token of output.
+
+        Each input token adds `PREFILL_SHARE_PER_TOKEN` of the first.
+        """
+        return self._first_prior * self._first.value(now), self._token_prior * self._token.value(now)
 
     @property
     def p95_time_to_first_token(self) -> float:

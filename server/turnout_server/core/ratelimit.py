@@ -5,7 +5,7 @@ This is headroom, read before any refusal; a refusal (429) is a cool-down and th
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 
 from turnout_server.core.model import RateLimitBucket, RateLimitReading
 
@@ -88,6 +88,14 @@ class Headroom:
             if left < needed and (until is None or self._tokens.reset_at > until):
                 until = self._tokens.reset_at
         return until
+
+    def tokens(self, now: float) -> float:
+        """Returns the longest prompt that there is room for: -1 for none at all, infinity where that is not known."""
+        left = self._requests.left(now)
+        if left is not None and left < 1:
+            return -1
+        left = self._tokens.left(now)
+        return inf if left is None else left
 
     def reading(self, now: float) -> RateLimitReading | None:
         """Returns what is known, None where that is nothing."""

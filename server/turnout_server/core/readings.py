@@ -1,6 +1,6 @@
 """What a decision reads of the fleet's state, and no more: `state.FleetState` offers it, tests bring their own.
 
-Everything is asked for up to hundreds of targets in each decision, so every answer is O(1).
+Of most targets a decision reads only the vitals; the others are asked one by one, so every answer is O(1).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Protocol
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.latency import LatencyEstimate
 from turnout_server.core.model import BreakerState, HealthState, RejectionReason
+from turnout_server.core.prepared import Prepared
 from turnout_server.core.tokens import OutputLengths, TokenRatios
+from turnout_server.core.vitals import Vitals
 
 
 class BreakerReading(Protocol):
@@ -85,6 +87,11 @@ class TargetReading(Protocol):
         """Whether an operator took it out."""
         ...
 
+    @property
+    def restless(self) -> bool:
+        """Whether time alone may forbid it, or rank it lower."""
+        ...
+
     def health(self, now: float) -> HealthState:
         """Its health in one word."""
         ...
@@ -122,6 +129,18 @@ class CredentialsReading(Protocol):
         """Judges the credentials that a call to the target could use."""
         ...
 
+    def lacking(self, spec: TargetSpec, *, tenant: str, executing: bool) -> bool:
+        """Whether a call needs a credential that nobody has configured: as long as the fleet stays, for ever."""
+        ...
+
+    def troubled(self, spec: TargetSpec, now: float) -> bool:
+        """Whether any credential that some call to the target could use is blocked, apart from rate limits."""
+        ...
+
+    def room_tokens(self, spec: TargetSpec, now: float) -> float:
+        """The longest prompt that the known rate limits of its credentials have room for; -1 for none, or infinity."""
+        ...
+
 
 class FleetReading(Protocol):
     """Everything known of all targets; `targets` stand in the order of `fleet.specs`."""
@@ -139,6 +158,15 @@ class FleetReading(Protocol):
     @property
     def credentials(self) -> CredentialsReading:
         """All credentials."""
+        ...
+
+    @property
+    def prepared(self) -> Prepared:
+        """What was worked out for this fleet before."""
+        ...
+
+    def vitals(self, now: float) -> Vitals:
+        """All targets' numbers, taken now or a moment ago."""
         ...
 
     @property

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from turnout_server.core.filters import CLEAR
 from turnout_server.core.model import RejectionReason, Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from turnout_server.core.decision import Rejection
-    from turnout_server.core.scoring import Contender
+    from turnout_server.core.strategies import Line
 
 ONE_TIME_STRATEGIES = frozenset({Strategy.WEIGHTED, Strategy.ROUND_ROBIN})
 """Their point is that the next request goes elsewhere."""
 TIMED_REASONS = frozenset({RejectionReason.BREAKER_OPEN, RejectionReason.COOLING_DOWN})
 
 
-def valid_for_seconds(rejections: Sequence[Rejection], longest_seconds: float, now: float) -> float:
+def valid_for_seconds(rejections: Iterable[Rejection], longest_seconds: float, now: float) -> float:
     """Returns how long the plan holds: `longest_seconds`, less when a breaker or cool-down ends sooner."""
     ends = [
         rejection.retry_at - now
@@ -28,8 +27,9 @@ def valid_for_seconds(rejections: Sequence[Rejection], longest_seconds: float, n
     return max(0.0, min([longest_seconds, *ends]))
 
 
-def is_reusable(ranked: Sequence[Contender], strategy: Strategy) -> bool:
+def is_reusable(line: Line, strategy: Strategy) -> bool:
     """Whether the plan may serve an equal request: not for a probe, a ramp, or a strategy that takes turns."""
-    if not ranked or strategy in ONE_TIME_STRATEGIES:
+    if not line.order or strategy in ONE_TIME_STRATEGIES:
         return False
-    return all(c.standing is CLEAR and c.ramp >= 1.0 for c in ranked)
+    apart = line.scoring.notable
+    return not any(apart[place].unsteady for place in line.order if place in apart) if apart else True

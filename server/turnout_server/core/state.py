@@ -19,6 +19,7 @@ from turnout_server.core.learning import learn
 from turnout_server.core.model import FailureKind, Feedback, Outcome, Probe, Target
 from turnout_server.core.once import SeenKeys
 from turnout_server.core.placing import place
+from turnout_server.core.prepared import Prepared
 from turnout_server.core.recorded import Adopted, Recorded, RecordResult, rejected
 from turnout_server.core.retry_budget import RetryBudget
 from turnout_server.core.settings import Settings
@@ -26,11 +27,15 @@ from turnout_server.core.status import StatusReport
 from turnout_server.core.status_report import StatusReader
 from turnout_server.core.target_state import TargetState
 from turnout_server.core.tokens import OutputLengths, TokenRatios
+from turnout_server.core.vitals import Vitals, take_vital, take_vitals
 
 __all__ = ["Adopted", "FleetState", "RecordResult", "Recorded", "TargetState"]
 
 LATE_CANCEL_FACTOR = 3.0
 """A caller who gives up before the first byte after more than 3 x the p95 tells of a timeout, not of a whim."""
+
+FADING_SECONDS = 0.25
+"""Availability and latency peaks fade with time: decisions read them as they were at most this long ago."""
 
 REMOVED_MAXIMUM = 4096
 """Targets remembered as removed, for those who watch; the one longest gone is forgotten first."""
@@ -63,6 +68,22 @@ class FleetState:
         self._removed_at: dict[Target, int] = {}
         # Only these can change by time passing, so only these are looked at before each decision.
         self._restless: set[int] = set()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Makes what decisions read of the fleet; to be called for every fleet."""
+        alike: dict[tuple[str, str], tuple[int, ...]] = {}
+        for index, spec in enumerate(self.fleet.specs):
+            key = (spec.target.provider, spec.target.model)
+            alike[key] = (*alike.get(key, ()), index)
+        # What is learned of a model, and what its keys are refused, holds at all its endpoints.
+        self._alike = [alike[spec.target.provider, spec.target.model] for spec in self.fleet.specs]
+        self.prepared = Prepared(self.fleet)
+        self._vitals: Vitals | None = None
+        self._vitals_at = 0.0
+        self._stale: set[int] = set()
+        self._fading: set[int] = set()
+        """Targets that something ended at: their numbers fade."""
 
     def adopt(self, fleet: Fleet, settings: Settings) -> Adopted:
         """Takes another fleet and its settings at once.
@@ -82,6 +103,8 @@ class FleetState:
             self._failover = failover
         self.history.bound(settings.history_max_bytes)
         self._changed_at = [0] * len(self.targets)
+        self._prepare()
+        self._fading.update(range(len(self.targets)))
         self._touch(range(len(self.targets)))
         self._restless = {index for index, target in enumerate(self.targets) if target.restless}
         removed = tuple(target.spec.target for target in before if id(target) not in here)
@@ -138,6 +161,7 @@ class FleetState:
     def _take(self, outcome: Outcome, target: TargetState, *, call_id: str, now: float, in_flight: bool) -> Recorded:
         target.statistics.record(outcome, now)
         self._touch((target.index,))
+        self._fading.add(target.index)
         if not (in_flight or self.history.made(outcome.decision_id, now) or target.take_unproven(now)):
             reason = "counted in statistics only: no decision known here vouches for it, nor for several before it"
             return Recorded(result=RecordResult.ACCEPTED, reason=reason)
@@ -236,6 +260,28 @@ class FleetState:
 
     # Reading.
 
+    def vitals(self, now: float) -> Vitals:
+        """Returns all targets' numbers for decisions: of this moment where something happened to a target since the
+        last time, else at most a quarter of a second old.
+        """
+        known = self._vitals
+        if known is None:
+            known = take_vitals(self.targets, self.credentials, self.token_ratios, now)
+            self._vitals_at = now
+        else:
+            stale = self._stale
+            if not 0.0 <= now - self._vitals_at < FADING_SECONDS:
+                self._vitals_at = now
+                stale |= self._fading | known.special
+            if not stale:
+                return known
+            known = known.renewed(
+                {index: take_vital(self.targets[index], self.credentials, self.token_ratios, now) for index in stale}
+            )
+        self._stale = set()
+        self._vitals = known
+        return known
+
     def changed_since(self, revision: int) -> list[int]:
         """Returns the places of the targets whose state changed after that revision."""
         return [index for index, changed_at in enumerate(self._changed_at) if changed_at > revision]
@@ -283,6 +329,8 @@ class FleetState:
         if target is not None:
             target.in_flight -= 1
             target.suspects.ended(attempt_id)
+            if self._is_here(target):
+                self._stale.add(target.index)
 
     def _apply(self, effects: Effects) -> None:
         self._touch(effects.touched)
@@ -296,6 +344,7 @@ class FleetState:
         self.revision += 1
         for index in indexes:
             self._changed_at[index] = self.revision
+            self._stale.update(self._alike[index])
 
 
 def _counted_failure(outcome: Outcome, target: TargetState) -> FailureKind | None:

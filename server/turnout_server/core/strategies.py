@@ -1,33 +1,32 @@
 """In which order the candidates come: groups first, the strategy within a group, chance among near-equals.
 
-Groups, the first bit that differs decides: a silent target's trial comes last of all, then suspects, then (in a
-failover) the providers that failed in this call, then whatever no table prefers, then targets beyond the soft limit
-to the first token, then targets below the soft quality floor. What a table prefers keeps the table's order, and what
-has a share of WEIGHTED keeps its side: the operator's word beats the soft limit and the floor.
+What a table prefers keeps the table's order, and what has a share of WEIGHTED keeps its side: the operator's word beats
+the soft limit and the floor. Targets are told here by their places among those that passed.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import groupby
 from math import inf, log
-from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING
 
 from turnout_server.core.asking import Hop
 from turnout_server.core.filters import CLEAR, Standing
+from turnout_server.core.groups import FAILED_PROVIDER, LATE, NOT_PREFERRED, SILENT, SLOW, SUSPECT
 from turnout_server.core.model import Priority, Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from turnout_server.core.columns import Facts
+    from turnout_server.core.expectation import Expectation
+    from turnout_server.core.passing import Field
     from turnout_server.core.preferences import Ranking
-    from turnout_server.core.scoring import Contender
+    from turnout_server.core.scoring import Scoring
     from turnout_server.core.settings import NearEqual
-
-LATE, SILENT, SUSPECT, FAILED_PROVIDER, NOT_PREFERRED, SLOW, WEAK = 64, 32, 16, 8, 4, 2, 1
 
 SOFT_FIRST_TOKEN_SECONDS = {Priority.CRITICAL: 1.0, Priority.HIGH: 2.0, Priority.NORMAL: 5.0}
 """Beyond these a target ranks after those within; LOW waits as long as it takes."""
@@ -37,10 +36,15 @@ CHANCE_STRATEGIES = frozenset(
 )
 """Ranked by a score, in which a small difference means nothing. The others mean the order they make."""
 
+CONFIDENT_SAMPLES = 20.0
+
+Load = tuple[int, float]
+"""Calls in flight, and the score turned round: of two targets the one with the lower load is taken."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineup:
-    """How to line up the contenders of one decision.
+    """How to line up those that passed in one decision.
 
     `preferred` gives places of a table by fleet index; `shares` weights of WEIGHTED by fleet index, empty for equal
     ones; `stable_key` is what must always fall on the same side, "" for chance; `turn` counts ROUND_ROBIN's decisions.
@@ -52,7 +56,6 @@ class Lineup:
     shares: Mapping[int, float]
     stable_key: str
     turn: int
-    floor: float | None
     priority: Priority
     executing: bool
     hop: Hop
@@ -60,160 +63,257 @@ class Lineup:
     """What the caller's deadline leaves a call of ours; whoever is expected to begin later is asked last."""
 
 
-def line_up(contenders: list[Contender], lineup: Lineup, rng: Random) -> list[Contender]:
-    """Returns the contenders in order, best first, each with its share of the calls that hold this plan.
+class Line:
+    """Those that passed in order, best first: `order` holds their places, `groups` the group bits by place.
+
+    `left_out` are half-open ones whose trial goes to somebody else.
+    """
+
+    __slots__ = ("_loads", "_shares", "groups", "left_out", "near", "order", "scoring")
+
+    def __init__(self, scoring: Scoring, groups: Sequence[int]) -> None:
+        self.scoring = scoring
+        self.groups = groups
+        self.order: list[int] = []
+        self.left_out: list[int] = []
+        self.near: list[int] = []
+        """The first and its near-equals, where chance has decided among them."""
+        self._shares: dict[int, float] | None = {}
+        self._loads: list[Load] = []
+
+    def share(self, place: int) -> float:
+        """Returns what part of the calls it should get: the chance that this decision, drawn again, puts it first."""
+        if self._shares is not None:
+            return self._shares.get(place, 0.0)
+        return self._share_by_chance(place)
+
+    def chance(self, near: list[int]) -> None:
+        """Shares the calls among near-equals as `_better_of_two` does, once somebody asks."""
+        self._shares = None
+        self.near = near
+
+    def give(self, shares: dict[int, float]) -> None:
+        """Shares the calls as told."""
+        self._shares = shares
+
+    def load(self, place: int) -> Load:
+        """Returns what is compared between two that are near-equal."""
+        scoring = self.scoring
+        return scoring.vital(place).in_flight, -scoring.scores[place]
+
+    def _share_by_chance(self, place: int) -> float:
+        """Returns its chance to win `_better_of_two`: (2 x how many it beats + how many it equals) / n squared."""
+        if place not in self.near:
+            return 0.0
+        if not self._loads:
+            self._loads = sorted(map(self.load, self.near))
+        loads, own, count = self._loads, self.load(place), len(self.near)
+        first, end = bisect_left(loads, own), bisect_right(loads, own)
+        return (2 * (count - end) + end - first) / (count * count)
+
+
+def line_up(
+    field: Field, scoring: Scoring, lineup: Lineup, expectation: Expectation, *, facts: Facts, rng: Random
+) -> Line:
+    """Returns those that passed in order.
 
     Where the caller makes the call, a half-open target is left out unless it comes first: its one trial goes to
     whoever would choose it first.
     """
-    for contender in contenders:
-        contender.group = _group(contender, lineup)
-        contender.share = 0.0
-        contender.place = -contender.score
-    strategy = lineup.ranking.strategy
-    if strategy is Strategy.ROUND_ROBIN:
-        _rotate(contenders, lineup.turn, rng)
-    elif strategy is Strategy.WEIGHTED:
-        _draw(contenders, lineup, rng)
-    if lineup.preferred:
-        for contender in contenders:
-            if not contender.group & NOT_PREFERRED:
-                contender.place = lineup.preferred[contender.index]
+    groups, mixed = _groups(field, lineup, expectation, facts)
+    line = Line(scoring, groups)
+    scores, strategy = scoring.scores, lineup.ranking.strategy
     # Sorting keeps the order of equals: file order.
-    ranked = sorted(contenders, key=attrgetter("group", "place"))
-    near: list[Contender] = []
-    if strategy in CHANCE_STRATEGIES and ranked and ranked[0].group & NOT_PREFERRED:
-        near = _near_equals(ranked, lineup.near_equal)
-        chosen = _better_of_two(near, rng)
-        ranked.remove(chosen)
-        ranked.insert(0, chosen)
-    if not lineup.executing:
-        ranked = [c for i, c in enumerate(ranked) if i == 0 or c.standing is CLEAR]
-    _share(ranked, near, lineup)
-    return ranked
+    order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
+    if strategy is Strategy.ROUND_ROBIN:
+        order.sort()
+    places = _places(order, line, lineup, facts, rng)
+    if places:
+        order.sort(key=places.__getitem__)
+    if mixed:
+        order.sort(key=groups.__getitem__)
+    near: list[int] = []
+    if strategy in CHANCE_STRATEGIES and order and groups[order[0]] & NOT_PREFERRED:
+        near = _near_equals(order, line, lineup.near_equal)
+        chosen = _better_of_two(near, line, rng)
+        order.remove(chosen)
+        order.insert(0, chosen)
+    if not lineup.executing and scoring.notable:
+        line.left_out = sorted(place for place in order[1:] if scoring.standing(place) is not CLEAR)
+        order = [order[0], *(place for place in order[1:] if scoring.standing(place) is CLEAR)] if order else order
+    line.order = order
+    _share(line, near, lineup)
+    return line
 
 
-def _group(contender: Contender, lineup: Lineup) -> int:
-    group = 0
-    if lineup.deadline_seconds is not None and contender.expected.first_token_seconds > lineup.deadline_seconds:
-        group |= LATE
-    if contender.standing is not CLEAR and contender.standing is Standing.SILENT_TRIAL and lineup.executing:
-        group |= SILENT
-    if contender.suspect:
-        group |= SUSPECT
-    spec = contender.target.spec
-    if spec.target.provider in lineup.hop.failed_providers:
-        group |= FAILED_PROVIDER
-    if contender.index in lineup.preferred:
-        return group
-    group |= NOT_PREFERRED
-    soft_limit = SOFT_FIRST_TOKEN_SECONDS.get(lineup.priority)
-    if soft_limit is not None and contender.expected.first_token_seconds > soft_limit:
-        shared = lineup.ranking.strategy is Strategy.WEIGHTED and _weight(contender, lineup) > 0.0
-        group |= 0 if shared else SLOW
-    if lineup.floor is not None and (spec.quality is None or spec.quality < lineup.floor):
-        group |= WEAK
-    return group
+def _places(order: Sequence[int], line: Line, lineup: Lineup, facts: Facts, rng: Random) -> dict[int, float]:
+    """Returns what is sorted by where it is not the score, nothing where it is."""
+    places: dict[int, float] = {}
+    if lineup.ranking.strategy is Strategy.ROUND_ROBIN:
+        places = _rotated(line, lineup.turn, rng)
+    elif lineup.ranking.strategy is Strategy.WEIGHTED:
+        places = _drawn(order, line, lineup, facts, rng)
+    if lineup.preferred:
+        if not places:
+            places = {place: rank for rank, place in enumerate(order)}
+        for place in order:
+            if not line.groups[place] & NOT_PREFERRED:
+                places[place] = lineup.preferred[line.scoring.selection.indexes[place]]
+    return places
 
 
-def _near_equals(ranked: Sequence[Contender], near_equal: NearEqual) -> list[Contender]:
+def _groups(field: Field, lineup: Lineup, expectation: Expectation, facts: Facts) -> tuple[Sequence[int], bool]:
+    """Returns the group bits of each, and whether they differ."""
+    passing, indexes = field.passing, field.passing.selection.indexes
+    deadline = inf if lineup.deadline_seconds is None else lineup.deadline_seconds
+    soft_limit = SOFT_FIRST_TOKEN_SECONDS.get(lineup.priority, inf)
+    slow = expectation.slowest_first_token_seconds > min(deadline, soft_limit)
+    if not (slow or field.notable or lineup.hop.failed_providers):
+        return passing.groups, passing.mixed
+    groups = list(passing.groups)
+    if slow:
+        _mark_slow(groups, expectation.first_tokens(passing.selection), indexes, lineup)
+    for place, notable in field.notable.items():
+        if notable.standing is Standing.SILENT_TRIAL and lineup.executing:
+            groups[place] |= SILENT
+        if notable.suspect:
+            groups[place] |= SUSPECT
+    if lineup.hop.failed_providers:
+        for place, index in enumerate(indexes):
+            if facts.specs[index].target.provider in lineup.hop.failed_providers:
+                groups[place] |= FAILED_PROVIDER
+    return groups, True
+
+
+def _mark_slow(groups: list[int], first_tokens: Sequence[float], indexes: Sequence[int], lineup: Lineup) -> None:
+    deadline = inf if lineup.deadline_seconds is None else lineup.deadline_seconds
+    soft_limit = SOFT_FIRST_TOKEN_SECONDS.get(lineup.priority, inf)
+    for place, first in enumerate(first_tokens):
+        if first > deadline:
+            groups[place] |= LATE
+        if first > soft_limit and groups[place] & NOT_PREFERRED and not _shared(indexes[place], lineup):
+            groups[place] |= SLOW
+
+
+def _near_equals(order: Sequence[int], line: Line, near_equal: NearEqual) -> list[int]:
     """Returns those of the first's group whose scores are near the best, the best included.
 
     The margin is wider while one of the two compared has few samples.
     """
-    best = ranked[0]
+    groups, scoring, scores = line.groups, line.scoring, line.scoring.scores
+    best = order[0]
+    group, score, cold_samples = groups[best], scores[best], near_equal.cold_samples
+    cold = scoring.vital(best).sample_count < cold_samples
+    least, cold_least = score * (1.0 - near_equal.margin), score * (1.0 - near_equal.cold_margin)
+    lowest = min(least, cold_least)
     near = [best]
-    for other in ranked[1:]:
-        if other.group != best.group:
+    for place in order[1:]:
+        own = scores[place]
+        if own < lowest or groups[place] != group:
             break
-        cold = min(best.sample_count, other.sample_count) < near_equal.cold_samples
-        margin = near_equal.cold_margin if cold else near_equal.margin
-        if other.score >= best.score * (1.0 - margin):
-            near.append(other)
+        if own >= (cold_least if cold or scoring.vital(place).sample_count < cold_samples else least):
+            near.append(place)
     return near
 
 
-def _load(contender: Contender) -> tuple[int, float]:
-    return contender.target.in_flight, -contender.score
-
-
-def _better_of_two(near: Sequence[Contender], rng: Random) -> Contender:
+def _better_of_two(near: Sequence[int], line: Line, rng: Random) -> int:
     """Draws two, with replacement, and returns the one with less in flight, then with the better score.
 
     With replacement, since of two targets the better one would otherwise always be taken: by everybody.
     """
     if len(near) == 1:
         return near[0]
-    return min(near[rng.randrange(len(near))], near[rng.randrange(len(near))], key=_load)
+    return min(near[rng.randrange(len(near))], near[rng.randrange(len(near))], key=line.load)
 
 
-def _share(ranked: Sequence[Contender], near: Sequence[Contender], lineup: Lineup) -> None:
+def _share(line: Line, near: Sequence[int], lineup: Lineup) -> None:
     """Sets what part of the calls each should get: the chance that this decision, drawn again, would put it first."""
-    if not ranked:
+    order, groups, scoring = line.order, line.groups, line.scoring
+    if not order:
         return
-    first = ranked[0]
+    first = order[0]
     strategy = lineup.ranking.strategy
-    peers = [c for c in ranked if c.group == first.group]
-    if first.standing is not CLEAR or not first.group & NOT_PREFERRED:
-        first.share = 1.0
+    if scoring.standing(first) is not CLEAR or not groups[first] & NOT_PREFERRED:
+        line.give({first: 1.0})
     elif strategy is Strategy.ROUND_ROBIN:
-        for peer in peers:
-            peer.share = 1.0 / len(peers)
+        peers = [place for place in order if groups[place] == groups[first]]
+        line.give(dict.fromkeys(peers, 1.0 / len(peers)))
     elif strategy is Strategy.WEIGHTED:
-        weights = [_weight(peer, lineup) for peer in peers]
-        whole = sum(weights)
-        for peer, weight in zip(peers, weights, strict=True):
-            peer.share = weight / whole if whole > 0 else (1.0 if peer is first else 0.0)
+        weights = {place: _weight(place, line, lineup) for place in order if groups[place] == groups[first]}
+        whole = sum(weights.values())
+        line.give({place: weight / whole for place, weight in weights.items()} if whole > 0 else {first: 1.0})
     elif len(near) > 1:
-        _share_by_chance([c for c in near if c.standing is CLEAR or lineup.executing])
+        line.chance([place for place in near if lineup.executing or scoring.standing(place) is CLEAR])
     else:
-        first.share = 1.0
+        line.give({first: 1.0})
 
 
-def _share_by_chance(near: Sequence[Contender]) -> None:
-    """Sets each one's chance to win `_better_of_two`: (2 x how many it beats + how many it equals) / n squared."""
-    beaten = count = len(near)
-    for _, equals in groupby(sorted(near, key=_load), key=_load):
-        tied = list(equals)
-        beaten -= len(tied)
-        for contender in tied:
-            contender.share = (2 * beaten + len(tied)) / (count * count)
-
-
-def _rotate(contenders: list[Contender], turn: int, rng: Random) -> None:
-    """Gives places by turn, in file order within each group; one that ramps up lets some of its turns pass."""
-    by_group: dict[int, list[Contender]] = {}
-    for contender in sorted(contenders, key=lambda c: c.index):
-        by_group.setdefault(contender.group, []).append(contender)
+def _rotated(line: Line, turn: int, rng: Random) -> dict[int, float]:
+    """Returns places by turn, in file order within each group; one that ramps up lets some of its turns pass."""
+    by_group: dict[int, list[int]] = {}
+    for place, group in enumerate(line.groups):
+        by_group.setdefault(group, []).append(place)
+    places: dict[int, float] = {}
     for members in by_group.values():
-        for i, contender in enumerate(members):
-            passes = contender.ramp < 1.0 and rng.random() >= contender.ramp
-            contender.place = (i - turn) % len(members) + (len(members) if passes else 0)
+        for i, place in enumerate(members):
+            ramp = line.scoring.ramp(place)
+            passes = ramp < 1.0 and rng.random() >= ramp
+            places[place] = (i - turn) % len(members) + (len(members) if passes else 0)
+    return places
 
 
-def _draw(contenders: list[Contender], lineup: Lineup, rng: Random) -> None:
-    """Gives places by weighted rendezvous: -ln(u) / weight, lowest first, u from the key and the target's name.
+def _drawn(order: Sequence[int], line: Line, lineup: Lineup, facts: Facts, rng: Random) -> dict[int, float]:
+    """Returns places by weighted rendezvous: -ln(u) / weight, lowest first, u from the key and the target's name.
 
     The first place falls on each target with the chance weight / sum of weights, the same key gives the same places in
     every process, and a target that drops out moves only its own calls (Efraimidis and Spirakis, 2006). Targets without
     a share stand behind all with one, by score.
     """
-    contenders.sort(key=attrgetter("score"), reverse=True)
-    for contender in contenders:
-        weight = _weight(contender, lineup)
+    places: dict[int, float] = {}
+    for place in order:
+        weight = _weight(place, line, lineup)
         if weight <= 0.0:
-            # All of them are equal here: sorted by score first, they stay so.
-            contender.place = inf
+            # All of them are equal here: sorted by score before, they stay so.
+            places[place] = inf
             continue
         if lineup.stable_key:
-            name = f"{lineup.stable_key}\0{contender.target.spec.target}"
+            name = f"{lineup.stable_key}\0{facts.names[line.scoring.selection.indexes[place]]}"
             drawn = int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")
             chance = (drawn + 1) / (1 << 56)
         else:
             chance = 1.0 - rng.random()
-        contender.place = -log(chance) / weight
+        places[place] = -log(chance) / weight
+    return places
 
 
-def _weight(contender: Contender, lineup: Lineup) -> float:
-    weight = lineup.shares.get(contender.index, 0.0) if lineup.shares else 1.0
-    return weight * contender.ramp
+def _shared(index: int, lineup: Lineup) -> bool:
+    """Whether WEIGHTED gives it a share, which beats the soft limit."""
+    if lineup.ranking.strategy is not Strategy.WEIGHTED:
+        return False
+    return not lineup.shares or lineup.shares.get(index, 0.0) > 0.0
+
+
+def _weight(place: int, line: Line, lineup: Lineup) -> float:
+    weight = lineup.shares.get(line.scoring.selection.indexes[place], 0.0) if lineup.shares else 1.0
+    return weight * line.scoring.ramp(place)
+
+
+def confidence(line: Line) -> float:
+    """Returns how sure the choice is, 0 to 1: lead x (1 + evidence) / 2.
+
+    lead: how far the first's score is above the second's, as a share of the first's; 1 where the second is of a later
+    group or there is none, 0 where chance put the second in front. evidence: n / (n + 20), n being the smaller sample
+    count of the two.
+    """
+    if not line.order:
+        return 0.0
+    scoring, first = line.scoring, line.order[0]
+    samples = scoring.vital(first).sample_count
+    lead = 1.0
+    if len(line.order) > 1:
+        second = line.order[1]
+        samples = min(samples, scoring.vital(second).sample_count)
+        if line.groups[second] == line.groups[first]:
+            score = scoring.score(first)
+            lead = max(0.0, score - scoring.score(second)) / score if score > 0 else 0.0
+    return lead * (1.0 + samples / (samples + CONFIDENT_SAMPLES)) / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -46,7 +46,7 @@ class CallEnd:
     decision_id: str
     error: UpstreamError
     attempts: tuple[AttemptRecord, ...]
-    rejections: tuple[Rejection, ...]
+    rejections: Sequence[Rejection]
     delivered_bytes: int
     delivered: bool
     out_of_time: bool

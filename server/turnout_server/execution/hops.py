@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnout_server.core.backoff import backoff_seconds, quick_retry_seconds
@@ -84,7 +84,7 @@ class Hops:
         self._minimum_context: int | None = None
         self._again_count = 0
         self._attempt_count = 0
-        self.rejections: tuple[Rejection, ...] = facts.decision.rejections
+        self.rejections: Sequence[Rejection] = facts.decision.rejections
         self.paused_seconds = 0.0
 
     def first(self) -> Chosen:

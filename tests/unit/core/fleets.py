@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,8 +22,10 @@ from turnout_server.core.model import (
     RoutingOptions,
     Target,
 )
+from turnout_server.core.prepared import Prepared
 from turnout_server.core.settings import RoutingSettings
 from turnout_server.core.tokens import OutputLengths, TokenRatios
+from turnout_server.core.vitals import Vitals, take_vitals
 
 NOW = 1000.0
 
@@ -91,6 +94,10 @@ class SetTarget:
     suspected: bool = False
     health_state: HealthState = HealthState.HEALTHY
 
+    @property
+    def restless(self) -> bool:
+        return self.suspected
+
     def health(self, now: float) -> HealthState:  # noqa: ARG002  # likewise
         return self.health_state
 
@@ -121,13 +128,22 @@ class SetCredentials:
         self,
         spec: TargetSpec,
         *,
-        tenant: str,
-        executing: bool,
+        tenant: str,  # noqa: ARG002  # likewise
+        executing: bool,  # noqa: ARG002  # likewise
         now: float,  # noqa: ARG002  # likewise
         needed_tokens: int = 0,  # noqa: ARG002  # likewise
     ) -> SetVerdict:
-        self.asked.append((tenant, executing))
         return self.verdicts.get(spec.target, USABLE)
+
+    def lacking(self, spec: TargetSpec, *, tenant: str, executing: bool) -> bool:  # noqa: ARG002  # `verdicts` has it
+        self.asked.append((tenant, executing))
+        return False
+
+    def troubled(self, spec: TargetSpec, now: float) -> bool:  # noqa: ARG002  # likewise
+        return spec.target in self.verdicts
+
+    def room_tokens(self, spec: TargetSpec, now: float) -> float:  # noqa: ARG002  # likewise
+        return math.inf
 
 
 class SetFleet:
@@ -141,6 +157,10 @@ class SetFleet:
         self.credentials = SetCredentials()
         self.lengths = OutputLengths()
         self.token_ratios = TokenRatios()
+        self.prepared = Prepared(self.fleet)
+
+    def vitals(self, now: float) -> Vitals:
+        return take_vitals(self.targets, self.credentials, self.token_ratios, now)
 
     def at(self, name: str) -> SetTarget:
         return self.targets[self.fleet.resolve(name)[0]]

@@ -1,0 +1,107 @@
+"""The candidates of one decision, written out only where somebody reads them.
+
+Most callers look at five of what may be hundreds. Each is worked out from the numbers of the decision, which never
+change, so that the history can keep those instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+from turnout_server.core.deadlines import whole_answer_limit_seconds
+from turnout_server.core.decision import Candidate
+from turnout_server.core.explain import candidate_reason
+from turnout_server.core.filters import CLEAR
+
+if TYPE_CHECKING:
+    from turnout_server.core.columns import Facts
+    from turnout_server.core.expectation import Expectation
+    from turnout_server.core.model import ReasoningEffort
+    from turnout_server.core.settings import FailoverSettings
+    from turnout_server.core.strategies import Line
+
+
+KEPT_BYTES = 1200
+"""What a decision's numbers take in CPython 3.11, however few targets there are."""
+PLACE_BYTES = 150
+"""What each candidate adds: its score and its place in the line; and, where no decision before it was made from the
+same state, its part of the columns of vitals and outputs."""
+
+
+class Candidates(Sequence[Candidate]):
+    """Reads like the tuple of them, best first. `answering` says how long an attempt may take."""
+
+    __slots__ = ("_answering", "_effort", "_expectation", "_facts", "line")
+
+    def __init__(
+        self,
+        line: Line,
+        expectation: Expectation,
+        facts: Facts,
+        answering: FailoverSettings,
+        effort: ReasoningEffort | None,
+    ) -> None:
+        self.line = line
+        self._expectation = expectation
+        self._facts = facts
+        self._answering = answering
+        self._effort = effort
+
+    @property
+    def kept_bytes(self) -> int:
+        """An estimate of what keeping them takes."""
+        return KEPT_BYTES + PLACE_BYTES * len(self._facts.specs)
+
+    def __len__(self) -> int:
+        return len(self.line.order)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return map(self._written, self.line.order)
+
+    @overload
+    def __getitem__(self, place: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Candidate, ...]: ...
+    def __getitem__(self, place: int | slice) -> Candidate | tuple[Candidate, ...]:
+        if isinstance(place, slice):
+            return tuple(map(self._written, self.line.order[place]))
+        return self._written(self.line.order[place])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def _written(self, place: int) -> Candidate:
+        line, scoring = self.line, self.line.scoring
+        index = scoring.selection.indexes[place]
+        spec, vital, notable = self._facts.specs[index], scoring.vital(place), scoring.notable.get(place)
+        expected, standing = self._expectation.of(index), scoring.standing(place)
+        attempt_timeout_seconds = whole_answer_limit_seconds(
+            spec,
+            expected.latency_seconds,
+            self._answering,
+            predicted_first_token_seconds=expected.first_token_seconds,
+            effort=self._effort,
+        )
+        # By place: the field names are paid for in every one.
+        return Candidate(
+            spec,
+            scoring.score(place),
+            scoring.factors(place),
+            expected.latency_seconds,
+            expected.first_token_seconds,
+            expected.cost_nano_usd if self._expectation.input_known else None,
+            vital.health if notable is None else notable.health,
+            vital.sample_count,
+            attempt_timeout_seconds,
+            False,  # noqa: FBT003  # explored
+            line.share(place),
+            None,
+            standing is not CLEAR,
+            candidate_reason(line.groups[place], standing),
+        )

@@ -1,0 +1,115 @@
+"""What decisions need again and again and nobody has to work out again: made once for a fleet, and kept in bounds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from turnout_server.core.asking import resolve_needs
+from turnout_server.core.columns import Facts
+from turnout_server.core.outputs import Outputs
+from turnout_server.core.preferences import preferred_names, preferred_order
+from turnout_server.core.shapes import Shape, Shapes, lacking
+
+if TYPE_CHECKING:
+    from turnout_server.core.asking import Hop
+    from turnout_server.core.fleet import Fleet
+    from turnout_server.core.model import RouteQuery
+    from turnout_server.core.readings import CredentialsReading
+    from turnout_server.core.settings import Policy, RoutingSettings
+    from turnout_server.core.tokens import OutputLengths
+    from turnout_server.core.vitals import Vitals
+
+TASKS_MAXIMUM = 64
+"""Tasks whose expected outputs are kept as columns; tasks are callers' words. The one longest unused goes first."""
+
+
+class Prepared:
+    """The columns, shapes and expected outputs of one fleet."""
+
+    __slots__ = ("_fleet", "_outputs", "_settings", "_shapes", "facts")
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self.facts = Facts(fleet)
+        self._shapes = Shapes()
+        self._settings: RoutingSettings | None = None
+        self._outputs: OrderedDict[str, Outputs] = OrderedDict()
+
+    def outputs(self, task: str, vitals: Vitals, lengths: OutputLengths) -> Outputs:
+        """Returns how long answers to a task should be, by what is known now."""
+        known = self._outputs.get(task)
+        if known is None:
+            known = self._outputs[task] = Outputs(task, self.facts, vitals, lengths)
+            if len(self._outputs) > TASKS_MAXIMUM:
+                self._outputs.popitem(last=False)
+        elif known.vitals is not vitals:
+            known = self._outputs[task] = known.brought_up(task, self.facts, vitals, lengths)
+        self._outputs.move_to_end(task)
+        return known
+
+    def shape(
+        self,
+        query: RouteQuery,
+        policy: Policy,
+        settings: RoutingSettings,
+        *,
+        floor: float | None,
+        credentials: CredentialsReading,
+        hop: Hop,
+    ) -> Shape:
+        """Returns the shape of a query with its policy's limits laid over it.
+
+        Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
+        """
+        if settings is not self._settings:
+            self._shapes.clear()
+            self._settings = settings
+        options, profile, caller = query.options, query.profile, query.caller
+        names = preferred_names(policy, profile.task, caller.tier)
+        # Who asks matters only where keys are bound to tenants.
+        tenant = caller.tenant if caller.tenant in self.facts.tenants else ""
+        key = (
+            policy.name,
+            names,
+            floor,
+            query.executing,
+            tenant,
+            profile.capabilities,
+            profile.custom_capabilities,
+            profile.url_capabilities,
+            options.include,
+            options.exclude,
+            options.force_target,
+            options.regions,
+            options.min_quality,
+            hop.tried,
+        )
+        shape = self._shapes.get(key)
+        if shape is not None:
+            return shape
+        preferred = preferred_order(self._fleet, names)
+        shares = _shares(policy, self._fleet)
+        needs = resolve_needs(query, self._fleet, named=(*preferred, *shares), tried=hop.tried)
+        shape = Shape(
+            self.facts,
+            needs,
+            preferred=preferred,
+            shares=shares,
+            floor=floor,
+            lacking=lacking(self.facts, credentials, tenant=caller.tenant, executing=query.executing),
+        )
+        if not hop.tried:
+            # What one call has tried is of no use to another.
+            self._shapes.keep(key, shape)
+        return shape
+
+
+def _shares(policy: Policy, fleet: Fleet) -> dict[int, float]:
+    """A name that stands for several targets gives each an equal part of its share."""
+    shares: dict[int, float] = {}
+    for name, weight in policy.shares.items():
+        places = fleet.resolve(name)
+        for place in places:
+            shares[place] = shares.get(place, 0.0) + weight / len(places)
+    return shares
