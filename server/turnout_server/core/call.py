@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turnout_server.core.chat import ChatOutput, Delta
@@ -41,7 +42,7 @@ class CallReport:
     usage: Usage | None = None
     cost_nano_usd: int | None = None
     delivered_bytes: int = 0
-    rejections: tuple[Rejection, ...] = ()
+    rejections: Sequence[Rejection] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
