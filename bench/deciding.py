@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from statistics import median
 
 from bench.fleet import configuration
 from turnout_server.config.build import build
 from turnout_server.config.schema import Configuration
 from turnout_server.core.model import Capability, Outcome, RequestProfile, RouteQuery
+from turnout_server.ids import new_id
 from turnout_server.router import Router
 from turnout_server.telemetry.metrics import Metrics
 
@@ -43,7 +43,7 @@ def _router(target_count: int) -> Router:
         clock=time.monotonic,
         wall=time.time,
         rng=random.Random(1),  # noqa: S311 - spreads load, keeps no secret
-        new_id=lambda: str(uuid.uuid4()),
+        new_id=new_id,
         on_event=lambda _: None,
         instruments=Metrics(),
     )

@@ -13,7 +13,6 @@ import json
 import random
 import ssl
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ from turnout_server.config.memory_limit import INFLIGHT_SHARE, memory_limit_byte
 from turnout_server.config.schema import Configuration
 from turnout_server.core.events import Event, EventName
 from turnout_server.execution.executor import Executor
+from turnout_server.ids import new_id
 from turnout_server.local_models import LocalModels
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import build_upstreams
@@ -129,9 +129,6 @@ async def running(
     def on_event(event: Event) -> None:
         metrics.event(event)
         log_event(log, event)
-
-    def new_id() -> str:
-        return str(uuid.uuid4())
 
     router = Router(
         parts.fleet,

@@ -110,7 +110,7 @@ class Router:
             self._state,
             self._decide(query, now),
             plan_valid_seconds=self.settings.routing.plan_valid_seconds,
-            probe_id=self._new_id(),
+            new_id=self._new_id,
             now=now,
         )
         self._keep(decision, query)

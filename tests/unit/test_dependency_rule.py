@@ -13,6 +13,7 @@ MODULES = sorted(CORE.rglob("*.py"))
 
 ALLOWED_IMPORTS = {
     "__future__",
+    "array",
     "base64",
     "binascii",
     "bisect",

@@ -6,7 +6,6 @@ changes about a target is written once and copied.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout_server.api import enums
 from turnout_server.api.instants import duration, timestamp, write_seconds
 from turnout_server.core.model import NANO_USD, DecisionDetail
+from turnout_server.core.rejections import first_reasons
 
 if TYPE_CHECKING:
     from turnout_server.core.call import AttemptRecord
@@ -68,7 +68,7 @@ class Answers:
         for candidate in listed:
             self._write_candidate(message.candidates.add(), candidate, offset)
         if decision.rejections:
-            for reason, count in Counter([rejection.reasons[0] for rejection in decision.rejections]).items():
+            for reason, count in first_reasons(decision.rejections).items():
                 message.rejection_counts[reason.value] = count
             if full:
                 message.rejections.extend(rejection(r, offset) for r in decision.rejections)

@@ -17,6 +17,7 @@ from turnout_server.core.filters import CLEAR
 if TYPE_CHECKING:
     from turnout_server.core.columns import Facts
     from turnout_server.core.expectation import Expectation
+    from turnout_server.core.fleet import TargetSpec
     from turnout_server.core.model import ReasoningEffort
     from turnout_server.core.settings import FailoverSettings
     from turnout_server.core.strategies import Line
@@ -53,6 +54,18 @@ class Candidates(Sequence[Candidate]):
         """An estimate of what keeping them takes."""
         return KEPT_BYTES + PLACE_BYTES * len(self._facts.specs)
 
+    @property
+    def first_spec(self) -> TargetSpec | None:
+        """The target of the first, None where there is none."""
+        order = self.line.order
+        return self.line.scoring.spec(order[0]) if order else None
+
+    @property
+    def first_is_trial(self) -> bool:
+        """Whether the first is the trial of a half-open target."""
+        order = self.line.order
+        return bool(order) and self.line.scoring.standing(order[0]) is not CLEAR
+
     def __len__(self) -> int:
         return len(self.line.order)
 
@@ -79,8 +92,10 @@ class Candidates(Sequence[Candidate]):
     def _written(self, place: int) -> Candidate:
         line, scoring = self.line, self.line.scoring
         index = scoring.selection.indexes[place]
-        spec, vital, notable = self._facts.specs[index], scoring.vital(place), scoring.notable.get(place)
-        expected, standing = self._expectation.of(index), scoring.standing(place)
+        expectation = self._expectation
+        spec, vital, expected = self._facts.specs[index], expectation.vitals.each[index], expectation.of(index)
+        notable = scoring.notable.get(place) if scoring.notable else None
+        standing = CLEAR if notable is None else notable.standing
         attempt_timeout_seconds = whole_answer_limit_seconds(
             spec,
             expected.latency_seconds,
@@ -92,10 +107,10 @@ class Candidates(Sequence[Candidate]):
         return Candidate(
             spec,
             scoring.score(place),
-            scoring.factors(place),
+            scoring.factors(place, expected),
             expected.latency_seconds,
             expected.first_token_seconds,
-            expected.cost_nano_usd if self._expectation.input_known else None,
+            expected.cost_nano_usd if expectation.input_known else None,
             vital.health if notable is None else notable.health,
             vital.sample_count,
             attempt_timeout_seconds,
@@ -105,3 +120,17 @@ class Candidates(Sequence[Candidate]):
             standing is not CLEAR,
             candidate_reason(line.groups[place], standing),
         )
+
+
+def first_spec(candidates: Sequence[Candidate]) -> TargetSpec | None:
+    """Returns the target of the first candidate, None where there is none; nothing is written out for that."""
+    if isinstance(candidates, Candidates):
+        return candidates.first_spec
+    return candidates[0].spec if candidates else None
+
+
+def first_is_trial(candidates: Sequence[Candidate]) -> bool:
+    """Tells whether the first candidate is the trial of a half-open target."""
+    if isinstance(candidates, Candidates):
+        return candidates.first_is_trial
+    return bool(candidates) and candidates[0].half_open

@@ -21,7 +21,6 @@ from turnout_server.core.model import RejectionReason
 from turnout_server.core.passing import Sieve
 from turnout_server.core.preferences import (
     quality_floor,
-    resolve_ranking,
     select_policy,
     tier_cap_nano_usd,
     with_limits,
@@ -73,13 +72,14 @@ def decide(
     profile, caller = query.profile, query.caller
     policy = select_policy(query, settings)
     complexity = infer_complexity(profile)
-    ranking = resolve_ranking(query, policy, complexity)
+    prepared, vitals = state.prepared, state.vitals(now)
+    prepared.hold(settings)
+    ranking = prepared.ranking(query, policy, complexity)
     query = with_limits(query, policy)
     cap_nano_usd = tier_cap_nano_usd(settings, caller.tier)
-    prepared, vitals = state.prepared, state.vitals(now)
     facts = prepared.facts
     floor = quality_floor(policy, ranking.strategy, complexity)
-    shape = prepared.shape(query, policy, settings, floor=floor, credentials=state.credentials, hop=hop)
+    shape = prepared.shape(query, policy, floor=floor, credentials=state.credentials, hop=hop)
     expectation = Expectation(profile, facts, prepared.outputs(profile.task, vitals, state.lengths))
     demand = Demand(query, shape.needs, hop, cap_nano_usd, input_known=expectation.input_known)
 
@@ -113,7 +113,7 @@ def decide(
         strategy=ranking.strategy,
         policy=policy.name,
         policy_version=settings.policy_version,
-        reason=decision_reason(line, rejections, ranking, facts),
+        reason=decision_reason(line, rejections, ranking, expectation, facts),
         confidence=confidence(line),
         task=profile.task,
         tier=caller.tier,

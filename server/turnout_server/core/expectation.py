@@ -73,7 +73,7 @@ class Expectation:
 
     def of(self, index: int) -> Expected:
         """Returns what to expect of one target."""
-        input_tokens = self.input_tokens(index)
+        input_tokens = self._input if self._inputs is None else self._inputs[index]
         output_tokens = self._outputs.lengths[index]
         if self._cap is not None and self._cap < output_tokens:
             output_tokens = self._cap
@@ -89,10 +89,12 @@ class Expectation:
             ),
         )
 
-    def cost(self, index: int) -> float:
-        """Returns what a request at one target is compared by: nano-USD plus the grain, infinite without a price."""
+    def cost(self, index: int, expected: Expected) -> float:
+        """Returns what a request at one target is compared by: nano-USD plus the grain, infinite without a price.
+
+        `expected` is `of` that target.
+        """
         facts = self._facts
-        expected = self.of(index)
         price = facts.specs[index].price
         if price is not None and price.tiers and expected.input_tokens > price.tiers[0].above_input_tokens:
             return (expected.cost_nano_usd or 0) + facts.grains[index]
@@ -159,4 +161,4 @@ class Expectation:
             if price is not None and self.input_tokens(index) > price.tiers[0].above_input_tokens:
                 place = selection.place(index)
                 if place is not None:
-                    costs[place] = self.cost(index)
+                    costs[place] = self.cost(index, self.of(index))

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING
 from turnout_server.core.filters import CLEAR, Standing
 from turnout_server.core.groups import FAILED_PROVIDER, NOT_PREFERRED, SLOW, SUSPECT, WEAK
 from turnout_server.core.rejections import first_reasons
+from turnout_server.core.scoring import FACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout_server.core.columns import Facts
     from turnout_server.core.decision import Rejection
+    from turnout_server.core.expectation import Expectation
     from turnout_server.core.preferences import Ranking
     from turnout_server.core.strategies import Line
 
 COUNTED_REASONS = 5
+FACTORS_IN_WORDS = ", ".join(f"{name} %.2f" for name in FACTORS)
+"""Filled in at once: formatting each factor on its own takes twice as long."""
 
 
-def decision_reason(line: Line, rejections: Sequence[Rejection], ranking: Ranking, facts: Facts) -> str:
+def decision_reason(
+    line: Line, rejections: Sequence[Rejection], ranking: Ranking, expectation: Expectation, facts: Facts
+) -> str:
     """Returns one sentence: the first, by what, ahead of whom, and how many were rejected for what."""
     rejected = ""
     if rejections:
@@ -31,7 +37,10 @@ def decision_reason(line: Line, rejections: Sequence[Rejection], ranking: Rankin
         return f"{strategy}: no candidate; {rejected or 'no target is configured'}."
     scoring, indexes = line.scoring, line.scoring.selection.indexes
     first = line.order[0]
-    parts = ", ".join([f"{name} {value:.2f}" for name, value in scoring.factors(first).items()])
+    parts = FACTORS_IN_WORDS % scoring.measures(first, expectation.of(indexes[first]))
+    ramp = scoring.ramp(first)
+    if ramp < 1.0:
+        parts += f", ramp {ramp:.2f}"
     sentence = f"{strategy}: {facts.names[indexes[first]]} with score {scoring.score(first):.2f} ({parts})"
     words = candidate_reason(line.groups[first], scoring.standing(first))
     if words:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from turnout_server.core.candidates import first_is_trial
 from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import BreakerState, RejectionReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from turnout_server.core.state import FleetState, TargetState
 
 TRIAL_TAKEN = "half-open: its one trial is taken"
@@ -94,23 +97,25 @@ def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, no
 
 
 def lease_first(
-    state: FleetState, decision: Decision, *, plan_valid_seconds: float, probe_id: str, now: float
+    state: FleetState, decision: Decision, *, plan_valid_seconds: float, new_id: Callable[[], str], now: float
 ) -> Decision:
     """Returns a plan with the trial of a half-open first candidate leased, for as long as plan and attempt may last.
 
     Where somebody else has the trial after all, that candidate becomes a rejection. Half-open candidates that are not
     first are in no plan: whoever would choose them first gets their trial.
     """
+    if not first_is_trial(decision.candidates):
+        return decision
     first = decision.candidates[0]
     index = state.fleet.index(first.target)
-    if not first.half_open or index is None:
+    if index is None:
         return decision
     seconds = plan_valid_seconds + first.attempt_timeout_seconds
     probe = state.lease_probe(
         index,
         now=now,
         lease_seconds=seconds,
-        probe_id=probe_id,
+        probe_id=new_id(),
         expected_seconds=first.expected_latency_seconds,
     )
     if probe is not None:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from turnout_server.core.asking import resolve_needs
 from turnout_server.core.columns import Facts
 from turnout_server.core.outputs import Outputs
-from turnout_server.core.preferences import preferred_names, preferred_order
+from turnout_server.core.preferences import preferred_names, preferred_order, resolve_ranking
 from turnout_server.core.shapes import Shape, Shapes, lacking
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from turnout_server.core.asking import Hop
     from turnout_server.core.fleet import Fleet
-    from turnout_server.core.model import RouteQuery
+    from turnout_server.core.model import Complexity, RouteQuery
+    from turnout_server.core.preferences import Ranking
     from turnout_server.core.readings import CredentialsReading
     from turnout_server.core.settings import Policy, RoutingSettings
     from turnout_server.core.tokens import OutputLengths
@@ -27,14 +30,34 @@ TASKS_MAXIMUM = 64
 class Prepared:
     """The columns, shapes and expected outputs of one fleet."""
 
-    __slots__ = ("_fleet", "_outputs", "_settings", "_shapes", "facts")
+    __slots__ = ("_fleet", "_outputs", "_rankings", "_settings", "_shapes", "facts")
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self.facts = Facts(fleet)
         self._shapes = Shapes()
         self._settings: RoutingSettings | None = None
+        self._rankings: dict[Hashable, Ranking] = {}
         self._outputs: OrderedDict[str, Outputs] = OrderedDict()
+
+    def hold(self, settings: RoutingSettings) -> None:
+        """Forgets what was worked out for other settings; to be called before anything that takes a policy."""
+        if settings is not self._settings:
+            self._shapes.clear()
+            self._rankings.clear()
+            self._settings = settings
+
+    def ranking(self, query: RouteQuery, policy: Policy, complexity: Complexity) -> Ranking:
+        """Returns the strategy in force, as `resolve_ranking` does and with its errors."""
+        options = query.options
+        if options.weights is not None:
+            return resolve_ranking(query, policy, complexity)
+        # As few as there are policies, strategies and complexities.
+        key = (policy.name, options.strategy, complexity, not query.profile.task)
+        ranking = self._rankings.get(key)
+        if ranking is None:
+            ranking = self._rankings[key] = resolve_ranking(query, policy, complexity)
+        return ranking
 
     def outputs(self, task: str, vitals: Vitals, lengths: OutputLengths) -> Outputs:
         """Returns how long answers to a task should be, by what is known now."""
@@ -52,7 +75,6 @@ class Prepared:
         self,
         query: RouteQuery,
         policy: Policy,
-        settings: RoutingSettings,
         *,
         floor: float | None,
         credentials: CredentialsReading,
@@ -62,9 +84,6 @@ class Prepared:
 
         Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
         """
-        if settings is not self._settings:
-            self._shapes.clear()
-            self._settings = settings
         options, profile, caller = query.options, query.profile, query.caller
         names = preferred_names(policy, profile.task, caller.tier)
         # Who asks matters only where keys are bound to tenants.

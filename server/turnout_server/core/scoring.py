@@ -5,16 +5,19 @@ No factor can be NaN or infinite: each is a ratio of a finite, not negative numb
 
 from __future__ import annotations
 
+from array import array
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from turnout_server.core.filters import CLEAR, Standing
 from turnout_server.core.model import Strategy
 from turnout_server.core.vitals import AVAILABILITY_POWER, Vital
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from turnout_server.core.columns import Facts
-    from turnout_server.core.expectation import Expectation
+    from turnout_server.core.expectation import Expectation, Expected
     from turnout_server.core.fleet import TargetSpec
     from turnout_server.core.passing import Field
     from turnout_server.core.preferences import Ranking
@@ -32,14 +35,10 @@ SINGLE_FACTOR = {
 }
 
 
-class Measures(NamedTuple):
-    """The factors of one target."""
+FACTORS = ("cost", "latency", "availability", "quality", "priority")
 
-    cost: float
-    latency: float
-    availability: float
-    quality: float
-    priority: float
+Measures = tuple[float, float, float, float, float]
+"""The factors of one target, in the order of `FACTORS`."""
 
 
 class Scoring:
@@ -76,16 +75,29 @@ class Scoring:
         self._cheapest = 0.0 if cheapest == inf else cheapest
         self._fastest = min(field.latencies, default=0.0) + LATENCY_GRAIN_SECONDS
         single = SINGLE_FACTOR.get(ranking.strategy)
-        self.scores = self._mean(field) if single is None else self._column(single, field)
+        scores = self._mean(field) if single is None else self._column(single, field)
         for place in field.notable:
-            self.scores[place] = self._score(place)
+            scores[place] = self._score(place)
+        self.scores: Sequence[float] = scores
 
-    def factors(self, place: int) -> dict[str, float]:
-        """Returns the factors behind one score, by name."""
-        factors = self._measures(place)._asdict()
-        notable = self.notable.get(place)
-        if notable is not None and notable.ramp < 1.0:
-            factors["ramp"] = notable.ramp
+    def pack(self) -> None:
+        """Makes the scores as small as they can be, since they are kept."""
+        self.scores = array("d", self.scores)
+
+    def factors(self, place: int, expected: Expected) -> dict[str, float]:
+        """Returns the factors behind one score, by name; `expected` is what is expected of that target."""
+        cost, latency, availability, quality, priority = self.measures(place, expected)
+        factors = {
+            "cost": cost,
+            "latency": latency,
+            "availability": availability,
+            "quality": quality,
+            "priority": priority,
+        }
+        if self.notable:
+            ramp = self.ramp(place)
+            if ramp < 1.0:
+                factors["ramp"] = ramp
         return factors
 
     def score(self, place: int) -> float:
@@ -145,15 +157,16 @@ class Scoring:
         ranks, last_rank = self.selection.of(self._facts.ranks), self.selection.last_rank
         return [_priority(last_rank, rank, quality) for rank, quality in zip(ranks, qualities, strict=True)]
 
-    def _measures(self, place: int) -> Measures:
+    def measures(self, place: int, expected: Expected) -> Measures:
+        """Returns the factors at one place; `expected` is what is expected of that target."""
         expectation, facts = self._expectation, self._facts
         index = self.selection.indexes[place]
         notable = self.notable.get(place)
         recovered = notable is not None and notable.standing is not CLEAR
         quality = facts.qualities[index]
-        return Measures(
-            self._cheapest / expectation.cost(index),
-            self._fastest / (expectation.of(index).latency_seconds + LATENCY_GRAIN_SECONDS),
+        return (
+            self._cheapest / expectation.cost(index, expected),
+            self._fastest / (expected.latency_seconds + LATENCY_GRAIN_SECONDS),
             RECOVERED**AVAILABILITY_POWER if recovered else expectation.vitals.strengths[index],
             quality,
             _priority(self.selection.last_rank, facts.ranks[index], quality),
@@ -161,19 +174,20 @@ class Scoring:
 
     def _score(self, place: int) -> float:
         """Works out the score of one that is set apart, as the columns do for the others."""
-        measures = self._measures(place)
+        measures = self.measures(place, self._expectation.of(self.selection.indexes[place]))
         single = SINGLE_FACTOR.get(self._ranking.strategy)
         if single is None:
             by_cost, by_latency, by_availability, by_quality, by_priority = self._ranking.weights
+            cost, latency, availability, quality, priority = measures
             score = (
-                by_cost * measures.cost
-                + by_latency * measures.latency
-                + by_availability * measures.availability
-                + by_quality * measures.quality
-                + by_priority * measures.priority
+                by_cost * cost
+                + by_latency * latency
+                + by_availability * availability
+                + by_quality * quality
+                + by_priority * priority
             )
         else:
-            score = float(getattr(measures, single))
+            score = measures[FACTORS.index(single)]
         return score * self.notable[place].ramp
 
 

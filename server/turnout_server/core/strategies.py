@@ -6,6 +6,7 @@ the soft limit and the floor. Targets are told here by their places among those 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -38,13 +39,13 @@ CHANCE_STRATEGIES = frozenset(
 
 CONFIDENT_SAMPLES = 20.0
 
-Load = tuple[int, float]
-"""Calls in flight, and the score turned round: of two targets the one with the lower load is taken."""
+Load = float
+"""Calls in flight less the score, which is below 1: of two targets the one with the lower load is taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Lineup:
-    """How to line up those that passed in one decision.
+    """How to line up those that passed in one decision. Not frozen: that would cost more than all else that uses it.
 
     `preferred` gives places of a table by fleet index; `shares` weights of WEIGHTED by fleet index, empty for equal
     ones; `stable_key` is what must always fall on the same side, "" for chance; `turn` counts ROUND_ROBIN's decisions.
@@ -74,12 +75,12 @@ class Line:
     def __init__(self, scoring: Scoring, groups: Sequence[int]) -> None:
         self.scoring = scoring
         self.groups = groups
-        self.order: list[int] = []
+        self.order: Sequence[int] = ()
         self.left_out: list[int] = []
-        self.near: list[int] = []
+        self.near: Sequence[int] = ()
         """The first and its near-equals, where chance has decided among them."""
         self._shares: dict[int, float] | None = {}
-        self._loads: list[Load] = []
+        self._loads: Sequence[Load] = ()
 
     def share(self, place: int) -> float:
         """Returns what part of the calls it should get: the chance that this decision, drawn again, puts it first."""
@@ -87,7 +88,13 @@ class Line:
             return self._shares.get(place, 0.0)
         return self._share_by_chance(place)
 
-    def chance(self, near: list[int]) -> None:
+    def pack(self) -> None:
+        """Makes it as small as it can be, since it is kept: memory that is soon used again is also faster."""
+        self.order = array("I", self.order)
+        self.near = array("I", self.near)
+        self.scoring.pack()
+
+    def chance(self, near: Sequence[int]) -> None:
         """Shares the calls among near-equals as `_better_of_two` does, once somebody asks."""
         self._shares = None
         self.near = near
@@ -99,14 +106,14 @@ class Line:
     def load(self, place: int) -> Load:
         """Returns what is compared between two that are near-equal."""
         scoring = self.scoring
-        return scoring.vital(place).in_flight, -scoring.scores[place]
+        return scoring.vital(place).in_flight - scoring.scores[place]
 
     def _share_by_chance(self, place: int) -> float:
         """Returns its chance to win `_better_of_two`: (2 x how many it beats + how many it equals) / n squared."""
         if place not in self.near:
             return 0.0
         if not self._loads:
-            self._loads = sorted(map(self.load, self.near))
+            self._loads = array("d", sorted(map(self.load, self.near)))
         loads, own, count = self._loads, self.load(place), len(self.near)
         first, end = bisect_left(loads, own), bisect_right(loads, own)
         return (2 * (count - end) + end - first) / (count * count)
@@ -143,6 +150,7 @@ def line_up(
         order = [order[0], *(place for place in order[1:] if scoring.standing(place) is CLEAR)] if order else order
     line.order = order
     _share(line, near, lineup)
+    line.pack()
     return line
 
 
@@ -223,10 +231,12 @@ def _better_of_two(near: Sequence[int], line: Line, rng: Random) -> int:
     """
     if len(near) == 1:
         return near[0]
-    return min(near[rng.randrange(len(near))], near[rng.randrange(len(near))], key=line.load)
+    # `randrange` would be even to the last bit, and take six times as long.
+    count = len(near)
+    return min(near[int(rng.random() * count)], near[int(rng.random() * count)], key=line.load)
 
 
-def _share(line: Line, near: Sequence[int], lineup: Lineup) -> None:
+def _share(line: Line, near: list[int], lineup: Lineup) -> None:
     """Sets what part of the calls each should get: the chance that this decision, drawn again, would put it first."""
     order, groups, scoring = line.order, line.groups, line.scoring
     if not order:
@@ -243,7 +253,8 @@ def _share(line: Line, near: Sequence[int], lineup: Lineup) -> None:
         whole = sum(weights.values())
         line.give({place: weight / whole for place, weight in weights.items()} if whole > 0 else {first: 1.0})
     elif len(near) > 1:
-        line.chance([place for place in near if lineup.executing or scoring.standing(place) is CLEAR])
+        trials_left_out = scoring.notable and not lineup.executing
+        line.chance([place for place in near if scoring.standing(place) is CLEAR] if trials_left_out else near)
     else:
         line.give({first: 1.0})
 

@@ -17,17 +17,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from turnout_server.core.candidates import first_spec
 from turnout_server.core.model import NANO_USD, BreakerState
+from turnout_server.core.rejections import Rejections
 
 if TYPE_CHECKING:
     from turnout_server.core.call import AttemptRecord
     from turnout_server.core.decision import Decision
     from turnout_server.core.events import Event
     from turnout_server.core.model import FailureKind, Target
+    from turnout_server.core.shapes import FirstReasons
     from turnout_server.core.status import StatusReport
 
 MAX_LABEL_SETS = 4096
 OTHER = "_OTHER"
+SHARED_MAXIMUM = 64
+"""Sets of rejections counted as one until somebody scrapes; beyond, they are taken apart at once."""
 
 OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds in seconds: overhead is tenths of a millisecond, and worth a look from 10 ms on."""
@@ -73,6 +78,8 @@ class Metrics(Collector):
         self._unknown_price = _Counts("turnout_price_unknown", "Attempts whose cost is not known.", ("target",))
         self._outcomes = _Counts("turnout_outcomes", "Reports of outcomes, by what became of them.", ("result",))
         self._events = _Counts("turnout_events", "Events.", ("name",))
+        self._shared: dict[FirstReasons, int] = {}
+        """How many decisions each set of rejections stands for that is shared by all decisions of one shape."""
         self._overhead = [0] * (len(OVERHEAD_BUCKETS) + 1)
         self._overhead_sum = 0.0
         self._status: Callable[[], StatusReport] | None = None
@@ -89,11 +96,19 @@ class Metrics(Collector):
 
     def decision(self, decision: Decision) -> None:
         """Counts a decision and its rejections."""
-        chosen = decision.candidates[0].spec.name if decision.candidates else ""
-        self._decisions.add((decision.strategy.value, chosen, decision.policy))
-        add = self._rejections.add
-        for rejection in decision.rejections:
-            add((str(rejection.target), rejection.reasons[0].value))
+        chosen = first_spec(decision.candidates)
+        self._decisions.add((decision.strategy.value, "" if chosen is None else chosen.name, decision.policy))
+        rejections = decision.rejections
+        if isinstance(rejections, Rejections) and rejections.shared is not None:
+            shared = rejections.shared
+            self._shared[shared] = self._shared.get(shared, 0) + 1
+            if len(self._shared) > SHARED_MAXIMUM:
+                self._count_shared()
+            rest = rejections.by_target()
+        else:
+            rest = [(str(rejection.target), rejection.reasons[0]) for rejection in rejections]
+        for target, reason in rest:
+            self._rejections.add((target, reason.value))
 
     def attempt(self, record: AttemptRecord) -> None:
         """Counts an attempt that ended, made or reported, and what it cost."""
@@ -128,6 +143,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yields everything, for the registry."""
+        self._count_shared()
         for counts in (self._decisions, self._rejections, self._attempts, self._failovers, self._unknown_price):
             yield counts.family()
         yield self._cost.family(scale=NANO_USD)
@@ -138,6 +154,12 @@ class Metrics(Collector):
             yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
         if self._status is not None:
             yield from _target_gauges(self._status())
+
+    def _count_shared(self) -> None:
+        for shared, decision_count in self._shared.items():
+            for target, reason in shared.by_target:
+                self._rejections.add((target, reason.value), decision_count)
+        self._shared.clear()
 
     def _overhead_family(self) -> HistogramMetricFamily:
         bounds = [*(f"{bound:g}" for bound in OVERHEAD_BUCKETS), "+Inf"]
