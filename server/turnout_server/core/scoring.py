@@ -124,20 +124,19 @@ class Scoring:
 
     def _mean(self, field: Field) -> list[float]:
         by_cost, by_latency, by_availability, by_quality, by_priority = self._ranking.weights
-        cheapest, fastest = self._cheapest, self._fastest
+        # Of the weighted factors, all that is the same for every target.
+        of_cost, of_latency = by_cost * self._cheapest, by_latency * self._fastest
         strengths = self.selection.of(self._expectation.vitals.strengths)
         columns = zip(field.costs, field.latencies, strengths, strict=True)
         if not (by_quality or by_priority):
             return [
-                by_cost * (cheapest / cost)
-                + by_latency * (fastest / (latency + LATENCY_GRAIN_SECONDS))
-                + by_availability * strength
+                of_cost / cost + of_latency / (latency + LATENCY_GRAIN_SECONDS) + by_availability * strength
                 for cost, latency, strength in columns
             ]
         qualities, priorities = self._column("quality", field), self._column("priority", field)
         return [
-            by_cost * (cheapest / cost)
-            + by_latency * (fastest / (latency + LATENCY_GRAIN_SECONDS))
+            of_cost / cost
+            + of_latency / (latency + LATENCY_GRAIN_SECONDS)
             + by_availability * strength
             + by_quality * quality
             + by_priority * priority

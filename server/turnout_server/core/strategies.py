@@ -213,13 +213,13 @@ def _near_equals(order: Sequence[int], line: Line, near_equal: NearEqual) -> lis
     group, score, cold_samples = groups[best], scores[best], near_equal.cold_samples
     cold = scoring.vital(best).sample_count < cold_samples
     least, cold_least = score * (1.0 - near_equal.margin), score * (1.0 - near_equal.cold_margin)
-    lowest = min(least, cold_least)
+    lowest = cold_least if cold else min(least, cold_least)
     near = [best]
     for place in order[1:]:
         own = scores[place]
         if own < lowest or groups[place] != group:
             break
-        if own >= (cold_least if cold or scoring.vital(place).sample_count < cold_samples else least):
+        if cold or own >= (cold_least if scoring.vital(place).sample_count < cold_samples else least):
             near.append(place)
     return near
 
