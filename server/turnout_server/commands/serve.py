@@ -7,6 +7,7 @@ import os
 import click
 
 from turnout_server.commands.exits import Exit, Failure
+from turnout_server.commands.lean import without_looks
 
 _EPILOG = """\
 \b
@@ -28,9 +29,10 @@ Exit codes: 0 stopped by a signal, 1 the configuration has faults (each on a lin
 def serve(*, file: str | None, as_json: bool) -> None:
     """Start the sidecar, with FILE or with whatever provider keys are in the environment."""
     # Imported here: the help text needs none of it.
-    from turnout_server.app import StartError, run  # noqa: PLC0415
-    from turnout_server.config.faults import ConfigurationError  # noqa: PLC0415
-    from turnout_server.config.load import load  # noqa: PLC0415
+    with without_looks():
+        from turnout_server.app import StartError, run  # noqa: PLC0415
+        from turnout_server.config.faults import ConfigurationError  # noqa: PLC0415
+        from turnout_server.config.load import load  # noqa: PLC0415
 
     try:
         loaded = load(file, os.environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -102,7 +103,8 @@ class Running:
             settings,
             clock=self._shell.clock,
             streaming=streaming,
-            on_first_content=lambda: self._shell.router.first_token(self._permit),
+            # Not by way of `self`: objects that hold each other stay until the collector comes by.
+            on_first_content=partial(self._shell.router.first_token, self._permit),
         )
         return self.attempt
 
