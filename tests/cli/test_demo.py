@@ -39,6 +39,7 @@ def test_demo_shows_failure_and_recovery_and_ends_with_code_0() -> None:
     assert 0 < summary["spend_usd"] < summary["dearest_usd"]
 
 
+@pytest.mark.full
 def test_demo_prints_plain_lines_where_there_is_no_terminal() -> None:
     ended = run("--seconds", "8")
 
@@ -57,6 +58,7 @@ def test_wrong_length_is_code_2(seconds: str) -> None:
     assert "--seconds" in ended.stderr
 
 
+@pytest.mark.full
 async def test_demo_does_not_claim_success_where_nobody_else_could_answer() -> None:
     alone = Scene(cast=default_cast()[:1], times=Times.of(3.0))
     summary = await Play(scene=alone, show=NoShow(), seed=1).run()
