@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnout_server.core.budget_ledger import Room
 from turnout_server.core.decide import Hop, decide
 from turnout_server.core.decision import Candidate, Decision, Rejection
 from turnout_server.core.fleet import Fleet, Price, TargetSpec
@@ -115,6 +116,7 @@ class SetVerdict:
 
 
 USABLE = SetVerdict()
+NO_ROOM = SetVerdict(RejectionReason.RATE_LIMIT, None, "no room")
 
 
 class SetCredentials:
@@ -122,6 +124,7 @@ class SetCredentials:
 
     def __init__(self) -> None:
         self.verdicts: dict[Target, SetVerdict] = {}
+        self.rooms: dict[Target, float] = {}
         self.asked: list[tuple[str, bool]] = []
 
     def verdict(
@@ -131,8 +134,10 @@ class SetCredentials:
         tenant: str,  # noqa: ARG002  # likewise
         executing: bool,  # noqa: ARG002  # likewise
         now: float,  # noqa: ARG002  # likewise
-        needed_tokens: int = 0,  # noqa: ARG002  # likewise
+        needed_tokens: int = 0,
     ) -> SetVerdict:
+        if max(1, needed_tokens) > self.rooms.get(spec.target, math.inf):
+            return NO_ROOM
         return self.verdicts.get(spec.target, USABLE)
 
     def lacking(self, spec: TargetSpec, *, tenant: str, executing: bool) -> bool:  # noqa: ARG002  # `verdicts` has it
@@ -143,7 +148,7 @@ class SetCredentials:
         return spec.target in self.verdicts
 
     def room_tokens(self, spec: TargetSpec, now: float) -> float:  # noqa: ARG002  # likewise
-        return math.inf
+        return self.rooms.get(spec.target, math.inf)
 
 
 class SetFleet:
@@ -194,6 +199,7 @@ def decided(
     deadline_seconds: float | None = None,
     request_id: str = "",
     now: float = NOW,
+    room: Room | None = None,
     **options: Any,
 ) -> Decision:
     """Decides at NOW; `options` are those of RoutingOptions."""
@@ -215,6 +221,7 @@ def decided(
         decision_id="d-1",
         turn=turn,
         hop=hop,
+        room=room,
     )
 
 

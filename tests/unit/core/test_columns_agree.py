@@ -1,0 +1,287 @@
+"""Deciding over columns comes to what asking every target one by one comes to, and the kept columns are never stale.
+
+The columns are the fast way; `filters.examine` and `Expectation.of` are the plain one, target by target.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from tests.unit.core.fleets import NOW, SetBreaker, SetFleet, SetVerdict, decided, spec, warm
+from tests.unit.core.test_state_machine import FleetMachine
+from turnout_server.core.columns import COST_GRAIN_NANO_USD, Facts, Selection
+from turnout_server.core.decision import Decision, Rejection
+from turnout_server.core.expectation import Expectation
+from turnout_server.core.filters import examine
+from turnout_server.core.fleet import Price, PriceTier, TargetSpec
+from turnout_server.core.model import (
+    BreakerState,
+    Caller,
+    Capability,
+    HealthState,
+    Priority,
+    RejectionReason,
+    RequestProfile,
+    RouteQuery,
+    Strategy,
+)
+from turnout_server.core.preferences import resolve_ranking, select_policy
+from turnout_server.core.rejections import Rejections, first_reasons
+from turnout_server.core.scoring import SINGLE_FACTOR
+from turnout_server.core.settings import RoutingSettings
+from turnout_server.core.state import FADING_SECONDS
+from turnout_server.core.vitals import take_vitals
+
+PROVIDERS = ("a", "b", "c")
+ABILITIES = (Capability.TOOLS, Capability.VISION, Capability.LONG_CONTEXT)
+TIERED = Price(
+    input_per_million=1_000_000_000,
+    output_per_million=4_000_000_000,
+    tiers=(PriceTier(above_input_tokens=2000, price=Price(input_per_million=3 * 10**9, output_per_million=9 * 10**9)),),
+)
+PRICES: st.SearchStrategy[Any] = st.sampled_from([None, TIERED, (0.0, 0.0), (0.1, 0.4), (3.0, 15.0)])
+ABLE = st.frozensets(st.sampled_from(ABILITIES), max_size=3)
+ASKED = st.sampled_from([frozenset(), frozenset(), frozenset({Capability.TOOLS}), frozenset({Capability.LONG_CONTEXT})])
+MAYBE = st.sampled_from([True, False, False, False])
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> list[TargetSpec]:
+    """Up to nine targets at three providers, each with gaps of its own."""
+    count = draw(st.integers(1, 9))
+    return [
+        spec(
+            f"{PROVIDERS[i % 3]}/m{i}",
+            price=draw(PRICES),
+            context_window_tokens=draw(st.sampled_from([None, 1500, 8000, 200_000])),
+            max_output_tokens=draw(st.sampled_from([None, 200, 4096])),
+            quality=draw(st.sampled_from([None, 50.0, 70.0, 95.0])),
+            capabilities=draw(ABLE),
+            region=draw(st.sampled_from(["", "eu", "us"])),
+            deprecated=draw(MAYBE),
+            latency_prior_seconds=draw(st.sampled_from([0.01, 0.4, 3.0, 30.0])),
+            seconds_per_output_token_prior=draw(st.sampled_from([0.001, 0.02])),
+            max_concurrency=draw(st.sampled_from([None, 1])),
+            provider_rank=i % 3,
+        )
+        for i in range(count)
+    ]
+
+
+GATES = st.builds(
+    SetBreaker,
+    current=st.sampled_from([BreakerState.OPEN, BreakerState.HALF_OPEN]),
+    free=st.booleans(),
+    again_at=st.sampled_from([None, NOW + 1.0, NOW + 9.0]),
+    opened_by_silence=st.booleans(),
+) | st.just(SetBreaker(ramp=0.3))
+VERDICTS = st.sampled_from(
+    [
+        SetVerdict(RejectionReason.COOLING_DOWN, NOW + 2.0, "cools"),
+        SetVerdict(RejectionReason.CREDENTIALS, None, "wrong key"),
+    ]
+)
+HAPPENINGS: dict[str, st.SearchStrategy[Any]] = {
+    "breaker": GATES,
+    "endpoint": GATES,
+    "availability": st.sampled_from([0.999, 0.9, 0.3]),
+    "in_flight": st.integers(1, 2),
+    "drained": st.just(True),  # noqa: FBT003  # as it is drawn
+    "suspected": st.just(True),  # noqa: FBT003  # likewise
+    "health_state": st.sampled_from(HealthState),
+    "samples": st.sampled_from([1, 3, 30]),
+    "verdict": VERDICTS,
+    "room": st.sampled_from([-1.0, 10.0, 5000.0]),
+}
+HAPPENED = st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=2, unique=True)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> SetFleet:
+    """A fleet to most of whose targets one thing or another has happened."""
+    fleet = SetFleet(*draw(specs()))
+    for target in fleet.targets:
+        for name in draw(HAPPENED):
+            value = draw(HAPPENINGS[name])
+            match name:
+                case "availability":
+                    target.availability.current = value
+                case "samples":
+                    warm(target, value)
+                case "verdict":
+                    fleet.credentials.verdicts[target.spec.target] = value
+                case "room":
+                    fleet.credentials.rooms[target.spec.target] = value
+                case _:
+                    setattr(target, name, value)
+    return fleet
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> dict[str, Any]:
+    """What is asked of the fleet, limits included."""
+    tokens = draw(st.sampled_from([None, 0, 1200, 2500, 7900, 150_000]))
+    profile = RequestProfile(
+        task=draw(st.sampled_from(["", "chat"])),
+        input_tokens=tokens,
+        input_bytes=draw(st.sampled_from([None, 9000])) if tokens is None else None,
+        max_output_tokens=draw(st.sampled_from([None, 1, 300, 5000])),
+        capabilities=draw(ASKED),
+    )
+    limits = {
+        "max_cost_usd": st.sampled_from([None, None, None, 0.0, 0.002, 0.1]),
+        "max_latency_seconds": st.sampled_from([None, None, None, 1.0, 20.0]),
+        "max_time_to_first_token_seconds": st.sampled_from([None, None, None, 0.5]),
+        "min_availability": st.sampled_from([None, None, 0.9, 0.95]),
+        "min_quality": st.sampled_from([None, None, None, 60.0]),
+        "strategy": st.sampled_from([None, *(each for each in Strategy if each is not Strategy.ADAPTIVE)]),
+        "priority": st.sampled_from(Priority),
+        "regions": st.sampled_from([(), (), ("eu",)]),
+    }
+    return {
+        "profile": profile,
+        "caller": Caller(tier=draw(st.sampled_from(["", "free", "pro"]))),
+        "executing": draw(st.booleans()),
+        "deadline_seconds": draw(st.sampled_from([None, 0.2, 60.0])),
+        "request_id": draw(st.sampled_from(["", "r"])),
+        "turn": draw(st.integers(0, 9)),
+        **{name: draw(values) for name, values in limits.items()},
+    }
+
+
+def examined(fleet: SetFleet, found: Rejections) -> dict[int, Rejection]:
+    """Whom the filters reject, asked one by one."""
+    answers = {
+        index: examine(
+            target,
+            index,
+            found._expectation.of(index),
+            demand=found._demand,
+            state=fleet,
+            now=NOW,
+        )
+        for index, target in enumerate(fleet.targets)
+    }
+    return {index: answer for index, answer in answers.items() if isinstance(answer, Rejection)}
+
+
+def rejections_of(decision: Decision) -> Rejections:
+    assert isinstance(decision.rejections, Rejections)
+    return decision.rejections
+
+
+@given(fleet=fleets(), question=questions(), seed=st.integers(0, 5))
+@settings(max_examples=300)
+def test_columns_reject_whom_the_filters_reject_one_by_one(
+    fleet: SetFleet, question: dict[str, Any], seed: int
+) -> None:
+    decision = decided(fleet, seed=seed, **question)
+    found = rejections_of(decision)
+    expected = examined(fleet, found)
+    told = list(found)
+    added = told[len(expected) :]
+
+    assert told[: len(expected)] == list(expected.values())
+    # Those added have passed: their one trial goes to somebody else.
+    assert {r.target for r in added}.isdisjoint(r.target for r in expected.values())
+    names = [str(each.target) for each in told] + [str(each.target) for each in decision.candidates]
+    assert sorted(names) == sorted(str(each.spec.target) for each in fleet.targets)
+
+
+@given(fleet=fleets(), question=questions())
+@settings(max_examples=60)
+def test_first_reasons_are_counted_as_they_are_told(fleet: SetFleet, question: dict[str, Any]) -> None:
+    found = rejections_of(decided(fleet, **question))
+    told = Counter((str(r.target), r.reasons[0]) for r in found)
+    shared = found.shared.by_target if found.shared is not None else ()
+
+    assert Counter([*shared, *found.by_target()]) == told
+    assert first_reasons(found) == Counter(r.reasons[0] for r in found)
+    assert len(found) == told.total()
+
+
+@given(fleet=fleets(), question=questions())
+@settings(max_examples=60)
+def test_scores_are_made_of_the_factors_that_are_shown(fleet: SetFleet, question: dict[str, Any]) -> None:
+    decision = decided(fleet, **question)
+    routing = RoutingSettings()
+    query = RouteQuery(profile=question["profile"])
+    query = dataclasses.replace(query, options=dataclasses.replace(query.options, strategy=question["strategy"]))
+    ranking = resolve_ranking(query, select_policy(query, routing), decision.complexity)
+    single = SINGLE_FACTOR.get(decision.strategy)
+    weights = dict(zip(("cost", "latency", "availability", "quality", "priority"), ranking.weights, strict=True))
+
+    for candidate in decision.candidates:
+        factors = dict(candidate.factors)
+        ramp = factors.pop("ramp", 1.0)
+        score = factors[single] if single else sum(weights[name] * value for name, value in factors.items())
+
+        target = fleet.at(str(candidate.target))
+
+        assert ramp == min(target.breaker.ramp, target.endpoint.ramp)
+        assert all(0.0 <= value <= 1.0 + 1e-9 for value in factors.values())
+        assert candidate.score == pytest.approx(score * ramp, rel=1e-9, abs=1e-12)
+
+
+@given(fleet=fleets(), question=questions())
+@settings(max_examples=60)
+def test_columns_expect_what_is_expected_of_each(fleet: SetFleet, question: dict[str, Any]) -> None:
+    facts = Facts(fleet.fleet)
+    vitals = fleet.vitals(NOW)
+    profile = question["profile"]
+    expectation = Expectation(profile, facts, fleet.prepared.outputs(profile.task, vitals, fleet.lengths))
+    everybody = Selection(range(len(fleet.targets)), facts)
+    costs, latencies = expectation.columns(everybody)
+    firsts = expectation.first_tokens(everybody)
+
+    for index, target in enumerate(fleet.targets):
+        expected = expectation.of(index)
+
+        assert latencies[index] == pytest.approx(expected.latency_seconds)
+        assert firsts[index] == pytest.approx(expected.first_token_seconds)
+        assert costs[index] == pytest.approx(expectation.cost(index, expected))
+        assert expected.first_token_seconds == pytest.approx(
+            target.latency.time_to_first_token(expected.input_tokens, NOW)
+        )
+        assert firsts[index] <= expectation.slowest_first_token_seconds * (1 + 1e-9)
+        if expected.cost_nano_usd is not None:
+            assert costs[index] - COST_GRAIN_NANO_USD == pytest.approx(expected.cost_nano_usd, rel=1e-9, abs=1.0)
+
+
+class KeptColumns(FleetMachine):
+    """The same storms as on any fleet; after each step a decision may read the columns."""
+
+    @invariant()
+    def nothing_special_is_missed(self) -> None:
+        state, now = self.fleet.state, self.fleet.now
+        kept, fresh = state.vitals(now), take_vitals(state.targets, state.credentials, state.token_ratios, now)
+
+        assert fresh.special <= kept.special
+        for index, room in fresh.rooms.items():
+            # Buckets fill again by themselves: less than there is can be known, never more.
+            assert kept.rooms.get(index, float("inf")) <= room
+        for ours, true in zip(kept.each, fresh.each, strict=True):
+            assert (ours.in_flight, ours.sample_count) == (true.in_flight, true.sample_count)
+            assert ours.tokens_per_byte == true.tokens_per_byte
+
+    @rule()
+    def what_fades_is_soon_read_anew(self) -> None:
+        self.fleet.now += FADING_SECONDS
+        state, now = self.fleet.state, self.fleet.now
+        kept, fresh = state.vitals(now), take_vitals(state.targets, state.credentials, state.token_ratios, now)
+
+        assert kept.each == fresh.each
+        for column in ("first_seconds", "token_seconds", "strengths", "tokens_per_byte", "special", "rooms", "ratio"):
+            assert getattr(kept, column) == getattr(fresh, column), column
+        assert kept.slowest_first_seconds == fresh.slowest_first_seconds
+
+
+TestKeptColumns = KeptColumns.TestCase
+TestKeptColumns.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
