@@ -54,7 +54,13 @@ GC_THRESHOLD = 10_000
 (gRPC leaves some ten a call) waits for this: five times as many waiting took 5 MB, and saved nothing measurable."""
 
 _GRAVE = frozenset(
-    {EventName.BREAKER_OPENED, EventName.ENDPOINT_OPENED, EventName.LOCAL_NETWORK, EventName.CREDENTIAL_OUT}
+    {
+        EventName.BREAKER_OPENED,
+        EventName.ENDPOINT_OPENED,
+        EventName.LOCAL_NETWORK,
+        EventName.CREDENTIAL_OUT,
+        EventName.BUDGET_EXHAUSTED,
+    }
 )
 
 
@@ -177,6 +183,7 @@ async def running(
             router, executor, server_settings(configuration), clock=time.monotonic, wall=time.time, log=log
         )
         metrics.watch(router.status)
+        metrics.watch_budgets(router.budgets)
         metrics.watch_shed(lambda: server.calls.shed_count)
         metrics_endpoint = MetricsEndpoint(metrics.render)
         try:

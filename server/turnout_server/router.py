@@ -8,31 +8,41 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from turnout_server.core.budget import BudgetSpec, Notices
+from turnout_server.core.budget_book import BudgetReport
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.cost import settled_cost_nano_usd
 from turnout_server.core.decide import Hop, decide, unavailable
 from turnout_server.core.decision import Decision
-from turnout_server.core.errors import TurnoutError, UnknownDecisionError, UnknownProviderError
+from turnout_server.core.errors import BudgetExhaustedError, TurnoutError, UnknownDecisionError, UnknownProviderError
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
 from turnout_server.core.model import (
+    Caller,
     FailureKind,
     Feedback,
     Outcome,
     RejectionReason,
+    RequestProfile,
     RouteQuery,
     Strategy,
     Target,
 )
 from turnout_server.core.permits import Permit, Wanted, breakers_closed, lease_first, take_permit
 from turnout_server.core.settings import FailoverSettings, Policy, Settings
+from turnout_server.core.spending import Spending
 from turnout_server.core.state import Adopted, FleetState, Recorded, RecordResult, TargetState
 from turnout_server.core.status import StatusReport
+from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, summarise
+from turnout_server.core.trends import Trend, TrendQuery
 from turnout_server.ports import Instruments
+
+PROBE_PROFILE = RequestProfile(input_tokens=64, max_output_tokens=1)
+"""The most that a trial off every caller's path comes to, vendors' framing included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,7 @@ class Router:
         self._instruments = instruments
         self._turn = 0
         self._state = FleetState(fleet, settings, now=clock(), rng=rng)
+        self._spending = Spending(settings.budgets, self._state, wall())
 
     @property
     def state(self) -> FleetState:
@@ -93,6 +104,7 @@ class Router:
         """
         self.expire()
         adopted = self._state.adopt(fleet, settings)
+        self._spending.adopt(settings.budgets, fleet, self._wall())
         self.fleet = fleet
         self.settings = settings
         return adopted
@@ -115,8 +127,17 @@ class Router:
         )
         self._keep(decision, query)
         if not decision.candidates:
-            raise unavailable(decision, now)
+            raise self.unavailable(decision, query)
+        if self._spending.active:
+            valid_seconds = self.settings.routing.plan_valid_seconds
+            self._spending.plan(decision, query, plan_valid_seconds=valid_seconds, now=now)
         return decision
+
+    def notices(self, decision: Decision, query: RouteQuery, chosen: Target | None = None) -> Notices | None:
+        """Returns what a caller may want to know beside an answer of `chosen`, the first without; None for nothing."""
+        if not self._spending.active:
+            return None
+        return self._spending.notices(query, decision, chosen or decision.candidates[0].target, self._wall())
 
     def report(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> ReportResults:
         """Records what callers did themselves; each report is accepted, a duplicate, or rejected with the reason."""
@@ -165,12 +186,47 @@ class Router:
             )
         return record
 
+    def statistics(self, wanted: StatisticsQuery) -> Statistics:
+        """Returns sums over what was decided and what came of it, grouped as wanted."""
+        return summarise(self._state.past.chronicle, wanted, now=self._clock(), now_wall=self._wall())
+
+    def compare(self, targets: Sequence[Target], wanted: StatisticsQuery) -> Statistics:
+        """Returns the sums of each of the targets, in their order."""
+        return compare(self._state.past.chronicle, targets, wanted, now=self._clock(), now_wall=self._wall())
+
+    def trend(self, indexes: Sequence[int], wanted: TrendQuery) -> Trend:
+        """Returns one measure over time of the targets at these places of the fleet, together."""
+        return self._state.trend(indexes, wanted, now=self._clock(), now_wall=self._wall())
+
+    def clear_history(self, before_wall: float | None = None) -> int:
+        """Forgets the decisions made before a moment, all without one, and their sums; returns how many decisions."""
+        before = None if before_wall is None else before_wall - self._wall() + self._clock()
+        return self._state.past.clear(before_wall, before)
+
     def expire(self) -> None:
         """Lets lapsed leases and open times run out and tells of it; to be called about four times a second."""
+        if self._spending.active:
+            self._spending.expire(self._clock())
         for event in self._state.expire(self._clock()):
             if event.name is EventName.PROBE_EXPIRED:
                 self._instruments.outcome("missing")
             self._on_event(event)
+
+    def budgets(self) -> list[BudgetReport]:
+        """Returns all budgets with what is spent, by name."""
+        return self._spending.budgets(self._wall())
+
+    def budget(self, name: str) -> BudgetReport:
+        """Returns one budget. Raises UnknownBudgetError."""
+        return self._spending.budget(name, self._wall())
+
+    def change_budget(self, spec: BudgetSpec, etag: str = "") -> BudgetReport:
+        """Gives the budget of that name other values, until the next start; what is spent stays spent.
+
+        `etag` is that of the budget that was read, "" to change in any case. Raises UnknownBudgetError, StaleEtagError
+        or InvalidRequestError.
+        """
+        return self._spending.change(spec, etag, self._wall())
 
     def credential_changed(self, provider: str, label: str) -> None:
         """Tells that there is another secret behind a label of ours: whatever was held against the old one is over."""
@@ -195,27 +251,37 @@ class Router:
         self._state.retry_budget.request(now)
         return decision
 
-    def decide_hop(self, query: RouteQuery, first: Decision, hop: Hop) -> Decision:
+    def decide_hop(self, query: RouteQuery, first: Decision, hop: Hop, *, call_id: str) -> Decision:
         """Ranks again for the next attempt of a call; no candidates when there is nowhere left to go. Never raises.
 
         The history and the caller keep the first decision; this one has the same id.
         """
+        now, now_wall = self._clock(), self._wall()
         try:
             return decide(
                 query,
                 self._state,
                 self.settings.routing,
-                now=self._clock(),
-                now_wall=self._wall(),
+                now=now,
+                now_wall=now_wall,
                 rng=self._rng,
                 decision_id=first.decision_id,
                 turn=self._turn,
                 hop=hop,
                 failover=self.settings.failover,
+                room=self._spending.room(query, now=now, now_wall=now_wall, holder=call_id),
             )
         except TurnoutError:
             # It could be decided once: since then a fleet was adopted without a policy or target that it names.
             return dataclasses.replace(first, candidates=())
+
+    def unavailable(self, decision: Decision, query: RouteQuery, *, call_id: str = "") -> TurnoutError:
+        """Returns the error for a decision without candidates, and tells of the budget that is used up, if one is."""
+        now, now_wall = self._clock(), self._wall()
+        error = unavailable(decision, now, self._spending.room(query, now=now, now_wall=now_wall, holder=call_id))
+        if isinstance(error, BudgetExhaustedError):
+            self._tell(self._spending.refused(query, error.budget, now=now, now_wall=now_wall))
+        return error
 
     def begin(  # names and types say the rest
         self,
@@ -243,7 +309,7 @@ class Router:
             output_tokens=decision.expected_output_tokens or 1,
             tried_credentials=tried_credentials,
         )
-        return self._permit(spec.target, wanted)
+        return self._permit(spec.target, wanted, query)
 
     def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
         """Takes the trial of a half-open target for a request of our own, off every caller's path; None if taken.
@@ -259,18 +325,27 @@ class Router:
             lease_seconds=lease_seconds,
             trial_only=True,
         )
-        return self._permit(target, wanted)
+        return self._permit(target, wanted, RouteQuery(profile=PROBE_PROFILE, caller=Caller(tenant=tenant)))
 
     def first_token(self, permit: Permit) -> None:
         """Tells that the first content of an attempt has come."""
-        self._state.first_token(permit.attempt_id, self._clock())
+        self._state.first_token(permit.attempt_id, self._clock(), began_at=permit.started_at)
 
     def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
         """Records how a permitted attempt ended; to be called once for each permit, whatever happened."""
         now = self._clock()
         recorded = self._state.record(outcome, call_id=permit.call_id, now=now, in_flight=True)
-        self._tell(recorded)
+        self._tell(recorded.events)
+        if self._spending.active:
+            cost, now_wall = record.cost_nano_usd, self._wall()
+            self._tell(self._spending.settle(permit.call_id, permit.attempt_id, cost, now=now, now_wall=now_wall))
+            if outcome.off_path:
+                self._spending.end(permit.call_id)
         self._instruments.attempt(record)
+
+    def end_call(self, call_id: str) -> None:
+        """Tells that a call makes no further attempt: what it still holds of budgets is free. May be told twice."""
+        self._spending.end(call_id)
 
     def cool_down_ends(self, spec: TargetSpec, query: RouteQuery) -> float | None:
         """Returns when a target whose credentials all cool can be used again, None where they do not cool."""
@@ -296,10 +371,16 @@ class Router:
         """Counts a call that moves on after a failure."""
         self._instruments.failover(from_target, to_target, failure)
 
-    def closed(self, target: Target) -> bool:
-        """Whether the breakers of a target and of its endpoint are closed; false for one that was removed."""
+    def may_retry(self, target: Target) -> bool:
+        """Whether a call may try a target again that has just failed it; false for one that was removed.
+
+        The breakers of target and endpoint are closed, and no other call has failed to connect there meanwhile.
+        """
         index = self.fleet.index(target)
-        return index is not None and breakers_closed(self._state.targets[index], self._clock())
+        if index is None:
+            return False
+        state = self._state.targets[index]
+        return breakers_closed(state, self._clock()) and state.endpoint.connection_failures <= 1
 
     def spec(self, target: Target) -> TargetSpec:
         """Returns the static facts of a target that is known to exist."""
@@ -324,32 +405,48 @@ class Router:
 
     def _decide(self, query: RouteQuery, now: float) -> Decision:
         self.expire()
+        now_wall = self._wall()
         decision = decide(
             query,
             self._state,
             self.settings.routing,
             now=now,
-            now_wall=self._wall(),
+            now_wall=now_wall,
             rng=self._rng,
             decision_id=self._new_id(),
             turn=self._turn,
             failover=self.settings.failover,
+            room=self._spending.room(query, now=now, now_wall=now_wall) if self._spending.active else None,
         )
         if not decision.candidates:
             self._keep(decision, query)
-            raise unavailable(decision, now)
+            raise self.unavailable(decision, query)
         if decision.strategy is Strategy.ROUND_ROBIN:
             self._turn += 1
         return decision
 
-    def _permit(self, target: Target, wanted: Wanted) -> Permit | None:
+    def _permit(self, target: Target, wanted: Wanted, query: RouteQuery) -> Permit | None:
         index = self.fleet.index(target)
         if index is None:
             return None
-        return take_permit(self._state, index, wanted, now=self._clock(), now_wall=self._wall())
+        now, now_wall = self._clock(), self._wall()
+        if not self._spending.active:
+            return take_permit(self._state, index, wanted, now=now, now_wall=now_wall)
+        holder, attempt_id = wanted.call_id, wanted.attempt_id
+        spec = self.fleet.specs[index]
+        claim = self._spending.reserve(spec, query, holder=holder, attempt_id=attempt_id, now=now, now_wall=now_wall)
+        if claim is None:
+            return None
+        permit = take_permit(self._state, index, wanted, now=now, now_wall=now_wall)
+        if permit is None:
+            self._spending.release(holder, attempt_id, now_wall)
+            if not wanted.decision_id:
+                self._spending.end(holder)
+            return None
+        return dataclasses.replace(permit, max_output_tokens=claim.output_tokens)
 
     def _keep(self, decision: Decision, query: RouteQuery) -> None:
-        self._state.history.add(decision, query)
+        self._state.past.decided(decision, query)
         self._instruments.decision(decision)
 
     def _reported(self, outcome: Outcome, now: float) -> Recorded:
@@ -359,14 +456,16 @@ class Router:
             cost = settled_cost_nano_usd(None, outcome.usage, price) if outcome.possibly_billed else 0
             outcome = dataclasses.replace(outcome, cost_nano_usd=cost)
         recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
-        self._tell(recorded)
+        self._tell(recorded.events)
         self._instruments.outcome(recorded.result.value.lower())
         if recorded.result is RecordResult.ACCEPTED:
+            if self._spending.active:
+                self._tell(self._spending.report(outcome, now=now, now_wall=self._wall()))
             self._instruments.attempt(_record_of(outcome, self._wall()))
         return recorded
 
-    def _tell(self, recorded: Recorded) -> None:
-        for event in recorded.events:
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
             self._on_event(event)
 
 

@@ -57,6 +57,8 @@ def make(kind: type[errors.TurnoutError]) -> errors.TurnoutError:  # noqa: PLR09
         return errors.AllTargetsUnavailableError(
             "none now", rejections=REPORT.rejections, retry_after_seconds=2.5, decision_id="d-1"
         )
+    if kind is errors.BudgetExhaustedError:
+        return errors.BudgetExhaustedError("spent", rejections=REPORT.rejections, budget="monthly", decision_id="d-1")
     if kind is errors.SidecarOverloadedError:
         return errors.SidecarOverloadedError("full", retry_after_seconds=2.5)
     return kind("it happened")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,14 +18,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from turnout.v1 import admin_pb2, router_pb2
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api.admin_service import AdminService
+from turnout_server.api.budgets import changed_budget, wanted_budget, wanted_page
 from turnout_server.api.chat_requests import chat_input
 from turnout_server.api.decision_records import decision_filter, page_size, wanted_decision
 from turnout_server.api.faults import Faults
+from turnout_server.api.looking_back import clear_before, comparison_query, statistics_query, trend_query
 from turnout_server.api.provider_states import resume_revision, status_query
 from turnout_server.api.reports import check_counts, feedback, outcome
 from turnout_server.api.requests import route_query
+from turnout_server.calendars import calendar
+from turnout_server.core.budget import BudgetPeriod, BudgetScope, BudgetSpec
 from turnout_server.core.errors import InvalidRequestError
-from turnout_server.core.fleet import Fleet
+from turnout_server.core.fleet import Fleet, TargetSpec
+from turnout_server.core.model import Target
 
 NOW_WALL = 1_700_000_000.0
 
@@ -74,7 +80,23 @@ OUTCOME = pb.Outcome(
     rate_limit=pb.RateLimitState(requests=pb.RateLimitBucket(limit=1), tokens=pb.RateLimitBucket(limit=1)),
     caller=pb.Caller(tenant="t"),
 )
+CHANGE = admin_pb2.UpdateBudgetRequest(
+    budget=admin_pb2.Budget(name="monthly", limit_usd=5, per_pod=True, spend=[admin_pb2.BudgetSpend()])
+)
+MONTHLY = BudgetSpec(
+    name="monthly",
+    scope=BudgetScope.GLOBAL,
+    limit_nano_usd=10**9,
+    calendar=calendar(BudgetPeriod.MONTH, "UTC"),
+    per_pod=True,
+)
 FEEDBACK = pb.Feedback(decision_id="d", attempt_id="a", quality=0.5)
+TWO = Fleet(
+    tuple(
+        TargetSpec(target=Target(name, "m"), wire="openai", base_url="https://a.example", name=f"{name}/m")
+        for name in "ab"
+    )
+)
 
 # How each kind of message is read.
 
@@ -114,6 +136,19 @@ def read_list(request: Any) -> None:
     page_size(request)
 
 
+def read_comparison(request: Any) -> None:
+    comparison_query(request, TWO)
+
+
+def read_trend(request: Any) -> None:
+    trend_query(request, TWO)
+
+
+def read_budget_change(request: Any) -> None:
+    wanted_budget(request)
+    changed_budget(request, MONTHLY)
+
+
 class Place(NamedTuple):
     """Where a message stands in a good one, and what reads that one."""
 
@@ -131,6 +166,14 @@ ROOTS: dict[str, Place] = {
     "WatchProviderStatusRequest": Place(pb.WatchProviderStatusRequest(), "", read_watch),
     "ListDecisionsRequest": Place(admin_pb2.ListDecisionsRequest(), "", read_list),
     "GetDecisionRequest": Place(admin_pb2.GetDecisionRequest(decision_id="d"), "", wanted_decision),
+    "GetStatisticsRequest": Place(admin_pb2.GetStatisticsRequest(), "", statistics_query),
+    "CompareTargetsRequest": Place(admin_pb2.CompareTargetsRequest(targets=["a/m", "b/m"]), "", read_comparison),
+    "GetTrendRequest": Place(
+        admin_pb2.GetTrendRequest(target="a/m", measure=admin_pb2.TREND_MEASURE_COST), "", read_trend
+    ),
+    "ClearHistoryRequest": Place(admin_pb2.ClearHistoryRequest(), "", clear_before),
+    "ListBudgetsRequest": Place(admin_pb2.ListBudgetsRequest(), "", wanted_page),
+    "UpdateBudgetRequest": Place(CHANGE, "", read_budget_change),
 }
 INNER: dict[str, Place] = {
     "RequestProfile": Place(EXECUTE, "profile", read_execute),
@@ -157,6 +200,8 @@ INNER: dict[str, Place] = {
     "RateLimitState": Place(OUTCOME, "rate_limit", read_outcome),
     "RateLimitBucket": Place(OUTCOME, "rate_limit.requests", read_outcome),
     "Feedback": Place(FEEDBACK, "", feedback),
+    "Budget": Place(CHANGE, "budget", read_budget_change),
+    "BudgetSpend": Place(CHANGE, "budget.spend[0]", read_budget_change),
 }
 PLACES = ROOTS | INNER
 
@@ -183,6 +228,7 @@ def required(longest: int) -> Bad:
 
 
 SWITCH = Free("both values make sense")
+TOLD = Free("told to whoever asks, and not read")
 INSIDE = Free("its own fields are checked")
 CONTENT = Free("content, passed on as it is, as long as a message can be")
 ENUM = Bad((99, -1))
@@ -219,19 +265,19 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "RouteRequest.options": INSIDE,
     "RouteRequest.caller": INSIDE,
     "RouteRequest.request_id": text(256),
-    "RouteRequest.session_id": Bad(("s",)),
+    "RouteRequest.session_id": text(256),
     "ExecuteRequest.profile": INSIDE,
     "ExecuteRequest.options": INSIDE,
     "ExecuteRequest.caller": INSIDE,
     "ExecuteRequest.input": Bad((pb.ChatInput(),), "input.messages"),
     "ExecuteRequest.request_id": text(256),
-    "ExecuteRequest.session_id": Bad(("s",)),
+    "ExecuteRequest.session_id": text(256),
     "ExecuteStreamRequest.profile": INSIDE,
     "ExecuteStreamRequest.options": INSIDE,
     "ExecuteStreamRequest.caller": INSIDE,
     "ExecuteStreamRequest.input": Bad((pb.ChatInput(),), "input.messages"),
     "ExecuteStreamRequest.request_id": text(256),
-    "ExecuteStreamRequest.session_id": Bad(("s",)),
+    "ExecuteStreamRequest.session_id": text(256),
     "ReportOutcomeRequest.outcomes": Bad(([OUTCOME] * 1001,)),
     "ReportOutcomeRequest.feedback": Bad(([FEEDBACK] * 1001,)),
     "ProviderStatusRequest.providers": NAMES,
@@ -248,6 +294,40 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "ListDecisionsRequest.start_time": TIMES,
     "ListDecisionsRequest.end_time": TIMES,
     "GetDecisionRequest.decision_id": required(128),
+    "GetStatisticsRequest.start_time": TIMES,
+    "GetStatisticsRequest.end_time": TIMES,
+    "GetStatisticsRequest.group_by": ENUM,
+    "GetStatisticsRequest.tenant": text(128),
+    "GetStatisticsRequest.task": text(64),
+    "CompareTargetsRequest.targets": (
+        Bad(([], ["a/m"], ["x"] * 101)),
+        Bad((["a/m", "x" * 257], ["a/m", "a/m"]), "[1]"),
+    ),
+    "CompareTargetsRequest.task": text(64),
+    "CompareTargetsRequest.start_time": TIMES,
+    "CompareTargetsRequest.end_time": TIMES,
+    "GetTrendRequest.target": required(256),
+    "GetTrendRequest.measure": Bad((0, 99, -1)),
+    "GetTrendRequest.window": Bad((Duration(), Duration(seconds=59), Duration(seconds=86_401), *LENGTHS.values)),
+    "GetTrendRequest.step": Bad((Duration(seconds=59), Duration(seconds=90), Duration(seconds=7200), *LIMITS.values)),
+    "ClearHistoryRequest.before": TIMES,
+    "ListBudgetsRequest.page_size": Bad((-1, 1001)),
+    "ListBudgetsRequest.page_token": Bad(("x" * 257, "YWJj", "no token", "YnVkZ2V0Ov8=")),
+    "ListBudgetsRequest.scope": ENUM,
+    "UpdateBudgetRequest.budget": Bad((admin_pb2.Budget(limit_usd=5),), "budget.name"),
+    "UpdateBudgetRequest.update_mask": Bad((FieldMask(), FieldMask(paths=["name"]), FieldMask(paths=["x" * 9999]))),
+    "UpdateBudgetRequest.etag": text(128),
+    "Budget.name": required(64),
+    "Budget.scope": Bad((99, -1, admin_pb2.BUDGET_SCOPE_TENANT)),
+    "Budget.period": Bad((99, -1, admin_pb2.BUDGET_PERIOD_DAY)),
+    "Budget.limit_usd": Bad((-1.0, 1e-12, 1e10, math.nan, math.inf)),
+    "Budget.on_exceed": ENUM,
+    "Budget.alert_at": Bad(([0.0], [1.5], [math.nan], [0.5] * 101)),
+    "Budget.timezone": Bad(("Mars/Olympus", "x" * 129, "../../etc/passwd")),
+    "Budget.per_pod": SWITCH,
+    "Budget.replicas": Bad((0, -1, 5)),
+    **{f"Budget.{field}": TOLD for field in ("created", "etag", "spend", "spend_count")},
+    **{f"BudgetSpend.{field.name}": TOLD for field in admin_pb2.BudgetSpend.DESCRIPTOR.fields},
     "RequestProfile.task": text(64),
     "RequestProfile.complexity": ENUM,
     "RequestProfile.input_tokens": COUNTS,

@@ -165,7 +165,7 @@ def test_bytes_of_the_hint_stand_in_for_a_missing_token_count() -> None:
         (pb.RouteRequest(profile=pb.RequestProfile(text_hint="x" * (1024 * 1024 + 1))), "profile.text_hint"),
         (pb.RouteRequest(caller=pb.Caller(labels={str(i): "" for i in range(17)})), "caller.labels"),
         (pb.RouteRequest(request_id="x" * 257), "request_id"),
-        (pb.RouteRequest(session_id="s"), "session_id"),
+        (pb.RouteRequest(session_id="s" * 257), "session_id"),
     ],
 )
 def test_a_fault_is_named_by_its_field(request_: pb.RouteRequest, field: str) -> None:

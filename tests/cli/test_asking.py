@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import socket
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ def test_decision_is_listed_and_explained_with_its_attempts(sidecar: Server) -> 
 
     assert "CANDIDATE" in text
     assert "ATTEMPT" in text
-    assert "result: OK" in text
+    assert "result    OK after 1 attempt, 0 failovers" in text
 
 
 def test_decisions_are_limited_and_newest_first(sidecar: Server) -> None:
@@ -126,6 +127,58 @@ def test_decisions_are_limited_and_newest_first(sidecar: Server) -> None:
     assert ["newer", "older"] == [record["decision"]["task"] for record in records]
 
 
+def test_decisions_are_exported_as_csv(sidecar: Server) -> None:
+    on(sidecar, "ask", "hello", "--task", "exported", "--target", "south/small")
+    rows = list(csv.DictReader(on(sidecar, "decisions", "--task", "exported", "--csv").out.splitlines()))
+
+    assert [(row["answered"], row["result"], row["attempts"], row["failures"]) for row in rows] == [
+        ("south/small", "OK", "1", "")
+    ]
+    assert float(rows[0]["cost_usd"]) > 0
+
+
+def test_statistics_are_grouped_and_say_what_time_they_cover(sidecar: Server) -> None:
+    on(sidecar, "ask", "hello", "--task", "counted", "--target", "south/small")
+    heading, row, covered = on(sidecar, "statistics", "--by", "task", "--task", "counted").out.splitlines()
+
+    assert heading.split()[:3] == ["TASK", "DECISIONS", "UNSERVED"]
+    assert row.split()[:5] == ["counted", "1", "0", "1", "100.0%"]
+    assert row.endswith("south/small 100%")
+    assert covered.endswith(" UTC")
+
+
+def test_targets_are_compared_line_by_line(sidecar: Server) -> None:
+    on(sidecar, "ask", "hello", "--task", "compared", "--target", "south/small")
+    rows = on(sidecar, "compare", "north/small", "south/small", "--task", "compared").out.splitlines()
+
+    assert [row.split()[0] for row in rows[:3]] == ["TARGET", "north/small", "south/small"]
+
+
+def test_trend_has_a_line_for_each_minute(sidecar: Server) -> None:
+    on(sidecar, "ask", "hello", "--target", "south/small")
+    rows = on(sidecar, "trend", "south", "--measure", "cost").out.splitlines()
+
+    assert rows[0].split()[:3] == ["TIME", "(UTC)", "VALUE"]
+    assert "#" in "".join(rows)
+
+
+def test_status_shows_how_well_tokens_and_cost_are_estimated(sidecar: Server) -> None:
+    on(sidecar, "ask", "hello", "--target", "south/small")
+    text = on(sidecar, "status", "--estimates").out
+
+    assert "INPUT TOKENS" in text
+    assert [line for line in text.splitlines() if line.startswith("south/small") and "%)" in line]
+
+
+def test_what_is_forgotten_is_confirmed_first(sidecar: Server) -> None:
+    on(sidecar, "route", "--task", "forgotten")
+
+    assert on(sidecar, "forget", stdin="n\n").code != 0
+    assert "no decisions" not in on(sidecar, "decisions", "--task", "forgotten").out
+    assert on(sidecar, "forget", "--yes").out.endswith("decisions forgotten\n")
+    assert on(sidecar, "decisions", "--task", "forgotten").out == "no decisions\n"
+
+
 def test_explaining_an_unknown_decision_is_code_1(sidecar: Server) -> None:
     ended = on(sidecar, "explain", "nope")
 
@@ -133,7 +186,10 @@ def test_explaining_an_unknown_decision_is_code_1(sidecar: Server) -> None:
     assert "UNKNOWN_DECISION" in ended.err
 
 
-COMMANDS = [["status"], ["route"], ["ask", "hello"], ["decisions"], ["explain", "x"]]
+COMMANDS = [
+    *(["status"], ["route"], ["ask", "hello"], ["decisions"], ["explain", "x"]),
+    *(["statistics"], ["trend", "a"]),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -187,6 +243,7 @@ BEYOND = [
     ["status", "--timeout", "1e300"],
     ["decisions", "--since", "nan"],
     ["decisions", "--since", "1e12"],
+    ["trend", "a", "--window", "1441"],
 ]
 
 

@@ -205,7 +205,7 @@ def test_adopting_swaps_fleet_and_settings_and_tells_what_came_and_went() -> Non
     assert adopted.removed == (A,)
     assert desk.router.settings is settings
     assert sorted(desk.names()) == ["b/m", "c/m"]
-    assert not desk.router.closed(A)
+    assert not desk.router.may_retry(A)
 
 
 def test_trial_of_a_silent_target_goes_to_patient_callers_only() -> None:

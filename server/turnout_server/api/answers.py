@@ -14,6 +14,7 @@ from turnout_server.api import enums
 from turnout_server.api.instants import duration, timestamp, write_seconds
 from turnout_server.core.model import NANO_USD, DecisionDetail
 from turnout_server.core.rejections import first_reasons
+from turnout_server.core.scoring import FACTORS, SINGLE_FACTOR
 
 if TYPE_CHECKING:
     from turnout_server.core.call import AttemptRecord
@@ -72,6 +73,10 @@ class Answers:
                 message.rejection_counts[reason.value] = count
             if full:
                 message.rejections.extend(rejection(r, offset) for r in decision.rejections)
+        if full and decision.weights:
+            single = SINGLE_FACTOR.get(decision.strategy)
+            for name, weight in zip(FACTORS, decision.weights, strict=True):
+                setattr(message.weights, name, weight if single is None else float(name == single))
 
     def _write_candidate(self, message: pb.Candidate, candidate: Candidate, offset: float) -> None:
         message.CopyFrom(self._template(candidate.spec))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api import enums
 from turnout_server.api.answers import Answers, attempts, rejection, target, usage, usd
+from turnout_server.api.budgets import with_notices
 from turnout_server.core.call import AttemptDeltas, AttemptStarted, CallEvent, Completed, Restarted
 from turnout_server.core.chat import (
     ChatOutput,
@@ -42,7 +43,7 @@ def execute_response(result: CallResult, answers: Answers, detail: DecisionDetai
         cached=result.cached,
     )
     answers.write(response.decision, result.decision, detail)
-    return response
+    return with_notices(response, result.notices)
 
 
 def stream_responses(event: CallEvent, answers: Answers, detail: DecisionDetail) -> Iterator[pb.ExecuteStreamResponse]:
@@ -92,7 +93,7 @@ def chat_output(output: ChatOutput) -> pb.ChatOutput:
 
 
 def _completion(event: Completed) -> pb.Completion:
-    return pb.Completion(
+    message = pb.Completion(
         target=target(event.target),
         finish_reason=enums.FINISH_REASON.to_wire[event.finish_reason],
         usage=usage(event.usage),
@@ -102,6 +103,7 @@ def _completion(event: Completed) -> pb.Completion:
         model=event.model,
         response_id=event.response_id,
     )
+    return with_notices(message, event.notices)
 
 
 def _delta(piece: Delta, attempt_id: str) -> pb.Delta:

@@ -16,9 +16,9 @@ from turnout_server.core.history import DecisionFilter, DecisionResult
 from turnout_server.core.model import DecisionDetail
 
 if TYPE_CHECKING:
-    from turnout_server.core.fleet import Fleet
+    from turnout_server.core.fleet import Fleet, TargetSpec
     from turnout_server.core.history import DecisionRecord
-    from turnout_server.core.model import Caller, Outcome, Target
+    from turnout_server.core.model import Caller, Outcome
 
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 50
@@ -51,11 +51,10 @@ def decision_filter(request: pb.ListDecisionsRequest, fleet: Fleet) -> DecisionF
     task = faults.text(request.task, "task", MAX_WORD_LENGTH)
     tenant = faults.text(request.tenant, "tenant", MAX_NAME_LENGTH)
     faults.text(request.page_token, "page_token", MAX_ID_LENGTH)
-    from_wall = faults.instant(request.start_time, "start_time") if request.HasField("start_time") else None
-    until_wall = faults.instant(request.end_time, "end_time") if request.HasField("end_time") else None
+    from_wall, until_wall = faults.range(request)
     faults.raise_any()
     return DecisionFilter(
-        target=_wanted_target(request.target, fleet) if request.target else None,
+        target=wanted_target(request.target, "target", fleet).target if request.target else None,
         task=task,
         tenant=tenant,
         result=result,
@@ -87,16 +86,17 @@ def decision_record(record: DecisionRecord, answers: Answers) -> pb.DecisionReco
     return message
 
 
-def _wanted_target(name: str, fleet: Fleet) -> Target:
+def wanted_target(name: str, field: str, fleet: Fleet) -> TargetSpec:
+    """Returns the one target of a name. Raises UnknownTargetError, InvalidRequestError where it stands for several."""
     found = fleet.resolve(name)
     if not found:
         raise UnknownTargetError(f'there is no target "{name}"; ProviderStatus lists those there are', name=name)
     if len(found) > 1:
         faults = Faults()
         names = ", ".join(str(fleet.specs[index].target) for index in found[:5])
-        faults.add("target", f"stands for {len(found)} targets; name one of them: {names}")
+        faults.add(field, f"stands for {len(found)} targets; name one of them: {names}")
         faults.raise_any()
-    return fleet.specs[found[0]].target
+    return fleet.specs[found[0]]
 
 
 def _caller(caller: Caller) -> router_pb2.Caller:

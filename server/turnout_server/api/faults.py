@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sized
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from turnout_server.api.enums import E
 from turnout_server.api.instants import MAX_SECONDS, NANOS, seconds, wall_seconds
@@ -27,6 +27,24 @@ MAX_FAULTS = 100
 MAX_PATH_LENGTH = 200
 MIN_WALL_SECONDS, MAX_WALL_SECONDS = -62_135_596_800, 253_402_300_799
 """The years 1 to 9999: the range of Timestamp."""
+
+
+class Ranged(Protocol):
+    """A request for what happened from `start_time` on and before `end_time`."""
+
+    @property
+    def start_time(self) -> Timestamp:
+        """The first moment."""
+        ...
+
+    @property
+    def end_time(self) -> Timestamp:
+        """The first moment after it."""
+        ...
+
+    def HasField(self, field_name: Any, /) -> bool:  # noqa: N802  # protobuf's name
+        """Tells whether a field is there."""
+        ...
 
 
 class Faults:
@@ -80,6 +98,17 @@ class Faults:
         if not (MIN_WALL_SECONDS <= message.seconds <= MAX_WALL_SECONDS and 0 <= message.nanos < NANOS):
             self.add(field, "is no time; give one of the years 1 to 9999")
         return wall_seconds(message)
+
+    def range(self, request: Ranged) -> tuple[float | None, float | None]:
+        """Returns `start_time` and `end_time` in seconds since the epoch, None where absent.
+
+        Notes a fault where one is no Timestamp, or where nothing can lie between them.
+        """
+        start = self.instant(request.start_time, "start_time") if request.HasField("start_time") else None
+        end = self.instant(request.end_time, "end_time") if request.HasField("end_time") else None
+        if start is not None and end is not None and end <= start:
+            self.add("end_time", "is not after start_time; nothing lies between them")
+        return start, end
 
     def choice(self, mapping: Mapping[int, E], value: int, field: str) -> E | None:
         """Returns the core's member, None for UNSPECIFIED; notes a fault for a value not known to this version."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from turnout_server.core import status as core
+    from turnout_server.core.accuracy import Accuracy
     from turnout_server.core.credentials import CredentialStatus
     from turnout_server.core.model import RateLimitBucket, RateLimitReading
 
@@ -130,8 +131,8 @@ def _target(state: core.TargetStatus, times: _Times) -> pb.TargetState:
         success_rate=state.success_rate,
         error_rates={kind.value: rate for kind, rate in state.error_rates.items()},
         consecutive_failures=state.consecutive_failures,
-        latency=_summary(state.latency),
-        time_to_first_token=_summary(state.time_to_first_token),
+        latency=latency_summary(state.latency),
+        time_to_first_token=latency_summary(state.time_to_first_token),
         output_tokens_per_second=state.output_tokens_per_second,
         predicted_latency=duration(state.predicted_latency_seconds),
         input_tokens=state.input_tokens,
@@ -149,10 +150,22 @@ def _target(state: core.TargetStatus, times: _Times) -> pb.TargetState:
         suspect=state.suspect,
         sample_count=state.sample_count,
         request_count=state.request_count,
+        input_estimate=_accuracy(state.estimates.input_tokens),
+        output_estimate=_accuracy(state.estimates.output_tokens),
+        cost_estimate=_accuracy(state.estimates.cost),
     )
 
 
-def _summary(summary: core.LatencySummary | None) -> pb.LatencySummary | None:
+def _accuracy(accuracy: Accuracy | None) -> pb.EstimateAccuracy | None:
+    if accuracy is None:
+        return None
+    return pb.EstimateAccuracy(
+        mean_absolute_error=accuracy.mean_absolute_error, bias=accuracy.bias, sample_count=accuracy.sample_count
+    )
+
+
+def latency_summary(summary: core.LatencySummary | None) -> pb.LatencySummary | None:
+    """Writes a summary of durations, None for none."""
     if summary is None:
         return None
     return pb.LatencySummary(

@@ -39,13 +39,12 @@ def route_query(
     deadline_seconds: float | None = None,
 ) -> RouteQuery:
     """Reads what all three requests share. The caller of this function raises the faults."""
-    if request.session_id:
-        faults.add("session_id", "sessions are not available in this version; leave it empty")
     return RouteQuery(
         profile=_profile(request.profile, faults) if request.HasField("profile") else NO_PROFILE,
         options=_options(request.options, faults) if request.HasField("options") else NO_OPTIONS,
         caller=caller(request.caller, "caller", faults) if request.HasField("caller") else NO_CALLER,
         request_id=faults.text(request.request_id, "request_id", MAX_ID_LENGTH),
+        session_id=faults.text(request.session_id, "session_id", MAX_ID_LENGTH),
         executing=executing,
         deadline_seconds=deadline_seconds,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.v1 import router_pb2 as pb
 from turnout.v1.router_pb2_grpc import RouterServiceServicer
 from turnout_server.api.answers import Answers, route_response
+from turnout_server.api.budgets import with_notices
 from turnout_server.api.call_answers import call_failure, execute_response, stream_responses
 from turnout_server.api.chat_requests import chat_input
 from turnout_server.api.faults import Faults
@@ -69,7 +70,8 @@ class RouterService(RouterServiceServicer):
             faults.raise_any()
             decision = self._router.route(query)
             tell_decision(context, decision.decision_id)
-            return route_response(decision, self._answers, query.options.detail)
+            response = route_response(decision, self._answers, query.options.detail)
+            return with_notices(response, self._router.notices(decision, query))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 

@@ -65,12 +65,15 @@ TABLE: Mapping[type[errors.TurnoutError], Row] = MappingProxyType(
         errors.UnknownTargetError: Row(code=_CODE.NOT_FOUND, reason="UNKNOWN_TARGET"),
         errors.UnknownProviderError: Row(code=_CODE.NOT_FOUND, reason="UNKNOWN_PROVIDER"),
         errors.UnknownDecisionError: Row(code=_CODE.NOT_FOUND, reason="UNKNOWN_DECISION"),
+        errors.UnknownBudgetError: Row(code=_CODE.NOT_FOUND, reason="UNKNOWN_BUDGET"),
+        errors.StaleEtagError: Row(code=_CODE.ABORTED, reason="STALE_ETAG"),
         errors.UnauthenticatedError: Row(code=_CODE.UNAUTHENTICATED, reason="UNAUTHENTICATED"),
         errors.PermissionDeniedError: Row(code=_CODE.PERMISSION_DENIED, reason="PERMISSION_DENIED"),
         errors.NoEligibleTargetError: Row(code=_CODE.FAILED_PRECONDITION, reason="NO_ELIGIBLE_TARGET"),
         errors.AllTargetsUnavailableError: Row(
             code=_CODE.UNAVAILABLE, reason="ALL_TARGETS_UNAVAILABLE", retry=Retry.AFTER
         ),
+        errors.BudgetExhaustedError: Row(code=_CODE.RESOURCE_EXHAUSTED, reason="BUDGET_EXHAUSTED", retry=Retry.NEVER),
         errors.SidecarOverloadedError: Row(
             code=_CODE.RESOURCE_EXHAUSTED, reason="SIDECAR_OVERLOADED", retry=Retry.AFTER
         ),
@@ -86,6 +89,8 @@ TABLE: Mapping[type[errors.TurnoutError], Row] = MappingProxyType(
     }
 )
 """One row for each leaf of the tree."""
+
+_WITH_REJECTIONS = (errors.NoEligibleTargetError, errors.AllTargetsUnavailableError, errors.BudgetExhaustedError)
 
 BUG = Row(code=_CODE.INTERNAL, reason="BUG")
 REQUEST_ID_RUNNING = Row(code=_CODE.ALREADY_EXISTS, reason="REQUEST_ID_REUSED")
@@ -151,6 +156,8 @@ def _metadata(error: BaseException) -> dict[str, str]:
         values["name"] = cut(error.name, MAX_VALUE_BYTES)
     if isinstance(error, errors.TurnoutError) and error.decision_id:
         values["decision_id"] = cut(error.decision_id, MAX_VALUE_BYTES)
+    if isinstance(error, errors.BudgetExhaustedError):
+        values["budget"] = cut(error.budget, MAX_VALUE_BYTES)
     rejections = _rejections(error)
     if rejections:
         counts = Counter(r.reasons[0].value for r in rejections)
@@ -169,7 +176,7 @@ def _metadata(error: BaseException) -> dict[str, str]:
 def _rejections(error: BaseException) -> Sequence[Rejection]:
     if isinstance(error, errors.CallError):
         return error.report.rejections
-    if isinstance(error, errors.NoEligibleTargetError | errors.AllTargetsUnavailableError):
+    if isinstance(error, _WITH_REJECTIONS):
         return error.rejections
     return ()
 
@@ -189,7 +196,7 @@ def _bad_request(error: errors.InvalidRequestError, info: error_details_pb2.Erro
 def _failure(error: BaseException, offset: float) -> pb.CallFailure | None:
     if isinstance(error, errors.CallError):
         failure = call_failure(error.report, offset)
-    elif isinstance(error, errors.NoEligibleTargetError | errors.AllTargetsUnavailableError):
+    elif isinstance(error, _WITH_REJECTIONS):
         failure = pb.CallFailure(rejections=[rejection(r, offset) for r in error.rejections[: MAX_LISTED + 1]])
     else:
         return None

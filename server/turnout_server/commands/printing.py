@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -28,9 +28,15 @@ def print_json(value: Message | dict[str, Any], *, lines: bool = False) -> None:
 
 def print_columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
     """Prints rows of cells, the first row being the headings; numbers are not aligned, they are short."""
+    for line in columns(rows):
+        click.echo(indent + line)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yields rows of cells as lines that line up."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        click.echo((indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip())
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def enum_word(kind: Any, value: int) -> str:
@@ -98,23 +104,4 @@ def _candidate_row(candidate: pb.Candidate) -> tuple[str, ...]:
         cost,
         enum_word(pb.HealthState, candidate.health),
         factors,
-    )
-
-
-def print_attempts(attempts: Sequence[pb.Attempt]) -> None:
-    """Prints calls to targets, in the order they were made."""
-    rows: list[tuple[str, ...]] = [("ATTEMPT", "RESULT", "HTTP", "LATENCY", "TOKENS", "COST", "DETAIL")]
-    rows += [_attempt_row(attempt) for attempt in attempts]
-    print_columns(rows)
-
-
-def _attempt_row(attempt: pb.Attempt) -> tuple[str, ...]:
-    return (
-        target_name(attempt.target),
-        "ok" if attempt.ok else enum_word(pb.FailureKind, attempt.failure),
-        str(attempt.http_status) if attempt.HasField("http_status") else "-",
-        seconds(attempt.latency),
-        tokens_text(attempt.usage),
-        usd(attempt.cost_usd) if attempt.HasField("cost_usd") else "-",
-        attempt.detail,
     )

@@ -10,16 +10,24 @@ from turnout_server.commands.printing import enum_word, print_columns, print_jso
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidecar_options
 
 HEADINGS = ("TARGET", "HEALTH", "SCORE", "BREAKER", "CALLS", "SUCCESS", "P50", "P95", "IN FLIGHT", "COST")
+ESTIMATE_HEADINGS = ("MODEL", "INPUT TOKENS", "OUTPUT TOKENS", "COST", "ANSWERS")
 KEY_HEADINGS = ("KEY", "STATE", "FREE IN", "MODELS")
 WINDOWS_MINUTES = ("1", "5", "15", "60")
 
 
 @click.command("status", epilog=EPILOG)
 @click.argument("providers", nargs=-1)
+@click.option("--estimates", is_flag=True, help="Also how far tokens and cost are estimated off, and which way.")
 @click.option("--window", type=click.Choice(WINDOWS_MINUTES), default="5", show_default=True, help="Minutes back.")
 @sidecar_options
 def status(
-    *, address: str | None, timeout_seconds: float | None, as_json: bool, providers: tuple[str, ...], window: str
+    *,
+    address: str | None,
+    timeout_seconds: float | None,
+    as_json: bool,
+    providers: tuple[str, ...],
+    window: str,
+    estimates: bool,
 ) -> None:
     """Show health, breaker, latency and cost of all targets, or those of PROVIDERS; keys where one cannot be used."""
     with calling(address) as client:
@@ -38,6 +46,9 @@ def status(
     keys = [row for provider in report.providers for row in _key_rows(provider, report.as_of.ToNanoseconds())]
     if keys:
         print_columns([KEY_HEADINGS, *keys])
+    if estimates:
+        known = {row[0]: row for provider in report.providers for row in map(_estimate_row, provider.targets)}
+        print_columns([ESTIMATE_HEADINGS, *known.values()])
     total = report.aggregate
     click.echo(
         f"{total.available_target_count} of {total.target_count} targets available, {total.request_count} calls in "
@@ -59,6 +70,18 @@ def _key_rows(provider: pb.ProviderState, now_nanoseconds: int) -> list[tuple[st
             )
             rows[row] = key.usable
     return [] if all(rows.values()) else list(rows)
+
+
+def _estimate_row(target: pb.TargetState) -> tuple[str, ...]:
+    """Returns the mean absolute error of each estimate and its bias: "12 % (+3 %)"."""
+    figures = (
+        (target.HasField("input_estimate"), target.input_estimate),
+        (target.HasField("output_estimate"), target.output_estimate),
+        (target.HasField("cost_estimate"), target.cost_estimate),
+    )
+    cells = [f"{each.mean_absolute_error:.1%} ({each.bias:+.1%})" if there else "-" for there, each in figures]
+    answers = max(each.sample_count for _, each in figures)
+    return (f"{target.target.provider}/{target.target.model}", *cells, str(answers))
 
 
 def _row(target: pb.TargetState) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from types import MappingProxyType
 
+from turnout_server.config.budgets import budget_spec
 from turnout_server.config.catalog import DEFAULT_PROVIDER_ORDER, LAST_PROVIDER, ModelRow
 from turnout_server.config.endpoints import Endpoint
 from turnout_server.config.policies import laid_over, resolved_policies
@@ -25,6 +26,7 @@ from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.model import Capability, Target, Weights
 from turnout_server.core.settings import (
     PRESETS,
+    AffinitySettings,
     BackoffSettings,
     BreakerSettings,
     FailoverSettings,
@@ -168,12 +170,18 @@ def _settings(configuration: Configuration) -> Settings:
                 cold_margin=routing.near_equal.cold_margin,
                 cold_samples=routing.near_equal.cold_samples,
             ),
+            affinity=AffinitySettings(
+                ttl_seconds=routing.affinity.ttl_seconds,
+                advantage=routing.affinity.advantage,
+                max_entries=routing.affinity.max_entries,
+            ),
             tiers=MappingProxyType({name: tier.max_cost_usd for name, tier in routing.tiers.items()}),
             plan_valid_seconds=routing.plan_valid_seconds,
             policy_version=policy_version(configuration),
         ),
         failover=_failover(configuration.failover, window),
         history_max_bytes=configuration.history.max_mib * MIB,
+        budgets=tuple(budget_spec(section) for section in configuration.budgets),
     )
 
 

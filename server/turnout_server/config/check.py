@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 
 from turnout_server.config.addresses import base_url_fault, host_and_port, stays_local
+from turnout_server.config.budgets import budget_findings
 from turnout_server.config.catalog import built_in
 from turnout_server.config.check_routing import passed_over, routing_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
@@ -24,6 +25,7 @@ def check(configuration: Configuration, environ: Mapping[str, str], *, files: bo
     for provider in providers:
         yield from _provider(provider)
     yield from routing_findings(configuration, providers)
+    yield from budget_findings(configuration)
     if files:
         yield from _files(configuration)
 

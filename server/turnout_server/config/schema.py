@@ -24,8 +24,9 @@ from turnout_server.config.fields import (
     Usd,
     later,
 )
+from turnout_server.config.schema_budgets import BUDGETS_MAXIMUM, BudgetSection
 from turnout_server.config.schema_providers import ModelSection, ProviderSection
-from turnout_server.config.schema_routing import BudgetSection, FailoverSection, RoutingSection
+from turnout_server.config.schema_routing import FailoverSection, RoutingSection
 
 DEFAULT_ADDRESS = "127.0.0.1:50151"
 
@@ -126,7 +127,7 @@ class ProcessLimitsSection(Section):
 class HistorySection(Section):
     """Decisions that can be looked up."""
 
-    max_mib: Annotated[Mebibytes, Field(le=4096)] = Field(default=8, description="Memory for them.")
+    max_mib: Annotated[Mebibytes, Field(le=4096)] = Field(default=8, description="Memory, a quarter of it for sums.")
 
 
 class AdminSection(Section):
@@ -183,7 +184,9 @@ class Configuration(Section):
     routing: RoutingSection = Field(default_factory=RoutingSection, description="How targets are chosen.")
     failover: FailoverSection = Field(default_factory=FailoverSection, description="How failures are dealt with.")
     checks: ChecksSection = Field(default_factory=ChecksSection, description="Active checks.")
-    budgets: tuple[BudgetSection, ...] = later((), "Limits on spending.")
+    budgets: Annotated[tuple[BudgetSection, ...], Field(max_length=BUDGETS_MAXIMUM)] = Field(
+        default=(), description="Limits on spending; docs/budgets.md says how they are held."
+    )
     state: StateSection = Field(default_factory=StateSection, description="What outlives the process.")
     limits: ProcessLimitsSection = Field(default_factory=ProcessLimitsSection, description="What it takes on.")
     history: HistorySection = Field(default_factory=HistorySection, description="Decisions kept.")

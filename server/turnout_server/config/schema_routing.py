@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -44,11 +44,13 @@ class NearEqualSection(Section):
 
 
 class AffinitySection(Section):
-    """How long a sticky key keeps its target."""
+    """How long a sticky key or session keeps the target that answered it."""
 
-    ttl_seconds: Seconds = later(3600.0, "How long a sticky key keeps its target.", NotYet.IGNORED)
-    advantage: Share = later(0.2, "How much better another target must be.", NotYet.IGNORED)
-    max_entries: Count = later(10000, "Keys that are remembered.", NotYet.IGNORED)
+    ttl_seconds: Seconds = Field(default=3600.0, description="How long after its last answer a key keeps its target.")
+    advantage: Share = Field(default=0.2, description="By what share another target's score must be higher.")
+    max_entries: Count = Field(
+        default=10000, description="Keys that are remembered; the one longest without an answer is forgotten first."
+    )
 
 
 class WhenSection(Section):
@@ -209,23 +211,3 @@ class RoutingSection(Section):
     metrics_window: Annotated[Count, Field(le=10000)] = Field(
         default=100, description="Outcomes that a target's availability is made of."
     )
-
-
-Period = Literal["minute", "hour", "day", "week", "month", "total"]
-Scope = Literal["global", "tenant", "user", "tier", "task", "session"]
-
-_ALARMS = (0.5, 0.8, 0.95)
-
-
-class BudgetSection(Section):
-    """One limit on spending."""
-
-    name: str
-    scope: Annotated[Scope, LOWER] = "global"
-    period: Annotated[Period, LOWER] = "month"
-    limit_usd: Usd
-    on_exceed: Annotated[Literal["reject", "downgrade"], LOWER] = "reject"
-    alert_at: tuple[Share, ...] = _ALARMS
-    per_pod: bool = False
-    replicas: Count | None = None
-    timezone: str = "UTC"

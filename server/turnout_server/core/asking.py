@@ -13,6 +13,7 @@ from turnout_server.core.model import NANO_USD, Capability, Target
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from turnout_server.core.budget_ledger import Room
     from turnout_server.core.fleet import Fleet
     from turnout_server.core.model import RequestProfile, RouteQuery, RoutingOptions
 
@@ -25,12 +26,13 @@ UNLIMITED_USD = 1e9
 class Hop:
     """What an earlier attempt of the same call has taught: who was tried, whose turn it is not, how large it must be.
 
-    Targets of `failed_providers` rank after the others. The window must hold at least `minimum_context` tokens, and
-    more than `required_window_over`.
+    Targets of `failed_providers` rank after the others; of both, those in `failed_regions` rank last. The window must
+    hold at least `minimum_context` tokens, and more than `required_window_over`.
     """
 
     tried: frozenset[Target] = frozenset()
     failed_providers: frozenset[str] = frozenset()
+    failed_regions: frozenset[str] = frozenset()
     minimum_context: int | None = None
     required_window_over: int | None = None
 
@@ -55,6 +57,11 @@ class Needs:
     tried: frozenset[Target] = frozenset()
 
 
+NOBODY: frozenset[int] = frozenset()
+NOWHERE: frozenset[str] = frozenset()
+"""Decisions are kept, and each empty set that is made anew takes 216 bytes."""
+
+
 class Demand:
     """What one request asks of every target: its needs, and limits in numbers; None is no such limit.
 
@@ -66,6 +73,7 @@ class Demand:
         "deadline_seconds",
         "executing",
         "hop",
+        "input_counted",
         "input_known",
         "max_cost_nano_usd",
         "max_first_token_seconds",
@@ -74,13 +82,21 @@ class Demand:
         "min_availability",
         "needs",
         "priority",
+        "room",
         "tenant",
         "tier",
         "tier_cap_nano_usd",
     )
 
-    def __init__(
-        self, query: RouteQuery, needs: Needs, hop: Hop, tier_cap_nano_usd: int | None, *, input_known: bool
+    def __init__(  # what limits one request, each once
+        self,
+        query: RouteQuery,
+        needs: Needs,
+        hop: Hop,
+        tier_cap_nano_usd: int | None,
+        *,
+        input_known: bool,
+        room: Room | None = None,
     ) -> None:
         options = query.options
         cost = options.max_cost_usd
@@ -100,6 +116,10 @@ class Demand:
         self.executing = query.executing
         self.tenant = query.caller.tenant
         self.priority = options.priority
+        self.input_counted = query.profile.input_tokens is not None
+        """Whether the prompt's length is the caller's own count, and no estimate."""
+        self.room = room
+        """What the budgets in force leave; None where there are none."""
 
 
 def check_query(query: RouteQuery) -> None:
@@ -124,8 +144,8 @@ def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], trie
         included=included if options.include else None,
         excluded=excluded,
         forced=forced if options.force_target else None,
-        named=frozenset(named) | _resolve_all(fleet, tuple(one_by_one)),
-        regions=frozenset(options.regions),
+        named=frozenset(named) | _resolve_all(fleet, tuple(one_by_one)) if named or one_by_one else NOBODY,
+        regions=frozenset(options.regions) if options.regions else NOWHERE,
         capabilities=profile.capabilities,
         custom_capabilities=profile.custom_capabilities,
         url_capabilities=profile.url_capabilities,
@@ -135,6 +155,8 @@ def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], trie
 
 
 def _resolve_all(fleet: Fleet, names: tuple[str, ...]) -> frozenset[int]:
+    if not names:
+        return NOBODY
     found: set[int] = set()
     for name in names:
         places = fleet.resolve(name)

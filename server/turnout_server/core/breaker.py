@@ -2,6 +2,10 @@
 
 Failures in a row are counted once per call, must span a second (one burst is one fault) and expire. The share of
 failures looks at the last 30 seconds in one-second buckets.
+
+What ends a row is an answer of later: where answers are long, those from before an outage go on ending well long after
+nobody new is served. A row that they dispute must last longer, so that it is not taken for unbroken only because
+answers take longer than failures: until the first content of a later attempt, which ends it, is overdue.
 """
 
 from __future__ import annotations
@@ -14,6 +18,11 @@ from turnout_server.core.model import FailureKind
 from turnout_server.core.recent import RecentCounts
 from turnout_server.core.settings import BreakerSettings
 
+BEFORE_CONTENT = frozenset(
+    {FailureKind.CONNECTION, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
+)
+"""Failures to begin an answer: they are refuted by one that begins later, and by none that began before. Failures of
+answers that had begun (cut, stalled, malformed) are refuted only by a whole one, whenever it began."""
 STREAK_REMEMBERED = 64
 """More failures in a row than any threshold; beyond it the oldest still tells how long they span."""
 
@@ -28,11 +37,13 @@ class Failed(NamedTuple):
 class Breaker(Gate):
     """One target's breaker. Only failures that are the provider's fault may be recorded here."""
 
-    __slots__ = ("_recent", "_streak")
+    __slots__ = ("_disputed", "_recent", "_streak")
 
     def __init__(self, settings: BreakerSettings, rng: random.Random) -> None:
         super().__init__(settings, rng)
         self._streak: dict[str, Failed] = {}
+        self._disputed = False
+        """An answer has ended well since the row began, though it had begun before."""
         self._recent = RecentCounts(settings.ratio_window_seconds)
 
     def follow(self, settings: BreakerSettings) -> None:
@@ -45,11 +56,32 @@ class Breaker(Gate):
         """How many calls in a row failed, as far as they have not expired."""
         return len(self._streak)
 
-    def record_success(self, now: float, *, probe_id: str = "") -> Change:
-        """Takes a complete answer: ends a streak; closes a half-open breaker where it is the last trial needed."""
+    def answering(self, began_at: float) -> None:
+        """Takes the first content of an attempt that began then: whoever failed to begin an answer before is past."""
+        if self._streak and self._opened_at is None:
+            self._streak = {
+                call_id: failed
+                for call_id, failed in self._streak.items()
+                if failed.at > began_at or failed.kind not in BEFORE_CONTENT
+            }
+
+    def record_success(self, now: float, *, probe_id: str = "", began_at: float | None = None) -> Change:
+        """Takes a complete answer: ends a streak; closes a half-open breaker where it is the last trial needed.
+
+        `began_at` is when the attempt began: it says nothing of failures to begin an answer since. None where unknown:
+        then it ends any streak.
+        """
         self._recent.add(now, None)
         if self._opened_at is None:
-            self._streak.clear()
+            if self._streak and began_at is not None:
+                self._streak = {
+                    call_id: failed
+                    for call_id, failed in self._streak.items()
+                    if failed.at > began_at and failed.kind in BEFORE_CONTENT
+                }
+                self._disputed = True
+            else:
+                self._streak.clear()
             return Change.NONE
         change = self._trial_succeeded(probe_id, now)
         if change is Change.CLOSED:
@@ -57,15 +89,21 @@ class Breaker(Gate):
             self._recent.clear()
         return change
 
-    def record_failure(self, kind: FailureKind, call_id: str, now: float, *, probe_id: str = "") -> Change:
-        """Takes a failure that hurts health; `call_id` is the call that it belongs to, counted once in a streak."""
+    def record_failure(
+        self, kind: FailureKind, call_id: str, now: float, *, probe_id: str = "", overdue_seconds: float = 0.0
+    ) -> Change:
+        """Takes a failure that hurts health; `call_id` is the call that it belongs to, counted once in a streak.
+
+        `overdue_seconds` is the time after which the first content of an attempt is overdue at this target.
+        """
         self._recent.add(now, kind)
         if self._opened_at is not None:
             return self._trial_failed(probe_id, kind, now)
         self._expire_streak(now)
+        self._disputed = self._disputed and bool(self._streak)
         if call_id not in self._streak and len(self._streak) < STREAK_REMEMBERED:
             self._streak[call_id] = Failed(now, kind)
-        if not self._trips(now):
+        if not self._trips(now, overdue_seconds):
             return Change.NONE
         self._open(kind, now, busy=self._recent.per_second(now) >= self._settings.ramp_minimum_rate)
         return Change.OPENED
@@ -80,11 +118,12 @@ class Breaker(Gate):
         self._recent.forgive_connections(since)
         return self._undo_opening(since, trips=self._trips(now))
 
-    def _trips(self, now: float) -> bool:
+    def _trips(self, now: float, overdue_seconds: float = 0.0) -> bool:
         settings = self._settings
         if len(self._streak) >= settings.consecutive_failures:
             first = next(iter(self._streak.values()))
-            if now - first.at >= settings.consecutive_span_seconds:
+            span_seconds = settings.consecutive_span_seconds
+            if now - first.at >= (max(span_seconds, overdue_seconds) if self._disputed else span_seconds):
                 return True
         total, failed = self._recent.read(now)
         return total >= settings.ratio_minimum_count and failed >= settings.failure_ratio * total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from turnout_server.core.budget import Notices
 from turnout_server.core.chat import ChatOutput, Delta
 from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.model import FailureKind, FinishReason, Target, Usage
@@ -56,6 +57,7 @@ class CallResult:
     usage: Usage | None = None
     cost_nano_usd: int | None = None
     cached: bool = False
+    notices: Notices | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ class Completed:
     cached: bool = False
     model: str = ""
     response_id: str = ""
+    notices: Notices | None = None
 
 
 CallEvent = Decision | AttemptStarted | AttemptDeltas | Restarted | Completed

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, overload
 
 from turnout_server.core.deadlines import whole_answer_limit_seconds
 from turnout_server.core.decision import Candidate
-from turnout_server.core.explain import candidate_reason
+from turnout_server.core.explain import HELD, candidate_reason
 from turnout_server.core.filters import CLEAR
 
 if TYPE_CHECKING:
     from turnout_server.core.columns import Facts
-    from turnout_server.core.expectation import Expectation
+    from turnout_server.core.expectation import Expectation, Expected
     from turnout_server.core.fleet import TargetSpec
-    from turnout_server.core.model import ReasoningEffort
+    from turnout_server.core.model import ReasoningEffort, Target
     from turnout_server.core.settings import FailoverSettings
     from turnout_server.core.strategies import Line
 
 
-KEPT_BYTES = 1200
-"""What a decision's numbers take in CPython 3.11, however few targets there are."""
+KEPT_BYTES = 3600
+"""What a decision's numbers take in CPython 3.11, however few targets there are, where something has ended since the
+decision before; else it shares most of them, and takes less."""
 PLACE_BYTES = 150
 """What each candidate adds: its score and its place in the line; and, where no decision before it was made from the
 same state, its part of the columns of vitals and outputs."""
@@ -61,10 +62,27 @@ class Candidates(Sequence[Candidate]):
         return self.line.scoring.spec(order[0]) if order else None
 
     @property
+    def first_score(self) -> float:
+        """The score of the first, 0 where there is none."""
+        order = self.line.order
+        return self.line.scoring.score(order[0]) if order else 0.0
+
+    @property
     def first_is_trial(self) -> bool:
         """Whether the first is the trial of a half-open target."""
         order = self.line.order
         return bool(order) and self.line.scoring.standing(order[0]) is not CLEAR
+
+    def expected(self, index: int, target: Target) -> Expected | None:
+        """Returns what was expected of a target, a candidate or not; None where `index` was not its place then.
+
+        The cost is None where nothing was known of the prompt's length.
+        """
+        specs = self._facts.specs
+        if index >= len(specs) or specs[index].target != target:
+            return None
+        expected = self._expectation.of(index)
+        return expected if self._expectation.input_known else expected._replace(cost_nano_usd=None)
 
     def __len__(self) -> int:
         return len(self.line.order)
@@ -89,6 +107,14 @@ class Candidates(Sequence[Candidate]):
     def __repr__(self) -> str:
         return repr(tuple(self))
 
+    def cheaper_than(self, target: Target) -> Candidate | None:
+        """Returns the cheapest, where a price is known and it should cost less than `target`, which is one of them."""
+        line, selection = self.line, self.line.scoring.selection
+        costs, _ = self._expectation.columns(selection)
+        own = next((costs[place] for place in line.order if line.scoring.spec(place).target == target), 0.0)
+        found = min(line.order, key=costs.__getitem__, default=None)
+        return self._written(found) if found is not None and costs[found] < own else None
+
     def _written(self, place: int) -> Candidate:
         line, scoring = self.line, self.line.scoring
         index = scoring.selection.indexes[place]
@@ -96,6 +122,10 @@ class Candidates(Sequence[Candidate]):
         spec, vital, expected = self._facts.specs[index], expectation.vitals.each[index], expectation.of(index)
         notable = scoring.notable.get(place) if scoring.notable else None
         standing = CLEAR if notable is None else notable.standing
+        factors = scoring.factors(place, expected)
+        cached_share = expectation.cached_share(index)
+        if cached_share:
+            factors["cached_share"] = cached_share
         attempt_timeout_seconds = whole_answer_limit_seconds(
             spec,
             expected.latency_seconds,
@@ -107,7 +137,7 @@ class Candidates(Sequence[Candidate]):
         return Candidate(
             spec,
             scoring.score(place),
-            scoring.factors(place, expected),
+            factors,
             expected.latency_seconds,
             expected.first_token_seconds,
             expected.cost_nano_usd if expectation.input_known else None,
@@ -118,7 +148,7 @@ class Candidates(Sequence[Candidate]):
             line.share(place),
             None,
             standing is not CLEAR,
-            candidate_reason(line.groups[place], standing),
+            HELD if place == line.held else candidate_reason(line.groups[place], standing),
         )
 
 
@@ -127,6 +157,24 @@ def first_spec(candidates: Sequence[Candidate]) -> TargetSpec | None:
     if isinstance(candidates, Candidates):
         return candidates.first_spec
     return candidates[0].spec if candidates else None
+
+
+def first_score(candidates: Sequence[Candidate]) -> float:
+    """Returns the score of the first candidate, 0 where there is none; nothing is written out for that."""
+    if isinstance(candidates, Candidates):
+        return candidates.first_score
+    return candidates[0].score if candidates else 0.0
+
+
+def cheaper(candidates: Sequence[Candidate], target: Target) -> Candidate | None:
+    """Returns the cheapest candidate, where it should cost less than `target`, which is one of them."""
+    if isinstance(candidates, Candidates):
+        return candidates.cheaper_than(target)
+    costs = {each.target: each.expected_cost_nano_usd for each in candidates}
+    known = [each for each in candidates if each.expected_cost_nano_usd is not None]
+    found = min(known, key=lambda each: each.expected_cost_nano_usd or 0, default=None)
+    own = costs.get(target)
+    return found if found is not None and own is not None and (costs[found.target] or 0) < own else None
 
 
 def first_is_trial(candidates: Sequence[Candidate]) -> bool:

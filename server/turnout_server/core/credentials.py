@@ -259,11 +259,16 @@ class Credentials:
 
     def _blocked(self, choice: Choice, needed_tokens: int, now: float) -> Blocked | None:
         found = self._outages.blocked(choice.key, choice.model_key, now) if self._outages else None
-        if found is not None or not self._headroom:
+        if not self._headroom:
             return found
         room = self._headroom.get(choice.model_key)
         until = None if room is None else room.exhausted_until(needed_tokens, now)
-        return None if until is None else Blocked(RejectionReason.RATE_LIMIT, until, None, "rate limit used up")
+        if until is None:
+            return found
+        if found is None:
+            return Blocked(RejectionReason.RATE_LIMIT, until, None, "rate limit used up")
+        # It is free when nothing is in the way any more, whatever it was refused for.
+        return found._replace(until=max(found.until, until))
 
     def _caller_labels(self, spec: TargetSpec, now: float) -> list[str]:
         seen = self._seen.get((spec.target.provider, spec.target.model))

@@ -9,15 +9,17 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from turnout_server.core.affinity import affinity_key
 from turnout_server.core.asking import Demand, Hop, check_query
+from turnout_server.core.budget_downgrade import EXACT, cheapest, downgrades, without_preferences
 from turnout_server.core.candidates import Candidates
 from turnout_server.core.complexity import infer_complexity
 from turnout_server.core.decision import Decision, Rejection
-from turnout_server.core.errors import AllTargetsUnavailableError, NoEligibleTargetError
+from turnout_server.core.errors import AllTargetsUnavailableError, BudgetExhaustedError, NoEligibleTargetError
 from turnout_server.core.expectation import Expectation
 from turnout_server.core.explain import decision_reason, rejected_counts
-from turnout_server.core.filters import Standing
-from turnout_server.core.model import RejectionReason
+from turnout_server.core.filters import Standing, usd
+from turnout_server.core.model import Priority, RejectionReason
 from turnout_server.core.passing import Sieve
 from turnout_server.core.preferences import (
     quality_floor,
@@ -31,6 +33,8 @@ from turnout_server.core.settings import FailoverSettings, RoutingSettings
 from turnout_server.core.strategies import Lineup, confidence, line_up
 
 if TYPE_CHECKING:
+    from turnout_server.core.affinity import Kept
+    from turnout_server.core.budget_ledger import Room
     from turnout_server.core.model import RouteQuery, Target
     from turnout_server.core.readings import FleetReading
     from turnout_server.core.settings import Policy
@@ -60,12 +64,14 @@ def decide(
     turn: int = 0,
     hop: Hop | None = None,
     failover: FailoverSettings | None = None,
+    room: Room | None = None,
 ) -> Decision:
     """Returns the decision; one without candidates where no target can be used, never an error for that.
 
     `turn` counts ROUND_ROBIN's decisions; `hop` is what earlier attempts of the call have taught; `failover` is the
-    global block, used for the time an attempt should get where the policy has none of its own. Raises
-    UnknownPolicyError, UnknownTargetError, InvalidRequestError or NotYetError for what was asked.
+    global block, used for the time an attempt should get where the policy has none of its own; `room` is what budgets
+    leave, None where none is in force. Raises UnknownPolicyError, UnknownTargetError, InvalidRequestError or
+    NotYetError for what was asked.
     """
     check_query(query)
     hop = hop or FIRST_CHOICE
@@ -80,22 +86,29 @@ def decide(
     facts = prepared.facts
     floor = quality_floor(policy, ranking.strategy, complexity)
     shape = prepared.shape(query, policy, floor=floor, credentials=state.credentials, hop=hop)
-    expectation = Expectation(profile, facts, prepared.outputs(profile.task, vitals, state.lengths))
-    demand = Demand(query, shape.needs, hop, cap_nano_usd, input_known=expectation.input_known)
+    kept = _kept(query, state, now)
+    expectation = Expectation(profile, facts, prepared.outputs(profile.task, vitals, state.lengths), kept)
+    demand = Demand(query, shape.needs, hop, cap_nano_usd, input_known=expectation.input_known, room=room)
 
     field = Sieve(shape, expectation, demand, facts=facts, state=state, now=now).field()
+    downgraded = room is not None and downgrades(field, room)
+    if room is not None and downgraded:
+        field, ranking = without_preferences(field), cheapest(ranking, room)
     scoring = Scoring(field, ranking, expectation, facts)
     lineup = Lineup(
         ranking=ranking,
-        near_equal=settings.near_equal,
-        preferred=shape.preferred,
+        near_equal=EXACT if downgraded else settings.near_equal,
+        preferred={} if downgraded else shape.preferred,
         shares=shape.shares,
         stable_key=_stable_key(query, policy),
         turn=turn,
-        priority=query.options.priority,
+        # Of the cheapest nothing is asked but the price.
+        priority=Priority.LOW if downgraded else query.options.priority,
         executing=query.executing,
         hop=hop,
         deadline_seconds=demand.deadline_seconds,
+        kept=None if kept is None or downgraded else kept.target_index,
+        advantage=settings.affinity.advantage,
     )
     line = line_up(field, scoring, lineup, expectation, facts=facts, rng=rng)
     rejections = field.rejections
@@ -123,23 +136,35 @@ def decide(
         decided_at=now,
         decided_at_wall=now_wall,
         valid_for_seconds=valid_for_seconds(rejections.written, settings.plan_valid_seconds, now),
-        reusable=is_reusable(line, ranking.strategy),
+        reusable=room is None and is_reusable(line, ranking.strategy),
         probes_wanted=silent if query.executing and len(silent) < len(line.order) else (),
         max_candidates=query.options.max_candidates,
+        weights=ranking.weights,
     )
 
 
-def unavailable(decision: Decision, now: float) -> NoEligibleTargetError | AllTargetsUnavailableError:
+def unavailable(
+    decision: Decision, now: float, room: Room | None = None
+) -> NoEligibleTargetError | BudgetExhaustedError | AllTargetsUnavailableError:
     """Returns the error for a decision without candidates, so that "never fits" can be told from "not now".
 
     Where at least one target is only held up by what passes, it says when the soonest may be free; 1 s where unknown.
-    Where all that fit are only too slow for the deadline, waiting does not help, and it says no time.
+    Where all that fit are only too slow for the deadline, waiting does not help, and it says no time. Where budgets
+    (`room`) would keep every one of them from being used, whatever else is in its way, it says that.
     """
     passing = [rejection for rejection in decision.rejections if not rejection.permanent]
     if not passing:
         message = "no target can serve this request as asked"
         message += f": {rejected_counts(decision.rejections)}" if decision.rejections else ": no target is configured"
         return NoEligibleTargetError(message, rejections=decision.rejections, decision_id=decision.decision_id)
+    if room is not None and all(RejectionReason.BUDGET in rejection.reasons for rejection in passing):
+        return BudgetExhaustedError(
+            f"{len(passing)} targets fit this request, none fits into budget {room.budget}, which has "
+            f"{usd(room.left_nano_usd)} left{_until(room, now)}; ask for fewer tokens, or raise the budget",
+            rejections=decision.rejections,
+            budget=room.budget,
+            decision_id=decision.decision_id,
+        )
     retry_after: float | None = None
     advice = "give it a longer deadline"
     if any(rejection.reasons != TOO_SLOW for rejection in passing):
@@ -152,6 +177,15 @@ def unavailable(decision: Decision, now: float) -> NoEligibleTargetError | AllTa
         retry_after_seconds=retry_after,
         decision_id=decision.decision_id,
     )
+
+
+def _until(room: Room, now: float) -> str:
+    return "" if room.retry_at is None else f" for {room.retry_at - now:.0f} s"
+
+
+def _kept(query: RouteQuery, state: FleetReading, now: float) -> Kept | None:
+    key = affinity_key(tenant=query.caller.tenant, sticky_key=query.options.sticky_key, session_id=query.session_id)
+    return None if key is None else state.affinity.kept(key, state.fleet, now)
 
 
 def _silent(line: Line) -> tuple[Target, ...]:

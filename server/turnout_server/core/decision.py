@@ -88,3 +88,5 @@ class Decision:
     reusable: bool
     probes_wanted: tuple[Target, ...] = ()
     max_candidates: int | None = None
+    weights: tuple[float, ...] = ()
+    """HYBRID's weights, in the order of `scoring.FACTORS`; most other strategies take one factor alone."""

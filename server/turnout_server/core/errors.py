@@ -2,9 +2,11 @@
 
 TurnoutError
  ├ InvalidRequestError · RequestIdReusedError
- ├ NotFoundError: UnknownPolicyError · UnknownTargetError · UnknownProviderError · UnknownDecisionError
+ ├ NotFoundError: UnknownPolicyError · UnknownTargetError · UnknownProviderError · UnknownDecisionError ·
+ │ UnknownBudgetError
+ ├ StaleEtagError
  ├ UnauthenticatedError · PermissionDeniedError
- ├ NoEligibleTargetError · AllTargetsUnavailableError
+ ├ NoEligibleTargetError · AllTargetsUnavailableError · BudgetExhaustedError
  ├ SidecarOverloadedError · DrainingError · DrainCutError · ResumeTooOldError
  ├ NotYetError
  └ CallError (carries what was tried): ContentFilteredError · ProviderRejectedRequestError · AllAttemptsRefusedError ·
@@ -86,6 +88,14 @@ class UnknownDecisionError(NotFoundError):
     """No decision of that id, or the history no longer holds it."""
 
 
+class UnknownBudgetError(NotFoundError):
+    """No budget of that name."""
+
+
+class StaleEtagError(TurnoutError):
+    """What should be changed was changed since it was read."""
+
+
 class UnauthenticatedError(TurnoutError):
     """No token, or a wrong one."""
 
@@ -114,6 +124,18 @@ class AllTargetsUnavailableError(TurnoutError):
         super().__init__(message, decision_id=decision_id)
         self.rejections = tuple(rejections)
         self.retry_after_seconds = retry_after_seconds
+
+
+class BudgetExhaustedError(TurnoutError):
+    """Targets fit the request, and for every one of them a budget has too little left; nothing was sent.
+
+    `budget` names the one with the least left.
+    """
+
+    def __init__(self, message: str, *, rejections: Sequence[Rejection], budget: str, decision_id: str = "") -> None:
+        super().__init__(message, decision_id=decision_id)
+        self.rejections = tuple(rejections)
+        self.budget = budget
 
 
 class SidecarOverloadedError(TurnoutError):

@@ -28,6 +28,8 @@ class EventName(StrEnum):
     CREDENTIAL_BACK = "credential.back"
     SUSPECT = "suspect"
     PROBE_EXPIRED = "probe.expired"
+    BUDGET_ALERT = "budget.alert"
+    BUDGET_EXHAUSTED = "budget.exhausted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from turnout_server.core.tokens import estimate_input_tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from turnout_server.core.affinity import Kept
     from turnout_server.core.columns import Facts, Selection
     from turnout_server.core.model import RequestProfile
     from turnout_server.core.outputs import Outputs
@@ -35,13 +36,15 @@ class Expected(NamedTuple):
 class Expectation:
     """One request's predictions, by what was known when it was made. It holds nothing of the request's content."""
 
-    __slots__ = ("_cap", "_facts", "_input", "_inputs", "_outputs", "input_known", "vitals")
+    __slots__ = ("_cap", "_facts", "_input", "_inputs", "_kept", "_outputs", "input_known", "vitals")
 
-    def __init__(self, profile: RequestProfile, facts: Facts, outputs: Outputs) -> None:
+    def __init__(self, profile: RequestProfile, facts: Facts, outputs: Outputs, kept: Kept | None = None) -> None:
         vitals = outputs.vitals
         self.vitals = vitals
         self._facts = facts
         self._outputs = outputs
+        self._kept = kept
+        """The target that should have a part of the prompt cached."""
         cap = profile.max_output_tokens
         self._cap = None if cap is None or cap >= outputs.longest else cap
         byte_count = profile.input_bytes
@@ -67,6 +70,11 @@ class Expectation:
         """The prompt's tokens at the target whose model makes the most of them."""
         return self._input
 
+    @property
+    def most_output_tokens(self) -> int:
+        """At least the tokens of the longest answer to expect."""
+        return self._outputs.longest if self._cap is None else self._cap
+
     def input_tokens(self, index: int) -> int:
         """Returns the prompt's tokens: the caller's count, else bytes by the model's own ratio."""
         return self._input if self._inputs is None else self._inputs[index]
@@ -78,16 +86,30 @@ class Expectation:
         if self._cap is not None and self._cap < output_tokens:
             output_tokens = self._cap
         vitals = self.vitals
-        first = vitals.first_seconds[index] * (1.0 + PREFILL_SHARE_PER_TOKEN * input_tokens)
+        cached_tokens = 0 if self._kept is None else self.cached_tokens(index)
+        first = vitals.first_seconds[index] * (1.0 + PREFILL_SHARE_PER_TOKEN * (input_tokens - cached_tokens))
         return Expected(
             input_tokens,
             output_tokens,
             first,
             first + vitals.token_seconds[index] * output_tokens,
             expected_cost_nano_usd(
-                self._facts.specs[index].price, input_tokens=input_tokens, output_tokens=output_tokens
+                self._facts.specs[index].price,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cached_input_tokens=cached_tokens,
             ),
         )
+
+    def cached_tokens(self, index: int) -> int:
+        """Returns how much of the prompt a target should have cached: of a key's last target, what it learned to be."""
+        kept = self._kept
+        return 0 if kept is None or kept.target_index != index else int(kept.cached_share * self.input_tokens(index))
+
+    def cached_share(self, index: int) -> float:
+        """Returns that as a share of the prompt, 0 to 1."""
+        kept = self._kept
+        return 0.0 if kept is None or kept.target_index != index else kept.cached_share
 
     def cost(self, index: int, expected: Expected) -> float:
         """Returns what a request at one target is compared by: nano-USD plus the grain, infinite without a price.
@@ -96,6 +118,8 @@ class Expectation:
         """
         facts = self._facts
         price = facts.specs[index].price
+        if price is not None and self._kept is not None and self._kept.target_index == index:
+            return (expected.cost_nano_usd or 0) + facts.grains[index]
         if price is not None and price.tiers and expected.input_tokens > price.tiers[0].above_input_tokens:
             return (expected.cost_nano_usd or 0) + facts.grains[index]
         fixed = expected.output_tokens * facts.output_rates[index] + facts.grains[index]
@@ -136,6 +160,11 @@ class Expectation:
             ]
         if facts.tiered:
             self._price_by_length(selection, costs)
+        place = None if self._kept is None else selection.place(self._kept.target_index)
+        if place is not None:
+            index = selection.indexes[place]
+            expected = self.of(index)
+            costs[place], latencies[place] = self.cost(index, expected), expected.latency_seconds
         return costs, latencies
 
     def first_tokens(self, selection: Selection) -> list[float]:
@@ -143,12 +172,17 @@ class Expectation:
         first_seconds = selection.of(self.vitals.first_seconds)
         if self._inputs is None:
             prefill = 1.0 + PREFILL_SHARE_PER_TOKEN * self._input
-            return [first * prefill for first in first_seconds]
-        inputs = selection.of(self._inputs)
-        return [
-            first * (1.0 + PREFILL_SHARE_PER_TOKEN * tokens)
-            for tokens, first in zip(inputs, first_seconds, strict=True)
-        ]
+            firsts = [first * prefill for first in first_seconds]
+        else:
+            inputs = selection.of(self._inputs)
+            firsts = [
+                first * (1.0 + PREFILL_SHARE_PER_TOKEN * tokens)
+                for tokens, first in zip(inputs, first_seconds, strict=True)
+            ]
+        place = None if self._kept is None else selection.place(self._kept.target_index)
+        if place is not None:
+            firsts[place] = self.of(selection.indexes[place]).first_token_seconds
+        return firsts
 
     @property
     def slowest_first_token_seconds(self) -> float:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from turnout_server.core.filters import CLEAR, Standing
-from turnout_server.core.groups import FAILED_PROVIDER, NOT_PREFERRED, SLOW, SUSPECT, WEAK
+from turnout_server.core.groups import FAILED_PROVIDER, FAILED_REGION, NOT_PREFERRED, SLOW, SUSPECT, WEAK
 from turnout_server.core.rejections import first_reasons
 from turnout_server.core.scoring import FACTORS
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from turnout_server.core.strategies import Line
 
 COUNTED_REASONS = 5
+HELD = "kept: it answered this key last"
 FACTORS_IN_WORDS = ", ".join(f"{name} %.2f" for name in FACTORS)
 """Filled in at once: formatting each factor on its own takes twice as long."""
 
@@ -42,7 +43,7 @@ def decision_reason(
     if ramp < 1.0:
         parts += f", ramp {ramp:.2f}"
     sentence = f"{strategy}: {facts.names[indexes[first]]} with score {scoring.score(first):.2f} ({parts})"
-    words = candidate_reason(line.groups[first], scoring.standing(first))
+    words = HELD if line.held == first else candidate_reason(line.groups[first], scoring.standing(first))
     if words:
         sentence += f", {words}"
     if len(line.order) > 1:
@@ -65,8 +66,9 @@ def candidate_reason(group: int, standing: Standing) -> str:
         word
         for applies, word in (
             (standing is not CLEAR, standing.value),
-            (group & SUSPECT, "suspect: its calls wait for a first token"),
+            (group & SUSPECT, "suspect: its calls wait, or its endpoint was not reached"),
             (group & FAILED_PROVIDER, "its provider failed in this call"),
+            (group & FAILED_REGION, "its region failed in this call"),
             (not group & NOT_PREFERRED, "preferred by a table"),
             (group & SLOW, "beyond the soft limit to the first token"),
             (group & WEAK, "below the soft quality floor"),

@@ -96,10 +96,15 @@ class Faults:
         self._local.success()
         target.availability.record(now, ok=True)
         target.suspects.first_token()
-        if target.breaker.record_success(now, probe_id=outcome.probe_id) is Change.CLOSED:
+        began_at = None if outcome.latency_seconds is None else now - outcome.latency_seconds
+        # Callers tell of an answer when it has ended, and of no beginning: theirs has to end any streak.
+        own_began_at = None if outcome.reported else began_at
+        if target.breaker.record_success(now, probe_id=outcome.probe_id, began_at=own_began_at) is Change.CLOSED:
             target.availability.reset()
             effects.events.append(_of_target(EventName.BREAKER_CLOSED, target, now))
-        if group.breaker.record_success(now, probe_id=outcome.probe_id) is Change.CLOSED:
+        if group.breaker.doubted:
+            effects.touched.update(group.indexes)
+        if group.breaker.record_success(now, probe_id=outcome.probe_id, began_at=began_at) is Change.CLOSED:
             self._endpoint_closed(group, effects, now)
         if self._credentials.success(_key(outcome), outcome.target.model):
             effects.touched.update(self._of_provider(outcome.target.provider))
@@ -124,13 +129,18 @@ class Faults:
                     self._forgive(effects, now)
                 return
         target.availability.record(now, ok=False)
-        if target.breaker.record_failure(failure, call_id, now, probe_id=outcome.probe_id) is Change.OPENED:
+        overdue_seconds = target.suspects.overdue_seconds(target.latency.p95_time_to_first_token)
+        change = target.breaker.record_failure(
+            failure, call_id, now, probe_id=outcome.probe_id, overdue_seconds=overdue_seconds
+        )
+        if change is Change.OPENED:
             effects.events.append(
                 _of_target(EventName.BREAKER_OPENED, target, now, _opening(target.breaker, failure, now))
             )
         change = group.breaker.record_failure(failure, outcome.target.model, now, probe_id=outcome.probe_id)
-        if change is Change.OPENED:
+        if change is Change.OPENED or group.breaker.doubted:
             effects.touched.update(group.indexes)
+        if change is Change.OPENED:
             fields = _opening(group.breaker, failure, now)
             effects.events.append(_of_endpoint(EventName.ENDPOINT_OPENED, group, now, fields))
 
@@ -164,6 +174,8 @@ class Faults:
                 effects.touched.add(target.index)
                 effects.events.append(_of_target(EventName.BREAKER_CLOSED, target, now, why))
         for group in self._groups:
+            if group.breaker.doubted:
+                effects.touched.update(group.indexes)
             if group.breaker.forgive_connections(since) is Change.CLOSED:
                 effects.touched.update(group.indexes)
                 effects.events.append(_of_endpoint(EventName.ENDPOINT_CLOSED, group, now, why))

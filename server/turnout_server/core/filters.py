@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from turnout_server.core.budget_need import least_need, worst_input_tokens
 from turnout_server.core.decision import Rejection
 from turnout_server.core.model import (
     REASON_ORDER,
@@ -111,9 +112,13 @@ def judge_numbers(
 ) -> None:
     """Finds what follows from the length of the request: window, cost, time; and from how often the target answers."""
     _window(spec, expected, demand, findings)
-    if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None:
+    if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None or demand.room is not None:
         _price(expected, demand, findings)
     _limits(expected, demand, findings, availability=availability, sample_count=sample_count)
+    if demand.room is not None:
+        shortage = budget_shortage(spec, expected, demand)
+        if shortage:
+            findings.add(RejectionReason.BUDGET, shortage, demand.room.retry_at)
 
 
 def judge_state(
@@ -192,7 +197,7 @@ def _price(expected: Expected, demand: Demand, findings: Findings) -> None:
     """What it may cost: the tier's cap and the request's or policy's limit."""
     cap, limit, cost = demand.tier_cap_nano_usd, demand.max_cost_nano_usd, expected.cost_nano_usd
     if cost is None:
-        findings.add(RejectionReason.UNKNOWN_PRICE, "price unknown while a cost limit holds")
+        findings.add(RejectionReason.UNKNOWN_PRICE, "price unknown while a cost limit or budget holds")
         return
     if cap is not None and cost > cap:
         findings.add(RejectionReason.TIER, f"{usd(cost)} expected, tier {demand.tier} allows {usd(cap)}")
@@ -248,6 +253,24 @@ def _limits(expected: Expected, demand: Demand, findings: Findings, *, availabil
     left = demand.deadline_seconds
     if left is not None and first > left and (sample_count >= MEASURED_COUNT or demand.needs.tried):
         findings.add(RejectionReason.DEADLINE, f"first token expected after {first:.2f} s, {left:.2f} s are left")
+
+
+def budget_shortage(spec: TargetSpec, expected: Expected, demand: Demand) -> str:
+    """Returns why the budgets in force do not leave enough for a target, "" where they do or its price is unknown."""
+    room = demand.room
+    if room is None or spec.price is None:
+        return ""
+    # A caller's own count is taken as it is; what is estimated, or assumed where nothing is known, is not.
+    needed = least_need(
+        spec.price,
+        spec,
+        input_tokens=worst_input_tokens(expected.input_tokens, counted=demand.input_counted),
+        asked=demand.max_output_tokens,
+        expected_tokens=expected.output_tokens,
+    )
+    if needed <= room.left_nano_usd:
+        return ""
+    return f"needs up to {usd(needed)}, budget {room.budget} has {usd(room.left_nano_usd)} left"
 
 
 def usd(nano_usd: int) -> str:

@@ -60,6 +60,7 @@ class DecisionRecord:
     caller: Caller
     request_id: str
     session_id: str
+    sticky_key: str = ""
     attempts: tuple[AttemptHistory, ...] = ()
 
     @property
@@ -154,6 +155,7 @@ class History:
             caller=query.caller,
             request_id=query.request_id,
             session_id=query.session_id,
+            sticky_key=query.options.sticky_key,
         )
         self._number += 1
         entry = _Entry(record, self._number, _record_bytes(record))
@@ -164,16 +166,21 @@ class History:
         """Tells whether the decision is one of ours: of the last 50,000 within the last hour."""
         return bool(decision_id) and self._made.has(decision_id, now=now)
 
-    def attempt(self, outcome: Outcome) -> None:
-        """Joins an attempt's end to its decision, where that is still known."""
+    def attempt(self, outcome: Outcome) -> float | None:
+        """Joins an attempt's end to its decision, where that is still known.
+
+        Returns a judgement of it that came before, None for none.
+        """
         entry = self._entries.get(outcome.decision_id)
         if entry is None or len(entry.record.attempts) >= ATTEMPTS_MAXIMUM:
-            return
-        attempt = AttemptHistory(outcome=outcome, quality=entry.judgements.pop(outcome.attempt_id, None))
+            return None
+        quality = entry.judgements.pop(outcome.attempt_id, None)
+        attempt = AttemptHistory(outcome=outcome, quality=quality)
         entry.record = replace(entry.record, attempts=(*entry.record.attempts, attempt))
         size = ATTEMPT_BYTES + len(outcome.detail) + len(outcome.attempt_id)
         entry.size += size
         self._grow(size)
+        return quality
 
     def judged(self, feedback: Feedback) -> bool | None:
         """Joins a judgement to its attempt, one that is not reported yet included.
@@ -196,6 +203,17 @@ class History:
         if len(entry.judgements) < JUDGEMENTS_MAXIMUM:
             entry.judgements[feedback.attempt_id] = feedback.quality
         return True
+
+    def clear(self, before_wall: float | None = None) -> int:
+        """Forgets the decisions made before a moment, all without one; returns how many. Their ids stay known."""
+        old = [
+            decision_id
+            for decision_id, entry in self._entries.items()
+            if before_wall is None or entry.record.decision.decided_at_wall < before_wall
+        ]
+        for decision_id in old:
+            self._drop(self._entries.pop(decision_id))
+        return len(old)
 
     def get(self, decision_id: str) -> DecisionRecord | None:
         """Returns one decision, None where it is not known any more."""
@@ -241,7 +259,7 @@ def _targets(record: DecisionRecord) -> list[Target]:
 def _record_bytes(record: DecisionRecord) -> int:
     decision, caller = record.decision, record.caller
     texts = len(decision.reason) + len(decision.task) + len(decision.tier) + len(record.request_id)
-    texts += len(record.session_id) + len(caller.tenant) + len(caller.user)
+    texts += len(record.session_id) + len(record.sticky_key) + len(caller.tenant) + len(caller.user)
     texts += sum(120 + len(name) + len(value) for name, value in caller.labels.items())
     return RECORD_BYTES + texts + _candidate_bytes(decision.candidates) + _rejection_bytes(decision.rejections)
 

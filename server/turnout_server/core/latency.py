@@ -1,7 +1,8 @@
 """How long a target will take for this request: a prior from the catalog, corrected by what was measured.
 
 What is learned is a ratio to the prior, so that long and short requests teach the same estimate. Each ratio is a
-time-decayed mean with a peak on top: a slow answer shows at once, and fades when nothing confirms it.
+time-decayed mean with a peak on top: a slow answer shows at once, and fades when nothing confirms it. So does a slow
+mean, later: nobody asks a slow target, and it would never be known that it has become quick again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ PRIOR_SAMPLES = 2.0
 """The prior weighs as much as this many measurements."""
 RISE = 0.5
 """How far one sample above the estimate pulls it up at once: one slow answer counts half, two in a row 75 %."""
+TRUSTED_MAXIMUM_SECONDS = 300.0
+"""An estimate above the prior is trusted for one half-life without a measurement, for five minutes at most; after that
+its distance to the prior halves whenever as much time has passed again. The trade between slow calls made to find out
+and time until a target is used again was simulated: docs/decisions/0016."""
 RATIO_MINIMUM, RATIO_MAXIMUM = 0.01, 100.0
 TOKENS_MINIMUM = 8
 """Below this many output tokens the time per token is noise, and is not learned."""
@@ -27,7 +32,10 @@ QUANTILE = 0.95
 
 
 class PeakRatio:
-    """A time-decayed mean of ratios, with a peak above it that halves in every half-life; starts at 1."""
+    """A time-decayed mean of ratios, with a peak above it that halves in every half-life.
+
+    It starts at 1, and comes back to it from above when nothing is measured for long.
+    """
 
     __slots__ = ("_excess", "_half_life", "_last_at", "_mean", "_weight")
 
@@ -40,26 +48,39 @@ class PeakRatio:
 
     def value(self, now: float) -> float:
         """Returns the estimate, between the lowest and the highest ratio seen (1, the prior, included)."""
-        if self._excess == 0.0 or self._last_at is None:
+        last_at = self._last_at
+        if last_at is None:
             return self._mean
-        return self._mean + self._excess * exp2(-max(0.0, now - self._last_at) / self._half_life)
+        known = self._mean
+        if self._excess != 0.0:
+            known += self._excess * exp2(-max(0.0, now - last_at) / self._half_life)
+        return self._faded(known, now - last_at)
 
     def observe(self, ratio: float, half_life_seconds: float, now: float) -> None:
         """Takes one measurement; `half_life_seconds` holds until the next."""
         ratio = min(RATIO_MAXIMUM, max(RATIO_MINIMUM, ratio))
         self._half_life = half_life_seconds
-        before = self.value(now)
-        excess = before - self._mean
+        before, mean = self.value(now), self._mean
         if self._last_at is not None:
+            mean = self._faded(mean, now - self._last_at)
             self._weight *= exp2(-max(0.0, now - self._last_at) / half_life_seconds)
         self._weight += 1.0
-        self._mean += (ratio - self._mean) / self._weight
+        self._mean = mean + (ratio - mean) / self._weight
         if ratio > before:
             self._excess = max(0.0, before + RISE * (ratio - before) - self._mean)
         else:
             # Fast answers lower the mean at once, the peak above it only with time; together they never raise it.
-            self._excess = min(excess, max(0.0, before - self._mean))
+            self._excess = min(before - mean, max(0.0, before - self._mean))
         self._last_at = now
+
+    def _faded(self, ratio: float, idle_seconds: float) -> float:
+        """Returns what a ratio that nothing has confirmed for so long still says: one above 1 comes back towards 1."""
+        if ratio <= 1.0:
+            return ratio
+        trusted_seconds = min(self._half_life, TRUSTED_MAXIMUM_SECONDS)
+        if idle_seconds <= trusted_seconds:
+            return ratio
+        return 1.0 + (ratio - 1.0) * exp2(1.0 - idle_seconds / trusted_seconds)
 
 
 class RecentQuantile:

@@ -399,6 +399,7 @@ class Outcome:
     task: str = ""
     caller: Caller = Caller()
     session_id: str = ""
+    sticky_key: str = ""
     finished_at_wall: float | None = None
     detail: str = ""
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from turnout_server.core.budget_need import worst_input_tokens
 from turnout_server.core.columns import COST_GRAIN_NANO_USD, Selection
+from turnout_server.core.cost import PER_MILLION
 from turnout_server.core.decision import Rejection
-from turnout_server.core.filters import CLEAR, MEASURED_COUNT, Standing, examine, needed_window
+from turnout_server.core.filters import CLEAR, MEASURED_COUNT, Standing, budget_shortage, examine, needed_window
 from turnout_server.core.model import REASON_ORDER, HealthState, RejectionReason
 from turnout_server.core.rejections import Rejections
 from turnout_server.core.shapes import Passing
@@ -128,7 +130,7 @@ class Sieve:
             out |= self._dearer(selection, costs, cap, RejectionReason.TIER)
         for place in self._too_small(selection, smallest_window):
             out.setdefault(place, RejectionReason.CONTEXT_WINDOW)
-        if (cap is not None or limit is not None) and inf in costs:
+        if (cap is not None or limit is not None or demand.room is not None) and inf in costs:
             # That is the cost without a price.
             for place, cost in enumerate(costs):
                 if cost == inf:
@@ -180,6 +182,8 @@ class Sieve:
             for place, index in enumerate(selection.indexes):
                 if each[index].availability < least:
                     out.setdefault(place, RejectionReason.AVAILABILITY)
+        if demand.room is not None:
+            self._add_short_of_budget(selection, out)
         left = demand.deadline_seconds
         if left is not None and expectation.slowest_first_token_seconds > left:
             late: Reasons = {}
@@ -187,6 +191,23 @@ class Sieve:
             for place, reason in late.items():
                 if each[selection.indexes[place]].sample_count >= MEASURED_COUNT or demand.needs.tried:
                     out.setdefault(place, reason)
+
+    def _add_short_of_budget(self, selection: Selection, out: Reasons) -> None:
+        demand, expectation = self._demand, self._expectation
+        input_tokens = worst_input_tokens(expectation.most_input_tokens, counted=demand.input_counted)
+        asked = demand.max_output_tokens
+        output_tokens = max(1, expectation.most_output_tokens if asked is None else asked)
+        room = demand.room
+        if room is None or room.holds_all(input_tokens, output_tokens):
+            return
+        # At least what each needs: only whoever that is too much for is looked at.
+        most = room.left_nano_usd * PER_MILLION
+        columns = zip(selection.of(room.rates.inputs), selection.of(room.rates.outputs), strict=True)
+        for place, (input_rate, output_rate) in enumerate(columns):
+            if input_tokens * input_rate + output_tokens * output_rate > most and place not in out:
+                index = selection.indexes[place]
+                if budget_shortage(self._facts.specs[index], expectation.of(index), demand):
+                    out[place] = RejectionReason.BUDGET
 
     def _rejections(self, selection: Selection, out: Reasons, made: Mapping[int, Rejection]) -> Rejections:
         shape = self._shape
@@ -204,7 +225,7 @@ class Sieve:
         if not shape.rest.indexes:
             return {}
         costs: Sequence[float] = ()
-        if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None:
+        if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None or demand.room is not None:
             costs, _ = self._expectation.columns(shape.rest)
         found = self._permanent(shape.rest, costs, shape.rest_smallest_window)
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from turnout_server.core.affinity import Affinity
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.latency import LatencyEstimate
 from turnout_server.core.model import BreakerState, HealthState, RejectionReason
@@ -97,7 +98,7 @@ class TargetReading(Protocol):
         ...
 
     def suspect(self, now: float) -> bool:
-        """Whether its calls wait suspiciously long for a first token."""
+        """Whether its calls wait suspiciously long for a first token, or its endpoint could not be connected to."""
         ...
 
 
@@ -163,6 +164,11 @@ class FleetReading(Protocol):
     @property
     def prepared(self) -> Prepared:
         """What was worked out for this fleet before."""
+        ...
+
+    @property
+    def affinity(self) -> Affinity:
+        """Which target last answered a key."""
         ...
 
     def vitals(self, now: float) -> Vitals:

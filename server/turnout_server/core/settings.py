@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from turnout_server.core.budget import BudgetSpec
 from turnout_server.core.model import MidStreamPolicy, Strategy, Weights
 
 
@@ -182,6 +183,19 @@ class NearEqual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AffinitySettings:
+    """For how long a key keeps the target that answered it, and what beats that.
+
+    Another target takes its place when its score is higher by more than the share `advantage`. `max_entries` keys are
+    remembered.
+    """
+
+    ttl_seconds: float = 3600.0
+    advantage: float = 0.2
+    max_entries: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingSettings:
     """Everything `decide` needs that is not state."""
 
@@ -189,6 +203,7 @@ class RoutingSettings:
     default_policy: str = "default"
     select: tuple[PolicySelector, ...] = ()
     near_equal: NearEqual = NearEqual()
+    affinity: AffinitySettings = AffinitySettings()
     tiers: Mapping[str, float | None] = field(
         default_factory=lambda: MappingProxyType({"free": 0.01, "pro": 0.10, "ultimate": 1.00})
     )
@@ -205,3 +220,4 @@ class Settings:
     routing: RoutingSettings = RoutingSettings()
     failover: FailoverSettings = FailoverSettings()
     history_max_bytes: int = 8 * 1024 * 1024
+    budgets: tuple[BudgetSpec, ...] = ()

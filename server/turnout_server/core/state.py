@@ -10,14 +10,15 @@ import random
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
+from turnout_server.core.affinity import Affinity, affinity_key
 from turnout_server.core.credentials import Credentials
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.faults import Effects, EndpointGroup, Faults, release_trial
 from turnout_server.core.fleet import Fleet
-from turnout_server.core.history import History
 from turnout_server.core.learning import learn
 from turnout_server.core.model import FailureKind, Feedback, Outcome, Probe, Target
 from turnout_server.core.once import SeenKeys
+from turnout_server.core.past import Past
 from turnout_server.core.placing import place
 from turnout_server.core.prepared import Prepared
 from turnout_server.core.recorded import Adopted, Recorded, RecordResult, rejected
@@ -27,6 +28,7 @@ from turnout_server.core.status import StatusReport
 from turnout_server.core.status_report import StatusReader
 from turnout_server.core.target_state import TargetState
 from turnout_server.core.tokens import OutputLengths, TokenRatios
+from turnout_server.core.trends import Trend, TrendQuery, trend
 from turnout_server.core.vitals import Vitals, take_vital, take_vitals
 
 __all__ = ["Adopted", "FleetState", "RecordResult", "Recorded", "TargetState"]
@@ -54,7 +56,8 @@ class FleetState:
         self.lengths = OutputLengths()
         self.token_ratios = TokenRatios()
         self.retry_budget = RetryBudget(failover)
-        self.history = History(settings.history_max_bytes)
+        self.past = Past(settings.history_max_bytes, now=now)
+        self.history = self.past.history
         self.missing_outcomes = 0
         """Trials that nobody told the end of in time."""
         self.revision = 0
@@ -64,6 +67,7 @@ class FleetState:
         self._running: dict[str, TargetState] = {}
         """By attempt id, the targets that are called now: one that is removed meanwhile has its calls end on it."""
         self._recorded = SeenKeys()
+        self.affinity = Affinity(settings.routing.affinity)
         self._changed_at = [0] * len(self.targets)
         self._removed_at: dict[Target, int] = {}
         # Only these can change by time passing, so only these are looked at before each decision.
@@ -101,7 +105,8 @@ class FleetState:
         if failover != self._failover:
             self.retry_budget = RetryBudget(failover)
             self._failover = failover
-        self.history.bound(settings.history_max_bytes)
+        self.past.bound(settings.history_max_bytes)
+        self.affinity.adopt(settings.routing.affinity, fleet)
         self._changed_at = [0] * len(self.targets)
         self._prepare()
         self._fading.update(range(len(self.targets)))
@@ -125,12 +130,17 @@ class FleetState:
         self.credentials.started(target.spec, credential)
         self._touch((index,))
 
-    def first_token(self, attempt_id: str, now: float) -> None:
-        """Takes note that a target has begun to answer."""
+    def first_token(self, attempt_id: str, now: float, *, began_at: float | None = None) -> None:
+        """Takes note that a target has begun to answer; `began_at` is when the attempt began, None where unknown."""
         target = self._running.get(attempt_id)
         if target is None:
             return
-        if target.suspect(now) and self._is_here(target):
+        if began_at is not None and target.breaker.consecutive_failures:
+            target.breaker.answering(began_at)
+        if target.endpoint.doubted and self._is_here(target):
+            target.endpoint.connected(target.suspects.began_at(attempt_id) or 0.0)
+            self._touch(self._group_of[target.index].indexes)
+        elif target.suspect(now) and self._is_here(target):
             self._touch((target.index,))
         target.suspects.first_token()
 
@@ -151,7 +161,9 @@ class FleetState:
             return rejected("this attempt is the sidecar's own and still runs")
         if not self._recorded.add(outcome.decision_id, outcome.attempt_id, now=now):
             return Recorded(result=RecordResult.DUPLICATE, reason="this attempt was reported before")
-        self.history.attempt(outcome)
+        quality = self.past.ended(outcome, now)
+        if quality is not None:
+            target.statistics.feedback(quality, now)
         if self._is_here(target):
             return self._take(outcome, target, call_id=call_id, now=now, in_flight=in_flight)
         # Its endpoint may be here still, and wait for the end of a trial.
@@ -171,9 +183,22 @@ class FleetState:
         failure = _counted_failure(outcome, target)
         effects = self._faults.judge(outcome, failure, target, self._group_of[target.index], call_id=call_id, now=now)
         if outcome.ok:
+            self.past.compare_estimates(outcome, target.index, target.spec, self.lengths)
             learn(target, outcome, self.lengths, self.token_ratios, now)
+            self._keep_at(target, outcome, now)
         self._apply(effects)
         return Recorded(result=RecordResult.ACCEPTED, events=tuple(effects.events))
+
+    def _keep_at(self, target: TargetState, outcome: Outcome, now: float) -> None:
+        """Has the key of an answered call stay at its target; a report is of the key that its decision was for."""
+        tenant, sticky_key, session_id = outcome.caller.tenant, outcome.sticky_key, outcome.session_id
+        if outcome.reported:
+            record = self.history.get(outcome.decision_id)
+            if record is not None:
+                tenant, sticky_key, session_id = record.caller.tenant, record.sticky_key, record.session_id
+        key = affinity_key(tenant=tenant, sticky_key=sticky_key, session_id=session_id)
+        if key is not None and self._is_here(target):
+            self.affinity.answered(key, target.spec, outcome.usage, now)
 
     def feedback(self, judgement: Feedback, now: float) -> Recorded:
         """Takes a caller's judgement of an answer, at any time after the decision."""
@@ -190,6 +215,7 @@ class FleetState:
             index = self.fleet.index(attempt.outcome.target)
             if index is not None and attempt.outcome.attempt_id == judgement.attempt_id:
                 self.targets[index].statistics.feedback(judgement.quality, now)
+                self.past.judged(attempt.outcome, judgement.quality, now)
         return Recorded(result=RecordResult.ACCEPTED)
 
     def credential_changed(self, provider: str, label: str, now: float) -> list[Event]:
@@ -296,11 +322,24 @@ class FleetState:
             self.targets,
             self.groups,
             self.credentials,
+            self.past.accuracies,
             started_at=self._started_at,
             window_seconds=window_seconds,
             now=now,
         )
         return reader.report(providers or self.fleet.providers, now_wall)
+
+    def trend(self, indexes: Iterable[int], wanted: TrendQuery, *, now: float, now_wall: float) -> Trend:
+        """Returns one measure of some targets together over time."""
+        targets = [self.targets[index] for index in indexes]
+        return trend(
+            wanted,
+            targets={target.spec.target: target.statistics for target in targets},
+            chronicle=self.past.chronicle,
+            started_at=self._started_at,
+            now=now,
+            now_wall=now_wall,
+        )
 
     def set_drained(self, index: int, *, drained: bool) -> None:
         """Takes a target out for an operator, or back in."""
@@ -334,11 +373,7 @@ class FleetState:
 
     def _apply(self, effects: Effects) -> None:
         self._touch(effects.touched)
-        self._restless.update(
-            index
-            for index in effects.touched
-            if not (self.targets[index].breaker.closed and self.targets[index].endpoint.closed)
-        )
+        self._restless.update(index for index in effects.touched if self.targets[index].restless)
 
     def _touch(self, indexes: Iterable[int]) -> None:
         self.revision += 1

@@ -31,7 +31,7 @@ class Histogram:
     __slots__ = ("_buckets", "count", "highest", "lowest", "total")
 
     def __init__(self) -> None:
-        self._buckets: Counter[int] = Counter()
+        self._buckets: dict[int, int] = {}
         self.count = 0
         self.total = 0.0
         self.lowest = LONGEST_SECONDS
@@ -41,7 +41,8 @@ class Histogram:
         """Takes one duration; what makes no sense is ignored."""
         if not isfinite(seconds) or not 0.0 <= seconds <= LONGEST_SECONDS:
             return
-        self._buckets[ceil(log(max(seconds, SHORTEST_SECONDS) / SHORTEST_SECONDS) / BUCKET_GROWTH)] += 1
+        bucket = ceil(log(max(seconds, SHORTEST_SECONDS) / SHORTEST_SECONDS) / BUCKET_GROWTH)
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
         self.count += 1
         self.total += seconds
         self.lowest = min(self.lowest, seconds)
@@ -49,26 +50,42 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Adds another one's durations."""
-        self._buckets.update(other._buckets)
+        buckets = self._buckets
+        for bucket, count in other._buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + count
         self.count += other.count
         self.total += other.total
         self.lowest = min(self.lowest, other.lowest)
         self.highest = max(self.highest, other.highest)
 
+    @property
+    def mean(self) -> float | None:
+        """The exact mean in seconds, None without durations."""
+        # Rounding can carry a mean of equal numbers past them.
+        return min(self.highest, max(self.lowest, self.total / self.count)) if self.count else None
+
+    def quantile(self, share: float) -> float | None:
+        """Returns what a share of the durations, above 0 to 1, stayed within (nearest rank, within 4 %)."""
+        return self._quantile(sorted(self._buckets.items()), share) if self.count else None
+
+    @property
+    def bucket_count(self) -> int:
+        """How many buckets hold something: what its size depends on."""
+        return len(self._buckets)
+
     def summary(self, moving_average: float | None) -> LatencySummary | None:
         """Returns percentiles (nearest rank, within 4 %) and exact extremes and mean; None without durations."""
-        if not self.count:
+        mean = self.mean
+        if mean is None:
             return None
         ordered = sorted(self._buckets.items())
-        mean = self.total / self.count
         return LatencySummary(
             p50=self._quantile(ordered, 0.50),
             p95=self._quantile(ordered, 0.95),
             p99=self._quantile(ordered, 0.99),
             minimum=self.lowest,
             maximum=self.highest,
-            # Rounding can carry a mean of equal numbers past them.
-            mean=min(self.highest, max(self.lowest, mean)),
+            mean=mean,
             moving_average=mean if moving_average is None else moving_average,
         )
 
@@ -233,6 +250,10 @@ class TargetStatistics:
             if number >= oldest:
                 result.merge(counts)
         return result
+
+    def minutes(self) -> Iterable[tuple[int, Counts]]:
+        """Returns each minute in which something ended, by its number since the clock's beginning."""
+        return self._minutes
 
     def _minute(self, now: float) -> Counts:
         number = int(now // MINUTE_SECONDS)

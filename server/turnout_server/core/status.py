@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from turnout_server.core.accuracy import EstimateAccuracy
 from turnout_server.core.credentials import CredentialStatus
 from turnout_server.core.model import BreakerState, FailureKind, HealthState, RateLimitReading, Target
 
@@ -64,6 +65,8 @@ class TargetStatus:
     request_count: int
     available: bool
     """Whether it could serve some call of ours now."""
+    estimates: EstimateAccuracy
+    """How well tokens and cost are estimated, of its model at all endpoints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

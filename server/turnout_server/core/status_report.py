@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from turnout_server.core.accuracy import Accuracies
 from turnout_server.core.credentials import Credentials
 from turnout_server.core.faults import EndpointGroup
 from turnout_server.core.gate import Gate
@@ -34,6 +35,7 @@ class StatusReader:
         targets: Sequence[TargetState],
         groups: Sequence[EndpointGroup],
         credentials: Credentials,
+        accuracies: Accuracies,
         *,
         started_at: float,
         window_seconds: float,
@@ -42,6 +44,7 @@ class StatusReader:
         self._targets = targets
         self._groups = groups
         self._credentials = credentials
+        self._accuracies = accuracies
         self._started_at = started_at
         self._window_seconds = window_seconds
         self._now = now
@@ -143,6 +146,7 @@ class StatusReader:
             sample_count=target.latency.sample_count,
             request_count=counts.total,
             available=admitted and not target.drained and target.has_room() and verdict.reason is None,
+            estimates=self._accuracies.of(target.spec.target.provider, target.spec.target.model),
         )
 
 

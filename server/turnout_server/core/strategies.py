@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from turnout_server.core.asking import Hop
 from turnout_server.core.filters import CLEAR, Standing
-from turnout_server.core.groups import FAILED_PROVIDER, LATE, NOT_PREFERRED, SILENT, SLOW, SUSPECT
+from turnout_server.core.groups import FAILED_PROVIDER, FAILED_REGION, LATE, NOT_PREFERRED, SILENT, SLOW, SUSPECT
 from turnout_server.core.model import Priority, Strategy
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ CHANCE_STRATEGIES = frozenset(
     {Strategy.COST, Strategy.LATENCY, Strategy.QUALITY, Strategy.AVAILABILITY, Strategy.HYBRID}
 )
 """Ranked by a score, in which a small difference means nothing. The others mean the order they make."""
+
+TURN_STRATEGIES = frozenset({Strategy.ROUND_ROBIN, Strategy.WEIGHTED})
 
 CONFIDENT_SAMPLES = 20.0
 
@@ -62,6 +64,10 @@ class Lineup:
     hop: Hop
     deadline_seconds: float | None = None
     """What the caller's deadline leaves a call of ours; whoever is expected to begin later is asked last."""
+    kept: int | None = None
+    """The target that answered the request's key last, by its place in the fleet."""
+    advantage: float = 0.0
+    """By what share another's score must be higher to take its place."""
 
 
 class Line:
@@ -70,7 +76,7 @@ class Line:
     `left_out` are half-open ones whose trial goes to somebody else.
     """
 
-    __slots__ = ("_loads", "_shares", "groups", "left_out", "near", "order", "scoring")
+    __slots__ = ("_loads", "_shares", "groups", "held", "left_out", "near", "order", "scoring")
 
     def __init__(self, scoring: Scoring, groups: Sequence[int]) -> None:
         self.scoring = scoring
@@ -79,6 +85,8 @@ class Line:
         self.left_out: list[int] = []
         self.near: Sequence[int] = ()
         """The first and its near-equals, where chance has decided among them."""
+        self.held: int | None = None
+        """The place of the first, where it came first for its key's sake."""
         self._shares: dict[int, float] | None = {}
         self._loads: Sequence[Load] = ()
 
@@ -140,7 +148,11 @@ def line_up(
     if mixed:
         order.sort(key=groups.__getitem__)
     near: list[int] = []
-    if strategy in CHANCE_STRATEGIES and order and groups[order[0]] & NOT_PREFERRED:
+    line.held = None if lineup.kept is None else _held(order, line, lineup)
+    if line.held is not None:
+        order.remove(line.held)
+        order.insert(0, line.held)
+    elif strategy in CHANCE_STRATEGIES and order and groups[order[0]] & NOT_PREFERRED:
         near = _near_equals(order, line, lineup.near_equal)
         chosen = _better_of_two(near, line, rng)
         order.remove(chosen)
@@ -187,10 +199,17 @@ def _groups(field: Field, lineup: Lineup, expectation: Expectation, facts: Facts
         if notable.suspect:
             groups[place] |= SUSPECT
     if lineup.hop.failed_providers:
-        for place, index in enumerate(indexes):
-            if facts.specs[index].target.provider in lineup.hop.failed_providers:
-                groups[place] |= FAILED_PROVIDER
+        _mark_failed(groups, indexes, lineup.hop, facts)
     return groups, True
+
+
+def _mark_failed(groups: list[int], indexes: Sequence[int], hop: Hop, facts: Facts) -> None:
+    for place, index in enumerate(indexes):
+        spec = facts.specs[index]
+        if spec.target.provider in hop.failed_providers:
+            groups[place] |= FAILED_PROVIDER
+        if spec.region in hop.failed_regions:
+            groups[place] |= FAILED_REGION
 
 
 def _mark_slow(groups: list[int], first_tokens: Sequence[float], indexes: Sequence[int], lineup: Lineup) -> None:
@@ -201,6 +220,23 @@ def _mark_slow(groups: list[int], first_tokens: Sequence[float], indexes: Sequen
             groups[place] |= LATE
         if first > soft_limit and groups[place] & NOT_PREFERRED and not _shared(indexes[place], lineup):
             groups[place] |= SLOW
+
+
+def _held(order: Sequence[int], line: Line, lineup: Lineup) -> int | None:
+    """Returns the place of the target that the request's key stays at; None where it has none or another is better.
+
+    It stays within the first's group: a table, a suspicion or a failure in this call goes before the cache. Strategies
+    that take turns have reasons of their own for who is next.
+    """
+    if lineup.kept is None or lineup.ranking.strategy in TURN_STRATEGIES or not order:
+        return None
+    scoring, groups, best = line.scoring, line.groups, order[0]
+    place = scoring.selection.place(lineup.kept)
+    if place is None or groups[place] != groups[best] or not groups[best] & NOT_PREFERRED:
+        return None
+    if scoring.standing(place) is not CLEAR:
+        return None
+    return None if scoring.scores[best] > scoring.scores[place] * (1.0 + lineup.advantage) else place
 
 
 def _near_equals(order: Sequence[int], line: Line, near_equal: NearEqual) -> list[int]:
@@ -243,7 +279,7 @@ def _share(line: Line, near: list[int], lineup: Lineup) -> None:
         return
     first = order[0]
     strategy = lineup.ranking.strategy
-    if scoring.standing(first) is not CLEAR or not groups[first] & NOT_PREFERRED:
+    if line.held is not None or scoring.standing(first) is not CLEAR or not groups[first] & NOT_PREFERRED:
         line.give({first: 1.0})
     elif strategy is Strategy.ROUND_ROBIN:
         peers = [place for place in order if groups[place] == groups[first]]

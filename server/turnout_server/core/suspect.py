@@ -42,6 +42,10 @@ class SuspectWatch:
         """Whether it is suspect or has enough attempts waiting to become so."""
         return self._flagged or self._deciding_at is not None
 
+    def began_at(self, attempt_id: str) -> float | None:
+        """Returns when an attempt began that still waits for the first sign of life; None for others."""
+        return self._waiting.get(attempt_id)
+
     def started(self, attempt_id: str, now: float) -> None:
         """Takes an attempt that begins to wait."""
         self._waiting[attempt_id] = now
@@ -68,7 +72,11 @@ class SuspectWatch:
             return True
         if self._deciding_at is None:
             return False
-        return now - self._deciding_at > max(self._seconds, self._factor * p95_first_token_seconds)
+        return now - self._deciding_at > self.overdue_seconds(p95_first_token_seconds)
+
+    def overdue_seconds(self, p95_first_token_seconds: float) -> float:
+        """Returns how long an attempt waits until its first token is overdue: max(2 s, 3 x p95)."""
+        return max(self._seconds, self._factor * p95_first_token_seconds)
 
     def flag(self, p95_first_token_seconds: float, now: float) -> bool:
         """Holds on to the suspicion where there is one; tells whether it is new."""

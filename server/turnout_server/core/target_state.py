@@ -92,14 +92,17 @@ class TargetState:
         return None if not limit else min(1.0, self.in_flight / limit)
 
     def suspect(self, now: float) -> bool:
-        """Whether its calls wait suspiciously long for a first token."""
+        """Whether its calls wait suspiciously long for a first token, or its endpoint is in doubt."""
+        if self.endpoint.doubted and self.endpoint.in_doubt(now):
+            return True
         suspects = self.suspects
         return suspects.may_be and suspects.suspect(self.latency.p95_time_to_first_token, now)
 
     @property
     def restless(self) -> bool:
         """Whether time alone can change its state."""
-        return not (self.breaker.closed and self.endpoint.closed) or self.suspects.may_be
+        endpoint = self.endpoint
+        return not (self.breaker.closed and endpoint.closed) or endpoint.doubted or self.suspects.may_be
 
     def has_room(self) -> bool:
         """Whether one more call of ours may run."""

@@ -13,7 +13,10 @@ TOKENS_PER_BYTE = 0.25
 RATIO_MINIMUM, RATIO_MAXIMUM = 0.02, 2.0
 """Outside of this a report is not about this text: 50 bytes to a token, or two tokens to a byte."""
 RATIO_FORGET = 0.98
-RATIO_PRIOR_BYTES = 1000.0
+RATIO_FULL_BYTES = 1000.0
+"""A prompt of this length or more counts as one, a shorter one as its part of it."""
+RATIO_PRIOR_COUNT = 0.25
+"""The prior counts as a quarter of a prompt: a few answers say more of a tokenizer than a rule of thumb."""
 RATIO_BYTES_MINIMUM = 64
 """Shorter prompts say more about the vendor's framing than about text."""
 
@@ -32,25 +35,32 @@ def estimate_input_tokens(byte_count: int, ratio: float) -> int:
 
 
 class TokenRatios:
-    """Tokens per byte of each (provider, model), from what providers report; 0.25 where nothing is known."""
+    """Tokens per byte of each (provider, model), from what providers report; 0.25 where nothing is known.
+
+    The harmonic mean over prompts, since by it the relative errors of estimates cancel out. A mean by bytes would
+    follow the longest prompts, and those are in whatever language the tokenizer is worst at.
+    """
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[float, float]] = {}
+        """By model: bytes per token, added up over prompts, and how many prompts those are; both fading."""
 
     def ratio(self, provider: str, model: str) -> float:
         """Returns tokens per byte, between 0.02 and 2."""
         sums = self._known.get((provider, model))
-        return TOKENS_PER_BYTE if sums is None else sums[0] / sums[1]
+        return TOKENS_PER_BYTE if sums is None else sums[1] / sums[0]
 
     def observe(self, provider: str, model: str, *, byte_count: int, input_tokens: int) -> None:
         """Learns from one prompt; ignores short ones and reports that cannot be about this text."""
         if byte_count < RATIO_BYTES_MINIMUM or not RATIO_MINIMUM <= input_tokens / byte_count <= RATIO_MAXIMUM:
             return
         key = (provider, model)
-        tokens, size = self._known.pop(key, (RATIO_PRIOR_BYTES * TOKENS_PER_BYTE, RATIO_PRIOR_BYTES))
-        self._known[key] = (tokens * RATIO_FORGET + input_tokens, size * RATIO_FORGET + byte_count)
+        total, count = self._known.pop(key, (RATIO_PRIOR_COUNT / TOKENS_PER_BYTE, RATIO_PRIOR_COUNT))
+        weight = min(1.0, byte_count / RATIO_FULL_BYTES)
+        kept = RATIO_FORGET**weight
+        self._known[key] = (total * kept + weight * byte_count / input_tokens, count * kept + weight)
         if len(self._known) > ENTRIES_MAXIMUM:
             del self._known[next(iter(self._known))]
 

@@ -133,7 +133,9 @@ class Call:
         return await self._hops.next(failed, running.error.kind, delivered=self._delivered)
 
     def _completed(self, running: Running) -> Completed:
-        attempt, record = running.attempt, self._records[-1]
+        attempt, record, router = running.attempt, self._records[-1], self._shell.router
+        # Nothing follows: what it holds beyond what it cost is free before its caller is told what remains.
+        router.end_call(self._facts.call_id)
         assert attempt is not None
         assert attempt.finish_reason is not None
         return Completed(
@@ -144,6 +146,7 @@ class Call:
             cost_nano_usd=record.cost_nano_usd,
             model=attempt.model,
             response_id=attempt.response_id,
+            notices=router.notices(self._facts.decision, self._facts.query, record.target),
         )
 
     def _end(self, running: Running) -> CallEnd:

@@ -100,6 +100,7 @@ class Executor:
             attempts=completed.attempts,
             usage=completed.usage,
             cost_nano_usd=completed.cost_nano_usd,
+            notices=completed.notices,
         )
 
     async def execute_stream(self, query: RouteQuery, chat: ChatInput) -> AsyncGenerator[CallEvent]:
@@ -158,6 +159,8 @@ class Executor:
         except TurnoutError:
             self._observe(call, facts)
             raise
+        finally:
+            self._router.end_call(facts.call_id)
         # A call whose caller went away is not observed: what it still waited for then is not known.
         self._observe(call, facts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnout_server.core.backoff import backoff_seconds, quick_retry_seconds
@@ -16,10 +16,10 @@ from turnout_server.core.deadlines import (
     streams_unary,
     whole_answer_limit_seconds,
 )
-from turnout_server.core.decide import Hop, unavailable
+from turnout_server.core.decide import Hop
 from turnout_server.core.decision import Candidate, Decision, Rejection
 from turnout_server.core.failover import RULES, Situation, Step, next_steps
-from turnout_server.core.model import Capability, FailureKind, RejectionReason, RouteQuery, Target
+from turnout_server.core.model import HEALTH_FAILURES, Capability, FailureKind, RejectionReason, RouteQuery, Target
 from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings, Policy
 from turnout_server.router import Router
@@ -81,6 +81,8 @@ class Hops:
         self._credentials: dict[Target, frozenset[str]] = {}
         self._refused_keys: dict[str, frozenset[str]] = {}
         self._failed_providers: set[str] = set()
+        self._failed_regions: set[str] = set()
+        self._trial_failed = False
         self._minimum_context: int | None = None
         self._again_count = 0
         self._attempt_count = 0
@@ -90,8 +92,8 @@ class Hops:
     def first(self) -> Chosen:
         """Takes the best candidate that can be called.
 
-        Raises AllTargetsUnavailableError or NoEligibleTargetError where none can after all: since the decision was
-        made, others may have taken the last places.
+        Raises AllTargetsUnavailableError, BudgetExhaustedError or NoEligibleTargetError where none can after all: since
+        the decision was made, others may have taken the last places, or what was left of a budget.
         """
         chosen = self._take(self._facts.decision, "")
         if chosen is not None:
@@ -105,7 +107,7 @@ class Hops:
             for candidate in again.candidates
         )
         left = dataclasses.replace(again, candidates=(), rejections=(*again.rejections, *taken))
-        raise unavailable(left, self._clock())
+        raise self._router.unavailable(left, self._facts.query, call_id=self._facts.call_id)
 
     async def next(self, failed: Chosen, failure: FailureKind, *, delivered: bool) -> Chosen | None:
         """Goes on after a failure; may pause. None: there is nowhere to go, or nothing more is allowed.
@@ -144,6 +146,11 @@ class Hops:
         target = failed.permit.spec.target
         self._tried.add(target)
         self._failed_providers.add(target.provider)
+        region = failed.permit.spec.region
+        if region and failure in HEALTH_FAILURES:
+            # Vendors share clouds: what failed for its own sake may have failed for its region's.
+            self._failed_regions.add(region)
+        self._trial_failed = self._trial_failed or bool(failed.permit.probe_id)
         self._credentials[target] = self._credentials.get(target, NO_KEYS) | {failed.permit.credential}
         if failure is FailureKind.AUTHENTICATION:
             # A wrong key is wrong for the provider's other models too; whether it is out for all calls takes longer.
@@ -193,8 +200,8 @@ class Hops:
 
     async def _quick_retry(self, target: Target) -> bool:
         self._quick_retried.add(target)
-        if not self._router.closed(target):
-            # Its breaker has opened: a pause would only keep the call from moving on.
+        if not self._router.may_retry(target):
+            # Others have found out as much: a pause would only keep the call from moving on.
             return False
         return await self._pause(quick_retry_seconds(self._facts.settings, self._rng))
 
@@ -234,15 +241,24 @@ class Hops:
             Hop(
                 tried=frozenset(tried),
                 failed_providers=frozenset(self._failed_providers),
+                failed_regions=frozenset(self._failed_regions),
                 minimum_context=self._minimum_context,
             ),
+            call_id=facts.call_id,
         )
         self.rejections = decision.rejections
         return decision
 
     def _take(self, decision: Decision, reason: str) -> Chosen | None:
-        """Takes the best candidate of a decision that can be called."""
-        for candidate in decision.candidates:
+        """Takes the best candidate of a decision that can be called.
+
+        One trial is enough for a call: after it has failed, the others are left to other calls while a closed target
+        can be asked. With several providers on trial none of its attempts would be left for the one that is well.
+        """
+        candidates: Iterable[Candidate] = decision.candidates
+        if self._trial_failed:
+            candidates = sorted(candidates, key=_is_trial)
+        for candidate in candidates:
             chosen = self._permitted(candidate, decision, reason)
             if chosen is not None:
                 return chosen
@@ -301,3 +317,7 @@ class Hops:
             and self._attempt_count < facts.settings.max_attempts,
             reason=reason,
         )
+
+
+def _is_trial(candidate: Candidate) -> bool:
+    return candidate.half_open

@@ -31,9 +31,17 @@ def upstream_call(
         spec=permit.spec,
         credential=permit.credential,
         chat=chat,
-        max_output_tokens=output_limit(permit.spec, chat.max_output_tokens, input_tokens),
+        max_output_tokens=_lower(
+            output_limit(permit.spec, chat.max_output_tokens, input_tokens), permit.max_output_tokens
+        ),
         trace_headers=trace_headers,
     )
+
+
+def _lower(wanted: int | None, paid_for: int | None) -> int | None:
+    if wanted is None or paid_for is None:
+        return paid_for if wanted is None else wanted
+    return min(wanted, paid_for)
 
 
 def output_limit(spec: TargetSpec, asked: int | None, input_tokens: int | None) -> int | None:

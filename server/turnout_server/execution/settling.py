@@ -105,6 +105,7 @@ def settle(  # names and types say the rest
         task=query.profile.task,
         caller=query.caller,
         session_id=query.session_id,
+        sticky_key=query.options.sticky_key,
         finished_at_wall=now_wall,
         detail=record.detail,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from turnout_server.core.model import NANO_USD, BreakerState
 from turnout_server.core.rejections import Rejections
 
 if TYPE_CHECKING:
+    from turnout_server.core.budget_book import BudgetReport
     from turnout_server.core.call import AttemptRecord
     from turnout_server.core.decision import Decision
     from turnout_server.core.events import Event
@@ -84,6 +85,7 @@ class Metrics(Collector):
         self._overhead_sum = 0.0
         self._status: Callable[[], StatusReport] | None = None
         self._shed: Callable[[], int] | None = None
+        self._budgets: Callable[[], Sequence[BudgetReport]] | None = None
         self.registry.register(self)
 
     def watch(self, status: Callable[[], StatusReport]) -> None:
@@ -93,6 +95,10 @@ class Metrics(Collector):
     def watch_shed(self, read: Callable[[], int]) -> None:
         """Counts calls that were shed for overload from here."""
         self._shed = read
+
+    def watch_budgets(self, read: Callable[[], Sequence[BudgetReport]]) -> None:
+        """Reads what remains of budgets from here at each scrape."""
+        self._budgets = read
 
     def decision(self, decision: Decision) -> None:
         """Counts a decision and its rejections."""
@@ -152,6 +158,8 @@ class Metrics(Collector):
         yield self._overhead_family()
         if self._shed is not None:
             yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
+        if self._budgets is not None:
+            yield _remaining(self._budgets())
         if self._status is not None:
             yield from _target_gauges(self._status())
 
@@ -169,6 +177,16 @@ class Metrics(Collector):
             buckets=list(zip(bounds, accumulate(self._overhead), strict=True)),
             sum_value=self._overhead_sum,
         )
+
+
+def _remaining(reports: Iterable[BudgetReport]) -> Metric:
+    """Values of a scope are callers' words, and many: what is told of each budget is the one with the least left."""
+    help_text = "What remains of a budget, of the value of its scope that has used the most."
+    family = GaugeMetricFamily("turnout_budget_remaining_usd", help_text, labels=("budget",))
+    for report in reports:
+        left = min((account.left for account in report.accounts), default=report.spec.own_limit_nano_usd)
+        family.add_metric((report.spec.name,), left / NANO_USD)
+    return family
 
 
 def _target_gauges(report: StatusReport) -> Iterable[Metric]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from turnout_server.core.affinity import Affinity
 from turnout_server.core.budget_ledger import Room
 from turnout_server.core.decide import Hop, decide
 from turnout_server.core.decision import Candidate, Decision, Rejection
@@ -24,7 +25,7 @@ from turnout_server.core.model import (
     Target,
 )
 from turnout_server.core.prepared import Prepared
-from turnout_server.core.settings import RoutingSettings
+from turnout_server.core.settings import AffinitySettings, RoutingSettings
 from turnout_server.core.tokens import OutputLengths, TokenRatios
 from turnout_server.core.vitals import Vitals, take_vitals
 
@@ -163,6 +164,7 @@ class SetFleet:
         self.lengths = OutputLengths()
         self.token_ratios = TokenRatios()
         self.prepared = Prepared(self.fleet)
+        self.affinity = Affinity(AffinitySettings())
 
     def vitals(self, now: float) -> Vitals:
         return take_vitals(self.targets, self.credentials, self.token_ratios, now)

@@ -578,3 +578,77 @@ def test_open_times_are_bounded_and_a_breaker_always_comes_back(
         assert retry_at is None or now < retry_at <= now + max(settings.open_max_seconds * 1.1, 5.0)
         assert 0.1 <= gate.ramp_factor(now) <= 1.0
         assert gate.closed or gate.admits(now + settings.open_max_seconds * 1.1 + 5.0)
+
+
+def test_answer_that_began_before_the_failures_does_not_end_their_row() -> None:
+    gate = breaker()
+    fail(gate, T, T + 1.0)
+    gate.record_success(T + 1.5, began_at=T - 20.0)
+
+    assert 2 == gate.consecutive_failures
+    assert Change.OPENED is fail(gate, T + 2.0)
+
+
+def test_row_disputed_by_answers_from_before_opens_when_an_answer_of_later_is_overdue() -> None:
+    gate = breaker()
+    fail(gate, T)
+    gate.record_success(T + 0.5, began_at=T - 20.0)
+    changes = [gate.record_failure(FailureKind.SERVER_ERROR, f"{n}", T + n, overdue_seconds=3.0) for n in (1, 2, 3)]
+
+    assert [Change.NONE, Change.NONE, Change.OPENED] == changes
+
+
+def test_row_that_no_answer_disputes_needs_only_its_span() -> None:
+    gate = breaker()
+    changes = [gate.record_failure(FailureKind.SERVER_ERROR, f"{n}", T + n, overdue_seconds=9.0) for n in (0, 1, 2)]
+
+    assert [Change.NONE, Change.NONE, Change.OPENED] == changes
+
+
+def test_dispute_ends_with_the_row() -> None:
+    gate = breaker()
+    fail(gate, T)
+    gate.record_success(T + 0.5, began_at=T - 20.0)
+    gate.record_success(T + 1.0, began_at=T + 0.2)
+    changes = [gate.record_failure(FailureKind.SERVER_ERROR, f"{n}", T + n, overdue_seconds=9.0) for n in (2, 3, 4)]
+
+    assert [Change.NONE, Change.NONE, Change.OPENED] == changes
+
+
+def test_answer_that_began_after_some_of_the_failures_ends_the_row_of_those() -> None:
+    gate = breaker()
+    fail(gate, T, T + 0.5)
+    gate.record_success(T + 0.9, began_at=T + 0.2)
+
+    assert 1 == gate.consecutive_failures
+
+
+def test_answer_whose_beginning_is_not_known_ends_any_row() -> None:
+    gate = breaker()
+    fail(gate, T, T + 1.0)
+    gate.record_success(T + 1.5)
+
+    assert 0 == gate.consecutive_failures
+
+
+def test_first_content_of_a_later_attempt_ends_a_row_of_failures_to_begin() -> None:
+    gate = breaker()
+    fail(gate, T, T + 1.0)
+    gate.answering(T + 0.5)
+
+    assert 1 == gate.consecutive_failures
+    gate.answering(T + 1.0)
+
+    assert 0 == gate.consecutive_failures
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TRUNCATED, FailureKind.STALLED, FailureKind.PROTOCOL])
+def test_first_content_says_nothing_of_answers_that_break_in_the_middle(kind: FailureKind) -> None:
+    gate = breaker()
+    fail(gate, T, T + 1.0, kind=kind)
+    gate.answering(T + 1.5)
+
+    assert 2 == gate.consecutive_failures
+    gate.record_success(T + 2.0, began_at=T - 5.0)
+
+    assert 0 == gate.consecutive_failures

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from tests.unit.core.fleets import NOW, SetBreaker, SetFleet, SetVerdict, decided, spec, warm
-from tests.unit.core.test_state_machine import FleetMachine
+from tests.unit.core.test_state_machine import NAME, SPECS, FleetMachine
+from turnout_server.core.affinity import AffinityKey
 from turnout_server.core.columns import COST_GRAIN_NANO_USD, Facts, Selection
 from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.expectation import Expectation
 from turnout_server.core.filters import examine
-from turnout_server.core.fleet import Price, PriceTier, TargetSpec
+from turnout_server.core.fleet import Fleet, Price, PriceTier, TargetSpec
 from turnout_server.core.model import (
     BreakerState,
     Caller,
@@ -31,13 +32,14 @@ from turnout_server.core.model import (
     RequestProfile,
     RouteQuery,
     Strategy,
+    Usage,
 )
 from turnout_server.core.preferences import resolve_ranking, select_policy
 from turnout_server.core.rejections import Rejections, first_reasons
 from turnout_server.core.scoring import SINGLE_FACTOR
-from turnout_server.core.settings import RoutingSettings
+from turnout_server.core.settings import FailoverSettings, RoutingSettings, Settings
 from turnout_server.core.state import FADING_SECONDS
-from turnout_server.core.vitals import take_vitals
+from turnout_server.core.vitals import Vitals, take_vitals
 
 PROVIDERS = ("a", "b", "c")
 ABILITIES = (Capability.TOOLS, Capability.VISION, Capability.LONG_CONTEXT)
@@ -46,10 +48,16 @@ TIERED = Price(
     output_per_million=4_000_000_000,
     tiers=(PriceTier(above_input_tokens=2000, price=Price(input_per_million=3 * 10**9, output_per_million=9 * 10**9)),),
 )
-PRICES: st.SearchStrategy[Any] = st.sampled_from([None, TIERED, (0.0, 0.0), (0.1, 0.4), (3.0, 15.0)])
+CACHED = Price(input_per_million=3 * 10**9, output_per_million=15 * 10**9, cached_input_per_million=3 * 10**8)
+PRICES: st.SearchStrategy[Any] = st.sampled_from([None, TIERED, CACHED, (0.0, 0.0), (0.1, 0.4), (3.0, 15.0)])
 ABLE = st.frozensets(st.sampled_from(ABILITIES), max_size=3)
 ASKED = st.sampled_from([frozenset(), frozenset(), frozenset({Capability.TOOLS}), frozenset({Capability.LONG_CONTEXT})])
 MAYBE = st.sampled_from([True, False, False, False])
+KEY = AffinityKey("", "k", "")
+USAGES = st.sampled_from(
+    [None, *(Usage(input_tokens=1000, output_tokens=1, cached_input_tokens=cached) for cached in (0, 333, 1000))]
+)
+FEWER = settings(max_examples=settings().max_examples // 3)
 
 
 @st.composite
@@ -121,6 +129,10 @@ def fleets(draw: st.DrawFn) -> SetFleet:
                     fleet.credentials.rooms[target.spec.target] = value
                 case _:
                     setattr(target, name, value)
+    kept = draw(st.none() | st.sampled_from(fleet.targets))
+    if kept is not None:
+        fleet.affinity.answered(KEY, kept.spec, None, NOW)
+        fleet.affinity.answered(KEY, kept.spec, draw(USAGES), NOW)
     return fleet
 
 
@@ -151,6 +163,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         "executing": draw(st.booleans()),
         "deadline_seconds": draw(st.sampled_from([None, 0.2, 60.0])),
         "request_id": draw(st.sampled_from(["", "r"])),
+        "sticky_key": draw(st.sampled_from(["", "k"])),
         "turn": draw(st.integers(0, 9)),
         **{name: draw(values) for name, values in limits.items()},
     }
@@ -178,7 +191,6 @@ def rejections_of(decision: Decision) -> Rejections:
 
 
 @given(fleet=fleets(), question=questions(), seed=st.integers(0, 5))
-@settings(max_examples=300)
 def test_columns_reject_whom_the_filters_reject_one_by_one(
     fleet: SetFleet, question: dict[str, Any], seed: int
 ) -> None:
@@ -196,7 +208,7 @@ def test_columns_reject_whom_the_filters_reject_one_by_one(
 
 
 @given(fleet=fleets(), question=questions())
-@settings(max_examples=60)
+@FEWER
 def test_first_reasons_are_counted_as_they_are_told(fleet: SetFleet, question: dict[str, Any]) -> None:
     found = rejections_of(decided(fleet, **question))
     told = Counter((str(r.target), r.reasons[0]) for r in found)
@@ -208,7 +220,7 @@ def test_first_reasons_are_counted_as_they_are_told(fleet: SetFleet, question: d
 
 
 @given(fleet=fleets(), question=questions())
-@settings(max_examples=60)
+@FEWER
 def test_scores_are_made_of_the_factors_that_are_shown(fleet: SetFleet, question: dict[str, Any]) -> None:
     decision = decided(fleet, **question)
     routing = RoutingSettings()
@@ -231,12 +243,13 @@ def test_scores_are_made_of_the_factors_that_are_shown(fleet: SetFleet, question
 
 
 @given(fleet=fleets(), question=questions())
-@settings(max_examples=60)
+@FEWER
 def test_columns_expect_what_is_expected_of_each(fleet: SetFleet, question: dict[str, Any]) -> None:
     facts = Facts(fleet.fleet)
     vitals = fleet.vitals(NOW)
     profile = question["profile"]
-    expectation = Expectation(profile, facts, fleet.prepared.outputs(profile.task, vitals, fleet.lengths))
+    kept = fleet.affinity.kept(KEY, fleet.fleet, NOW) if question["sticky_key"] else None
+    expectation = Expectation(profile, facts, fleet.prepared.outputs(profile.task, vitals, fleet.lengths), kept)
     everybody = Selection(range(len(fleet.targets)), facts)
     costs, latencies = expectation.columns(everybody)
     firsts = expectation.first_tokens(everybody)
@@ -248,15 +261,52 @@ def test_columns_expect_what_is_expected_of_each(fleet: SetFleet, question: dict
         assert firsts[index] == pytest.approx(expected.first_token_seconds)
         assert costs[index] == pytest.approx(expectation.cost(index, expected))
         assert expected.first_token_seconds == pytest.approx(
-            target.latency.time_to_first_token(expected.input_tokens, NOW)
+            target.latency.time_to_first_token(expected.input_tokens - expectation.cached_tokens(index), NOW)
         )
         assert firsts[index] <= expectation.slowest_first_token_seconds * (1 + 1e-9)
         if expected.cost_nano_usd is not None:
             assert costs[index] - COST_GRAIN_NANO_USD == pytest.approx(expected.cost_nano_usd, rel=1e-9, abs=1.0)
 
 
+COLUMNS = (
+    "first_seconds",
+    "token_seconds",
+    "strengths",
+    "tokens_per_byte",
+    "special",
+    "rooms",
+    "ratio",
+    "slowest_first_seconds",
+)
+
+
 class KeptColumns(FleetMachine):
-    """The same storms as on any fleet; after each step a decision may read the columns."""
+    """The same storms as on any fleet, and an operator's doings; after each step a decision may read the columns."""
+
+    @rule(name=NAME, drained=st.booleans())
+    def drain(self, name: str, drained: bool) -> None:  # noqa: FBT001  # drawn
+        self.fleet.state.set_drained(self.fleet.at(name).index, drained=drained)
+
+    @rule(label=st.sampled_from(["k1", "k2"]))
+    def change_key(self, label: str) -> None:
+        self.fleet.state.credential_changed("a", label, self.fleet.now)
+
+    @rule(which=st.integers(0, 100))
+    def first_token(self, which: int) -> None:
+        if self.running:
+            attempt_id = list(self.running)[which % len(self.running)]
+            self.fleet.state.first_token(attempt_id, self.fleet.now, began_at=self.fleet.now - 1.0)
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 1.0, 6.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        """Nobody is told of it: a hop decides without."""
+        self.fleet.now += seconds
+
+    @rule(specs=st.permutations(SPECS))
+    def reorder(self, specs: list[TargetSpec]) -> None:
+        """Another configuration: the same targets at other places."""
+        chosen = Settings(failover=FailoverSettings(breaker=self.breaker), history_max_bytes=20_000)
+        self.fleet.state.adopt(Fleet(tuple(specs)), chosen)
 
     @invariant()
     def nothing_special_is_missed(self) -> None:
@@ -270,6 +320,18 @@ class KeptColumns(FleetMachine):
         for ours, true in zip(kept.each, fresh.each, strict=True):
             assert (ours.in_flight, ours.sample_count) == (true.in_flight, true.sample_count)
             assert ours.tokens_per_byte == true.tokens_per_byte
+        for index, (ours, true) in enumerate(zip(kept.each, fresh.each, strict=True)):
+            # Where nothing has ended, nothing fades; what is special is asked itself for what time changes.
+            if index not in state._fading and index not in kept.special:
+                assert ours._replace(room_tokens=true.room_tokens) == true
+
+    @invariant()
+    def columns_say_what_each_says(self) -> None:
+        kept = self.fleet.state.vitals(self.fleet.now)
+        anew = Vitals(kept.each)
+
+        for column in COLUMNS:
+            assert getattr(kept, column) == getattr(anew, column), column
 
     @rule()
     def what_fades_is_soon_read_anew(self) -> None:
@@ -278,9 +340,8 @@ class KeptColumns(FleetMachine):
         kept, fresh = state.vitals(now), take_vitals(state.targets, state.credentials, state.token_ratios, now)
 
         assert kept.each == fresh.each
-        for column in ("first_seconds", "token_seconds", "strengths", "tokens_per_byte", "special", "rooms", "ratio"):
+        for column in COLUMNS:
             assert getattr(kept, column) == getattr(fresh, column), column
-        assert kept.slowest_first_seconds == fresh.slowest_first_seconds
 
 
 TestKeptColumns = KeptColumns.TestCase

@@ -57,6 +57,17 @@ def ask(keys: Credentials, target: TargetSpec = M, at: float = T, **facts: Any) 
     return keys.verdict(target, **{"tenant": "", "executing": True, **facts}, now=at)
 
 
+def test_time_told_is_that_of_the_last_thing_in_the_way() -> None:
+    keys = credentials()
+    refuse(keys, KIND.RATE_LIMITED, retry_after=5.0)
+    reading = RateLimitReading(tokens=RateLimitBucket(limit=1000, remaining=10, reset_seconds=60.0))
+    keys.read(Key("p", "k"), "m", reading, T)
+    verdict = ask(keys, needed_tokens=500)
+
+    assert (verdict.reason, verdict.retry_at) == (RejectionReason.COOLING_DOWN, T + 60.0)
+    assert ask(keys, needed_tokens=5).retry_at == T + 5.0
+
+
 def out_of_key(keys: Credentials, target: TargetSpec = M, at: float = T) -> bool:
     return ask(keys, target, at).reason is RejectionReason.CREDENTIALS
 

@@ -152,3 +152,78 @@ def test_what_other_failures_opened_stays_open(since: float) -> None:
 
     assert gate.forgive_connections(since) is Change.NONE
     assert not gate.closed
+
+
+# In doubt.
+
+
+def test_one_failure_to_connect_puts_it_in_doubt_for_five_seconds() -> None:
+    gate = endpoint()
+    before = gate.in_doubt(T)
+    gate.record_failure(CONNECTION, "a", T)
+
+    assert (before, gate.in_doubt(T), gate.in_doubt(T + 4.9), gate.in_doubt(T + 5.0)) == (False, True, True, False)
+    assert gate.closed
+
+
+def test_other_failures_put_it_in_no_doubt() -> None:
+    gate = endpoint()
+    gate.record_failure(ERROR, "a", T)
+
+    assert not gate.in_doubt(T)
+
+
+def test_answer_that_was_asked_for_after_the_failure_ends_the_doubt() -> None:
+    gate = endpoint()
+    gate.record_failure(CONNECTION, "a", T)
+    gate.record_success(T + 2.0, began_at=T + 0.1)
+
+    assert not gate.doubted
+    assert gate.connection_failures == 0
+
+
+def test_stream_from_before_that_ends_well_says_nothing_about_connecting_now() -> None:
+    gate = endpoint()
+    gate.record_failure(ERROR, "a", T - 1.0)
+    gate.record_failure(CONNECTION, "a", T)
+    gate.record_success(T + 2.0, began_at=T - 8.0)
+
+    assert gate.in_doubt(T + 2.0)
+    assert gate.connection_failures == 1
+
+    changes = [gate.record_failure(CONNECTION, "a", T + 2.0) for _ in range(2)]
+
+    assert changes == [Change.NONE, Change.OPENED]
+
+
+def test_sign_of_life_ends_the_doubt_before_the_answer_is_complete() -> None:
+    gate = endpoint()
+    gate.record_failure(ERROR, "b", T)
+    gate.record_failure(CONNECTION, "a", T)
+    gate.connected(T - 1.0)
+    still = gate.in_doubt(T + 1.0)
+    gate.connected(T + 0.1)
+
+    assert still
+    assert not gate.doubted
+
+    # Only whole answers count against other failures.
+    gate.record_failure(ERROR, "a", T + 1.0)
+
+    assert gate.record_failure(ERROR, "a", T + 1.0) is Change.OPENED
+
+
+def test_forgiven_failure_to_connect_leaves_no_doubt() -> None:
+    gate = endpoint()
+    gate.record_failure(CONNECTION, "a", T)
+    gate.forgive_connections(T - 5.0)
+
+    assert not gate.doubted
+
+
+def test_open_endpoint_is_not_in_doubt_but_open() -> None:
+    gate = endpoint()
+    for _ in range(3):
+        gate.record_failure(CONNECTION, "a", T)
+
+    assert not gate.doubted

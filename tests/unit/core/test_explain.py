@@ -21,8 +21,8 @@ def test_all_that_moved_a_candidate_is_told() -> None:
     decision = decided(fleet, executing=True, hop=Hop(failed_providers=frozenset({"a"})))
 
     assert candidate(decision, "a/m").reason == (
-        "half-open: one trial at a time; suspect: its calls wait for a first token; its provider failed in this call; "
-        "beyond the soft limit to the first token; below the soft quality floor"
+        "half-open: one trial at a time; suspect: its calls wait, or its endpoint was not reached; "
+        "its provider failed in this call; beyond the soft limit to the first token; below the soft quality floor"
     )
 
 
@@ -31,7 +31,10 @@ def test_preferred_candidate_that_is_also_suspect_says_both() -> None:
     fleet.at("a/m").suspected = True
     decision = decided(fleet, settings=RoutingSettings(policies={"default": Policy(preferences=("a/m",))}))
 
-    assert candidate(decision, "a/m").reason == "suspect: its calls wait for a first token; preferred by a table"
+    assert (
+        candidate(decision, "a/m").reason
+        == "suspect: its calls wait, or its endpoint was not reached; preferred by a table"
+    )
 
 
 def test_preferred_trial_says_both() -> None:

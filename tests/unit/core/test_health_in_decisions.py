@@ -129,6 +129,31 @@ def test_drained_target_is_left_out() -> None:
     assert rejection(ranked(fleet), "a/m").reasons == (RejectionReason.DRAINED,)
 
 
+def test_all_models_of_an_endpoint_that_was_not_reached_are_ranked_last_until_one_begins_to_answer() -> None:
+    fleet = LiveFleet(*(spec(name, provider_rank=rank) for rank, name in enumerate(("a/m", "a/n", "b/m"))))
+    before = names(ranked(fleet).candidates)
+    fleet.ended("a/m", KIND.CONNECTION)
+    doubted = ranked(fleet)
+    attempt_id = fleet.started("a/n")
+    fleet.now += 0.5
+    fleet.state.first_token(attempt_id, fleet.now)
+    after = names(ranked(fleet).candidates)
+
+    assert (before, after) == (["a/m", "a/n", "b/m"], ["a/m", "a/n", "b/m"])
+    assert names(doubted.candidates) == ["b/m", "a/m", "a/n"]
+    assert doubted.candidates[2].reason == "suspect: its calls wait, or its endpoint was not reached"
+
+
+def test_doubt_passes_by_itself_after_five_seconds() -> None:
+    fleet = two()
+    fleet.ended("a/m", KIND.CONNECTION)
+    doubted = names(ranked(fleet).candidates)
+    fleet.now += 5.0
+    fleet.state.expire(fleet.now)
+
+    assert (doubted, names(ranked(fleet).candidates)) == (["b/m", "a/m"], ["a/m", "b/m"])
+
+
 def test_suspect_is_ranked_last_and_never_rejected() -> None:
     fleet = two()
     for _ in range(5):

@@ -127,7 +127,7 @@ def test_first_token_reported_after_the_end_is_not_believed() -> None:
 def test_peak_fades_by_half_in_a_half_life_of_sixty_seconds() -> None:
     estimate = LatencyEstimate(1.0, 0.01)
     for i in range(50):
-        observed(estimate, 1.0, now=NOW + i)
+        observed(estimate, 0.5, now=NOW + i)
     observed(estimate, 9.0, now=NOW + 50)
     at_once = estimate.time_to_first_token(0, NOW + 50)
     settled = estimate.time_to_first_token(0, NOW + 1e6)
@@ -137,14 +137,47 @@ def test_peak_fades_by_half_in_a_half_life_of_sixty_seconds() -> None:
 
 def test_half_life_is_the_span_of_the_last_ten_samples_where_traffic_is_thin() -> None:
     estimate = LatencyEstimate(1.0, 0.01)
-    observed(estimate, 1.0, now=NOW - 5000)
+    observed(estimate, 0.1, now=NOW - 5000)
     for i in range(9):
-        observed(estimate, 1.0, now=NOW + 100 * i)
-    observed(estimate, 9.0, now=NOW + 900)
+        observed(estimate, 0.1, now=NOW + 100 * i)
+    observed(estimate, 4.0, now=NOW + 900)
     at_once = estimate.time_to_first_token(0, NOW + 900)
     settled = estimate.time_to_first_token(0, NOW + 1e9)
 
-    assert estimate.time_to_first_token(0, NOW + 1800) == pytest.approx((at_once + settled) / 2)
+    # A third of a half-life of 900 s.
+    assert estimate.time_to_first_token(0, NOW + 1200) == pytest.approx(settled + (at_once - settled) * 2 ** (-1 / 3))
+
+
+def test_slow_mean_is_trusted_for_one_half_life_and_then_returns_to_the_prior() -> None:
+    estimate = LatencyEstimate(1.0, 0.01)
+    for i in range(200):
+        observed(estimate, 5.0, now=NOW + i)
+    last = NOW + 199
+    slow = estimate.time_to_first_token(0, last)
+    seen = [estimate.time_to_first_token(0, last + seconds) for seconds in (60, 120, 180, 3600)]
+
+    assert slow == pytest.approx(5.0, abs=0.2)
+    assert seen == pytest.approx([slow, (1 + slow) / 2, (3 + slow) / 4, 1.0], abs=0.1)
+
+
+def test_slow_mean_of_a_target_with_little_traffic_is_trusted_for_five_minutes_at_most() -> None:
+    estimate = LatencyEstimate(1.0, 0.01)
+    for i in range(20):
+        observed(estimate, 5.0, now=NOW + 1200 * i)
+    last = NOW + 1200 * 19
+    trusted = estimate.time_to_first_token(0, last + 300)
+
+    assert trusted > 3.0
+    assert estimate.time_to_first_token(0, last + 600) == pytest.approx((1 + trusted) / 2, abs=0.1)
+
+
+def test_mean_quicker_than_the_prior_is_kept_however_old_it_is() -> None:
+    estimate = LatencyEstimate(1.0, 0.01)
+    for i in range(20):
+        observed(estimate, 0.2, now=NOW + i)
+    quick = estimate.time_to_first_token(0, NOW + 20)
+
+    assert estimate.time_to_first_token(0, NOW + 1e6) == quick
 
 
 def test_old_measurements_weigh_less_than_new_ones() -> None:

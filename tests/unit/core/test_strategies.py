@@ -519,6 +519,25 @@ def test_hop_goes_to_another_provider_before_another_model_of_the_same() -> None
     assert names(decided(fleet, executing=True, hop=hop).candidates) == ["other/c", "failed/b"]
 
 
+def test_hop_goes_to_another_region_before_the_one_that_failed_and_to_another_provider_before_that() -> None:
+    fleet = SetFleet(
+        spec("failed/a@us", region="us"),
+        spec("failed/a@eu", region="eu"),
+        spec("other/cheap@us", region="us", price=(0.1, 0.1)),
+        spec("other/dear@eu", region="eu", price=(9, 9)),
+        spec("third/unknown", price=(0.5, 0.5)),
+    )
+    hop = Hop(
+        tried=frozenset({fleet.at("failed/a@us").spec.target}),
+        failed_providers=frozenset({"failed"}),
+        failed_regions=frozenset({"us"}),
+    )
+    decision = decided(fleet, executing=True, hop=hop, strategy=Strategy.COST)
+
+    assert names(decision.candidates) == ["third/unknown", "other/dear@eu", "other/cheap@us", "failed/a@eu"]
+    assert decision.candidates[2].reason == "its region failed in this call"
+
+
 def test_weighted_share_outweighs_the_soft_limit_so_that_sides_stay() -> None:
     fleet = SetFleet(spec("a/slow", latency_prior_seconds=30.0), spec("b/unshared"))
     settings = policy(strategy=Strategy.WEIGHTED, shares={"a/slow": 1.0})

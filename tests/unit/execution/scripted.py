@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from tests.virtual_time import virtual_loop
+from turnout_server.core.budget import BudgetSpec
 from turnout_server.core.call import AttemptRecord, CallEvent
 from turnout_server.core.chat import (
     ChatInput,
@@ -215,6 +216,7 @@ class World:
         *,
         failover: FailoverSettings | None = None,
         policy: Policy | None = None,
+        budgets: tuple[BudgetSpec, ...] = (),
     ) -> None:
         loop = virtual_loop()
         self.loop = loop
@@ -232,6 +234,7 @@ class World:
         settings = Settings(
             routing=RoutingSettings(policies={"default": replace(policy, strategy=Strategy.PRIORITY)}),
             failover=failover or FailoverSettings(),
+            budgets=budgets,
         )
         self.router = Router(
             self.fleet,

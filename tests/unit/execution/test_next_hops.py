@@ -57,6 +57,31 @@ async def test_server_error_and_broken_connection_get_one_quick_retry_on_the_sam
 
 
 @in_virtual_time
+async def test_a_call_makes_one_trial_of_a_half_open_target_while_a_closed_one_can_be_asked() -> None:
+    touchy = FailoverSettings(breaker=BreakerSettings(consecutive_failures=1, consecutive_span_seconds=0.0))
+    dead = [[fail(K.OVERLOADED)]]
+    world = World({"a/m": dead, "b/m": dead, "c/m": dead, "d/m": dead, "e/m": [answer("fine")]}, failover=touchy)
+    await tried(world)
+    # Longer than any open time: all four are on trial now.
+    await asyncio.sleep(60)
+    world.upstream.played.clear()
+
+    assert await tried(world) == ["a/m", "e/m"]
+
+
+@in_virtual_time
+async def test_a_call_makes_further_trials_where_no_closed_target_is_left() -> None:
+    touchy = FailoverSettings(breaker=BreakerSettings(consecutive_failures=1, consecutive_span_seconds=0.0))
+    dead = [[fail(K.OVERLOADED)]]
+    world = World({"a/m": dead, "b/m": [*dead, answer("fine")]}, failover=touchy)
+    await tried(world)
+    await asyncio.sleep(60)
+    world.upstream.played.clear()
+
+    assert await tried(world) == ["a/m", "b/m"]
+
+
+@in_virtual_time
 async def test_quick_retry_that_works_ends_the_call() -> None:
     world = World({"a/m": [[fail(K.CONNECTION)], answer("fine")], "b/m": [answer("other")]})
 

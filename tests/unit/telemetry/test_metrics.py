@@ -5,6 +5,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.unit.core.budgets import NOW_WALL, budget, payer
+from turnout_server.core.budget import BudgetScope
+from turnout_server.core.budget_ledger import Ledger
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.model import BreakerState, FailureKind, Target
 from turnout_server.telemetry.metrics import MAX_LABEL_SETS, Metrics
@@ -93,3 +96,16 @@ def test_gauges_of_targets_are_read_when_somebody_asks() -> None:
     assert found["turnout_target_in_flight", (("target", "openai/gpt-4o"),)] == 3
     assert found["turnout_target_breaker", (("state", "OPEN"), ("target", "openai/gpt-4o"))] == 1
     assert found["turnout_target_breaker", (("state", "CLOSED"), ("target", "openai/gpt-4o"))] == 0
+
+
+def test_what_remains_of_a_budget_is_that_of_the_value_with_the_least() -> None:
+    ledger = Ledger((budget("used", 4_000_000_000, scope=BudgetScope.USER), budget("unused", 2_000_000_000)), NOW_WALL)
+    for user, amount in (("ann", 1_000_000_000), ("bob", 2_500_000_000)):
+        ledger.report("", amount, payer(user=user), NOW_WALL, ok=True)
+    ledger.report("", 500_000_000, payer(user="cid"), NOW_WALL, ok=True)
+    metrics = Metrics()
+    metrics.watch_budgets(lambda: ledger.reports(NOW_WALL))
+    found = samples(metrics)
+
+    assert found["turnout_budget_remaining_usd", (("budget", "used"),)] == 1.5
+    assert found["turnout_budget_remaining_usd", (("budget", "unused"),)] == 0.0

@@ -161,6 +161,18 @@ class _TrendMeasureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrendMea
     """Calls per second."""
     TREND_MEASURE_COST: _TrendMeasure.ValueType  # 5
     """Cost in USD."""
+    TREND_MEASURE_LATENCY_P50: _TrendMeasure.ValueType  # 6
+    """Latency in seconds that half of the complete answers stayed within; as all percentiles within 4 %."""
+    TREND_MEASURE_LATENCY_P95: _TrendMeasure.ValueType  # 7
+    """Latency in seconds that 95 % of the complete answers stayed within."""
+    TREND_MEASURE_LATENCY_P99: _TrendMeasure.ValueType  # 8
+    """Latency in seconds that 99 % of the complete answers stayed within."""
+    TREND_MEASURE_ERROR_RATE: _TrendMeasure.ValueType  # 9
+    """Share of failures of any kind, 0 to 1."""
+    TREND_MEASURE_AVAILABILITY: _TrendMeasure.ValueType  # 10
+    """Share of successes among the attempts that say how the provider is doing, 0 to 1: callers' own mistakes and what is wrong
+    with a key are left out.
+    """
 
 class TrendMeasure(_TrendMeasure, metaclass=_TrendMeasureEnumTypeWrapper):
     """What a trend shows."""
@@ -177,6 +189,18 @@ TREND_MEASURE_REQUEST_RATE: TrendMeasure.ValueType  # 4
 """Calls per second."""
 TREND_MEASURE_COST: TrendMeasure.ValueType  # 5
 """Cost in USD."""
+TREND_MEASURE_LATENCY_P50: TrendMeasure.ValueType  # 6
+"""Latency in seconds that half of the complete answers stayed within; as all percentiles within 4 %."""
+TREND_MEASURE_LATENCY_P95: TrendMeasure.ValueType  # 7
+"""Latency in seconds that 95 % of the complete answers stayed within."""
+TREND_MEASURE_LATENCY_P99: TrendMeasure.ValueType  # 8
+"""Latency in seconds that 99 % of the complete answers stayed within."""
+TREND_MEASURE_ERROR_RATE: TrendMeasure.ValueType  # 9
+"""Share of failures of any kind, 0 to 1."""
+TREND_MEASURE_AVAILABILITY: TrendMeasure.ValueType  # 10
+"""Share of successes among the attempts that say how the provider is doing, 0 to 1: callers' own mistakes and what is wrong
+with a key are left out.
+"""
 Global___TrendMeasure: _TypeAlias = TrendMeasure  # noqa: Y015
 
 class _BudgetScope:
@@ -1073,7 +1097,7 @@ class ListDecisionsRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Most records in one answer, 1 to 1,000. 0: 50."""
+    """Most records in one answer, 1 to 1,000; there are fewer where they are large. 0: 50."""
     page_token: _builtins.str
     """The `next_page_token` of the answer before, with the same filters. Empty: the first page."""
     target: _builtins.str
@@ -1205,7 +1229,9 @@ class GetStatisticsRequest(_message.Message):
     """Only those of this task. Empty: all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From this time on. Absent: from the beginning of the history."""
+        """From this time on, as far as sums are kept: by the minute for a quarter of an hour, then by quarters of an hour for a
+        day, less where many tasks, tiers and tenants share `history.max_mib`. Absent: from the beginning.
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -1239,11 +1265,11 @@ class GetStatisticsResponse(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatisticsGroup]:
-        """One for each group, most calls first."""
+        """One for each group, most calls first, at most 1,000; the rest is one group named "_OTHER"."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """The time really covered: the history is bounded. Always set."""
+        """The beginning of the time really covered: in whole minutes or quarters of an hour, and bounded. Always set."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -1302,6 +1328,13 @@ class StatisticsGroup(_message.Message):
     COST_USD_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
     MEAN_FEEDBACK_FIELD_NUMBER: _builtins.int
+    UNSERVED_COUNT_FIELD_NUMBER: _builtins.int
+    MEAN_SCORE_FIELD_NUMBER: _builtins.int
+    MEAN_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    PREFERRED_TARGET_FIELD_NUMBER: _builtins.int
+    PREFERRED_SHARE_FIELD_NUMBER: _builtins.int
+    FAILOVER_RATE_FIELD_NUMBER: _builtins.int
+    UNKNOWN_COST_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The group's value. Empty: calls without one, or the sum over all."""
     decision_count: _builtins.int
@@ -1311,7 +1344,7 @@ class StatisticsGroup(_message.Message):
     success_rate: _builtins.float
     """Share of attempts that succeeded, 0 to 1. Absent: no attempts."""
     failover_count: _builtins.int
-    """Calls that were moved to another target, at least 0."""
+    """Calls that were moved to another target after a failure, at least 0; counted where they came from."""
     input_tokens: _builtins.int
     """Input tokens as far as known, at least 0."""
     output_tokens: _builtins.int
@@ -1320,6 +1353,18 @@ class StatisticsGroup(_message.Message):
     """Cost in USD as far as known, at least 0."""
     mean_feedback: _builtins.float
     """Mean of the feedback, 0 to 1. Absent: none."""
+    unserved_count: _builtins.int
+    """Decisions that no target could serve, at least 0; they are part of decision_count."""
+    mean_score: _builtins.float
+    """Mean score of the first candidates, 0 to 1. Absent: no decision had any."""
+    mean_confidence: _builtins.float
+    """Mean confidence of the decisions that had candidates, 0 to 1. Absent: there were none."""
+    preferred_share: _builtins.float
+    """Share of the decisions with candidates that put the preferred target first, 0 to 1. Absent: there were none."""
+    failover_rate: _builtins.float
+    """failover_count as a share of the decisions with candidates. Absent: there were none."""
+    unknown_cost_count: _builtins.int
+    """Attempts whose cost is not known, at least 0."""
     @_builtins.property
     def latency(self) -> _router_pb2.LatencySummary:
         """Durations of attempts. Absent: no samples."""
@@ -1331,6 +1376,10 @@ class StatisticsGroup(_message.Message):
     @_builtins.property
     def failures(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Attempts by failure kind, as named in FailureKind without prefix."""
+
+    @_builtins.property
+    def preferred_target(self) -> _router_pb2.Target:
+        """The target that was the first candidate most often. Absent: no decision had any."""
 
     def __init__(
         self,
@@ -1347,17 +1396,40 @@ class StatisticsGroup(_message.Message):
         cost_usd: _builtins.float = ...,
         failures: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         mean_feedback: _builtins.float | None = ...,
+        unserved_count: _builtins.int = ...,
+        mean_score: _builtins.float | None = ...,
+        mean_confidence: _builtins.float | None = ...,
+        preferred_target: _router_pb2.Target | None = ...,
+        preferred_share: _builtins.float | None = ...,
+        failover_rate: _builtins.float | None = ...,
+        unknown_cost_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_feedback", b"_mean_feedback", "_success_rate", b"_success_rate", "latency", b"latency", "mean_feedback", b"mean_feedback", "success_rate", b"success_rate", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failover_rate", b"_failover_rate", "_mean_confidence", b"_mean_confidence", "_mean_feedback", b"_mean_feedback", "_mean_score", b"_mean_score", "_preferred_share", b"_preferred_share", "_success_rate", b"_success_rate", "failover_rate", b"failover_rate", "latency", b"latency", "mean_confidence", b"mean_confidence", "mean_feedback", b"mean_feedback", "mean_score", b"mean_score", "preferred_share", b"preferred_share", "preferred_target", b"preferred_target", "success_rate", b"success_rate", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_feedback", b"_mean_feedback", "_success_rate", b"_success_rate", "attempt_count", b"attempt_count", "cost_usd", b"cost_usd", "decision_count", b"decision_count", "failover_count", b"failover_count", "failures", b"failures", "input_tokens", b"input_tokens", "latency", b"latency", "mean_feedback", b"mean_feedback", "name", b"name", "output_tokens", b"output_tokens", "success_rate", b"success_rate", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failover_rate", b"_failover_rate", "_mean_confidence", b"_mean_confidence", "_mean_feedback", b"_mean_feedback", "_mean_score", b"_mean_score", "_preferred_share", b"_preferred_share", "_success_rate", b"_success_rate", "attempt_count", b"attempt_count", "cost_usd", b"cost_usd", "decision_count", b"decision_count", "failover_count", b"failover_count", "failover_rate", b"failover_rate", "failures", b"failures", "input_tokens", b"input_tokens", "latency", b"latency", "mean_confidence", b"mean_confidence", "mean_feedback", b"mean_feedback", "mean_score", b"mean_score", "name", b"name", "output_tokens", b"output_tokens", "preferred_share", b"preferred_share", "preferred_target", b"preferred_target", "success_rate", b"success_rate", "time_to_first_token", b"time_to_first_token", "unknown_cost_count", b"unknown_cost_count", "unserved_count", b"unserved_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failover_rate: _TypeAlias = _typing.Literal["failover_rate"]  # noqa: Y015
+    _WhichOneofArgType__failover_rate: _TypeAlias = _typing.Literal["_failover_rate", b"_failover_rate"]  # noqa: Y015
+    _WhichOneofReturnType__mean_confidence: _TypeAlias = _typing.Literal["mean_confidence"]  # noqa: Y015
+    _WhichOneofArgType__mean_confidence: _TypeAlias = _typing.Literal["_mean_confidence", b"_mean_confidence"]  # noqa: Y015
     _WhichOneofReturnType__mean_feedback: _TypeAlias = _typing.Literal["mean_feedback"]  # noqa: Y015
     _WhichOneofArgType__mean_feedback: _TypeAlias = _typing.Literal["_mean_feedback", b"_mean_feedback"]  # noqa: Y015
+    _WhichOneofReturnType__mean_score: _TypeAlias = _typing.Literal["mean_score"]  # noqa: Y015
+    _WhichOneofArgType__mean_score: _TypeAlias = _typing.Literal["_mean_score", b"_mean_score"]  # noqa: Y015
+    _WhichOneofReturnType__preferred_share: _TypeAlias = _typing.Literal["preferred_share"]  # noqa: Y015
+    _WhichOneofArgType__preferred_share: _TypeAlias = _typing.Literal["_preferred_share", b"_preferred_share"]  # noqa: Y015
     _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
     _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failover_rate) -> _WhichOneofReturnType__failover_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_confidence) -> _WhichOneofReturnType__mean_confidence | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_feedback) -> _WhichOneofReturnType__mean_feedback | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_score) -> _WhichOneofReturnType__mean_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__preferred_share) -> _WhichOneofReturnType__preferred_share | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
 
@@ -1377,11 +1449,11 @@ class CompareTargetsRequest(_message.Message):
     """Only for this task. Empty: all."""
     @_builtins.property
     def targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Targets by name, at least two."""
+        """Targets by name, 2 to 100 different ones."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From this time on. Absent: from the beginning of the history."""
+        """From this time on, as in GetStatistics. Absent: from the beginning."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -1410,18 +1482,30 @@ class CompareTargetsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TARGETS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetComparison]:
         """One for each target, in the order asked for."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """The beginning of the time really covered, as in GetStatistics. Always set."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Its end. Always set."""
 
     def __init__(
         self,
         *,
         targets: _abc.Iterable[Global___TargetComparison] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1438,7 +1522,7 @@ class TargetComparison(_message.Message):
     COST_PER_REQUEST_USD_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     cost_per_request_usd: _builtins.float
-    """Mean cost of a call in USD, at least 0. Absent: unknown."""
+    """Mean cost of the attempts whose cost is known, in USD, at least 0. Absent: unknown."""
     quality: _builtins.float
     """Quality score of the catalog, 0 to 100. Absent: unknown."""
     @_builtins.property
@@ -1483,16 +1567,18 @@ class GetTrendRequest(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     target: _builtins.str
-    """The target by name. Required."""
+    """The target by name, or the name of a provider for all its targets. Required."""
     measure: Global___TrendMeasure.ValueType
     """What to show. Required."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
-        """How far to look back, above 0. Absent: 1 h."""
+        """How far to look back, 1 minute to 24 h. Absent: 1 h."""
 
     @_builtins.property
     def step(self) -> _duration_pb2.Duration:
-        """Width of one point, above 0; at most 1,000 points. Absent: 1 minute."""
+        """Width of one point, in whole minutes, for windows beyond 1 h in whole quarters of an hour. Absent: 1 minute, beyond 1 h a
+        quarter of an hour.
+        """
 
     def __init__(
         self,
@@ -1519,7 +1605,7 @@ class GetTrendResponse(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     SLOPE_PER_HOUR_FIELD_NUMBER: _builtins.int
     slope_per_hour: _builtins.float
-    """Change per hour of a straight line through the points, in the measure's unit. Absent: too few points."""
+    """Change per hour of a straight line through the points, in the measure's unit. Absent: fewer than three have a value."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrendPoint]:
         """Points in order of time."""
@@ -1550,7 +1636,7 @@ class TrendPoint(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     value: _builtins.float
-    """Its value. Absent: no samples."""
+    """Its value. Absent: no samples; a rate of requests and a cost are 0 then."""
     sample_count: _builtins.int
     """Samples behind it, at least 0."""
     @_builtins.property
@@ -1774,6 +1860,7 @@ class Budget(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     SPEND_FIELD_NUMBER: _builtins.int
+    SPEND_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, 1 to 64 characters. Required."""
     scope: Global___BudgetScope.ValueType
@@ -1794,6 +1881,8 @@ class Budget(_message.Message):
     """Whether it came by CreateBudget rather than from the configuration."""
     etag: _builtins.str
     """Changes with every change."""
+    spend_count: _builtins.int
+    """How many values of the scope have spent or reserved anything in it, at least 0. Not read in a request."""
     @_builtins.property
     def alert_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Shares of the limit at which an event tells of it, each above 0 and at most 1. Empty: 0.5, 0.8, 0.95 and 1."""
@@ -1817,10 +1906,11 @@ class Budget(_message.Message):
         created: _builtins.bool = ...,
         etag: _builtins.str = ...,
         spend: _abc.Iterable[Global___BudgetSpend] | None = ...,
+        spend_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "replicas", b"replicas"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "alert_at", b"alert_at", "created", b"created", "etag", b"etag", "limit_usd", b"limit_usd", "name", b"name", "on_exceed", b"on_exceed", "per_pod", b"per_pod", "period", b"period", "replicas", b"replicas", "scope", b"scope", "spend", b"spend", "timezone", b"timezone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replicas", b"_replicas", "alert_at", b"alert_at", "created", b"created", "etag", b"etag", "limit_usd", b"limit_usd", "name", b"name", "on_exceed", b"on_exceed", "per_pod", b"per_pod", "period", b"period", "replicas", b"replicas", "scope", b"scope", "spend", b"spend", "spend_count", b"spend_count", "timezone", b"timezone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__replicas: _TypeAlias = _typing.Literal["replicas"]  # noqa: Y015
     _WhichOneofArgType__replicas: _TypeAlias = _typing.Literal["_replicas", b"_replicas"]  # noqa: Y015
@@ -1838,12 +1928,18 @@ class BudgetSpend(_message.Message):
     SPENT_USD_FIELD_NUMBER: _builtins.int
     RESERVED_USD_FIELD_NUMBER: _builtins.int
     RESET_TIME_FIELD_NUMBER: _builtins.int
+    REMAINING_USD_FIELD_NUMBER: _builtins.int
+    FORECAST_USD_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The value: a tenant, a user, a tier, a task, a session. Empty: global, or calls without one."""
     spent_usd: _builtins.float
     """USD spent, at least 0."""
     reserved_usd: _builtins.float
     """USD reserved for calls under way, at least 0."""
+    remaining_usd: _builtins.float
+    """USD left of this sidecar's part of the limit, after what is reserved; at least 0."""
+    forecast_usd: _builtins.float
+    """USD that will be spent when the period ends if it goes on as so far. Absent: too early to tell, or it never ends."""
     @_builtins.property
     def reset_time(self) -> _timestamp_pb2.Timestamp:
         """When the period ends. Absent: never."""
@@ -1855,12 +1951,16 @@ class BudgetSpend(_message.Message):
         spent_usd: _builtins.float = ...,
         reserved_usd: _builtins.float = ...,
         reset_time: _timestamp_pb2.Timestamp | None = ...,
+        remaining_usd: _builtins.float = ...,
+        forecast_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_forecast_usd", b"_forecast_usd", "forecast_usd", b"forecast_usd", "reset_time", b"reset_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "reserved_usd", b"reserved_usd", "reset_time", b"reset_time", "spent_usd", b"spent_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_forecast_usd", b"_forecast_usd", "forecast_usd", b"forecast_usd", "key", b"key", "remaining_usd", b"remaining_usd", "reserved_usd", b"reserved_usd", "reset_time", b"reset_time", "spent_usd", b"spent_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__forecast_usd: _TypeAlias = _typing.Literal["forecast_usd"]  # noqa: Y015
+    _WhichOneofArgType__forecast_usd: _TypeAlias = _typing.Literal["_forecast_usd", b"_forecast_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__forecast_usd) -> _WhichOneofReturnType__forecast_usd | None: ...
 
 Global___BudgetSpend: _TypeAlias = BudgetSpend  # noqa: Y015
 
@@ -2188,7 +2288,7 @@ class ClearHistoryRequest(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def before(self) -> _timestamp_pb2.Timestamp:
-        """Only those made before this time. Absent: all."""
+        """Only those made before this time; of the sums, those that ended before it. Absent: all."""
 
     def __init__(
         self,

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Shows what the sidecar decided and lets operators change how it works. In this version ListDecisions and GetDecision
-    work; the other methods answer UNIMPLEMENTED.
+    """Shows what the sidecar decided and lets operators change how it works. Methods that this version
+    has not built answer UNIMPLEMENTED and say so.
     """
 
     def __init__(self, channel):
@@ -159,8 +159,8 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Shows what the sidecar decided and lets operators change how it works. In this version ListDecisions and GetDecision
-    work; the other methods answer UNIMPLEMENTED.
+    """Shows what the sidecar decided and lets operators change how it works. Methods that this version
+    has not built answer UNIMPLEMENTED and say so.
     """
 
     def GetRouting(self, request, context):
@@ -244,7 +244,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTrend(self, request, context):
-        """Returns one measure of one target over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET.
+        """Returns one measure of one target, or of one provider, over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET,
+        UNKNOWN_PROVIDER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,7 +301,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClearHistory(self, request, context):
-        """Forgets past decisions. Health, budgets and what was learned stay. Errors: PERMISSION_DENIED.
+        """Forgets past decisions and the sums over them. Health, budgets and what was learned stay. Errors: INVALID_REQUEST,
+        PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -466,8 +468,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Shows what the sidecar decided and lets operators change how it works. In this version ListDecisions and GetDecision
-    work; the other methods answer UNIMPLEMENTED.
+    """Shows what the sidecar decided and lets operators change how it works. Methods that this version
+    has not built answer UNIMPLEMENTED and say so.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Shows what the sidecar decided and lets operators change how it works. In this version ListDecisions and GetDecision
-    work; the other methods answer UNIMPLEMENTED.
+    """Shows what the sidecar decided and lets operators change how it works. Methods that this version
+    has not built answer UNIMPLEMENTED and say so.
     """
 
     @_typing.overload
@@ -64,7 +64,9 @@ class AdminServiceStub:
     CompareTargets: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CompareTargetsRequest, _admin_pb2.CompareTargetsResponse]
     """Compares targets by what was measured of them. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
     GetTrend: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTrendRequest, _admin_pb2.GetTrendResponse]
-    """Returns one measure of one target over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
+    """Returns one measure of one target, or of one provider, over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET,
+    UNKNOWN_PROVIDER.
+    """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]
     """Lists events, newest first. Errors: INVALID_REQUEST."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.WatchEventsResponse]
@@ -80,7 +82,9 @@ class AdminServiceStub:
     GetSpend: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetSpendRequest, _admin_pb2.GetSpendResponse]
     """Returns what was spent, as series. Errors: INVALID_REQUEST."""
     ClearHistory: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ClearHistoryRequest, _admin_pb2.ClearHistoryResponse]
-    """Forgets past decisions. Health, budgets and what was learned stay. Errors: PERMISSION_DENIED."""
+    """Forgets past decisions and the sums over them. Health, budgets and what was learned stay. Errors: INVALID_REQUEST,
+    PERMISSION_DENIED.
+    """
     ListShadowDifferences: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListShadowDifferencesRequest, _admin_pb2.ListShadowDifferencesResponse]
     """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST."""
     ExportState: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExportStateRequest, _admin_pb2.ExportStateResponse]
@@ -92,8 +96,8 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Shows what the sidecar decided and lets operators change how it works. In this version ListDecisions and GetDecision
-    work; the other methods answer UNIMPLEMENTED.
+    """Shows what the sidecar decided and lets operators change how it works. Methods that this version
+    has not built answer UNIMPLEMENTED and say so.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -126,7 +130,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     CompareTargets: _aio.UnaryUnaryMultiCallable[_admin_pb2.CompareTargetsRequest, _admin_pb2.CompareTargetsResponse]  # type: ignore[assignment]
     """Compares targets by what was measured of them. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
     GetTrend: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTrendRequest, _admin_pb2.GetTrendResponse]  # type: ignore[assignment]
-    """Returns one measure of one target over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
+    """Returns one measure of one target, or of one provider, over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET,
+    UNKNOWN_PROVIDER.
+    """
     ListEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events, newest first. Errors: INVALID_REQUEST."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.WatchEventsResponse]  # type: ignore[assignment]
@@ -142,7 +148,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     GetSpend: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSpendRequest, _admin_pb2.GetSpendResponse]  # type: ignore[assignment]
     """Returns what was spent, as series. Errors: INVALID_REQUEST."""
     ClearHistory: _aio.UnaryUnaryMultiCallable[_admin_pb2.ClearHistoryRequest, _admin_pb2.ClearHistoryResponse]  # type: ignore[assignment]
-    """Forgets past decisions. Health, budgets and what was learned stay. Errors: PERMISSION_DENIED."""
+    """Forgets past decisions and the sums over them. Health, budgets and what was learned stay. Errors: INVALID_REQUEST,
+    PERMISSION_DENIED.
+    """
     ListShadowDifferences: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListShadowDifferencesRequest, _admin_pb2.ListShadowDifferencesResponse]  # type: ignore[assignment]
     """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST."""
     ExportState: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExportStateRequest, _admin_pb2.ExportStateResponse]  # type: ignore[assignment]
@@ -153,8 +161,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Decides past requests again under other rules, without calling anybody. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows what the sidecar decided and lets operators change how it works. In this version ListDecisions and GetDecision
-    work; the other methods answer UNIMPLEMENTED.
+    """Shows what the sidecar decided and lets operators change how it works. Methods that this version
+    has not built answer UNIMPLEMENTED and say so.
     """
 
     @_abc_1.abstractmethod
@@ -257,7 +265,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetTrendRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetTrendResponse, _abc.Awaitable[_admin_pb2.GetTrendResponse]]:
-        """Returns one measure of one target over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
+        """Returns one measure of one target, or of one provider, over time. Errors: INVALID_REQUEST, UNKNOWN_TARGET,
+        UNKNOWN_PROVIDER.
+        """
 
     @_abc_1.abstractmethod
     def ListEvents(
@@ -321,7 +331,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ClearHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ClearHistoryResponse, _abc.Awaitable[_admin_pb2.ClearHistoryResponse]]:
-        """Forgets past decisions. Health, budgets and what was learned stay. Errors: PERMISSION_DENIED."""
+        """Forgets past decisions and the sums over them. Health, budgets and what was learned stay. Errors: INVALID_REQUEST,
+        PERMISSION_DENIED.
+        """
 
     @_abc_1.abstractmethod
     def ListShadowDifferences(

@@ -851,7 +851,9 @@ class RouteRequest(_message.Message):
     request_id: _builtins.str
     """The caller's own id of the request, at most 256 characters; keeps a request on its side under WEIGHTED. Empty: none."""
     session_id: _builtins.str
-    """The session the request belongs to, at most 256 characters. Empty: none."""
+    """The session the request belongs to, at most 256 characters: like options.sticky_key, where that is empty, it keeps
+    the target that answered it last. Empty: none.
+    """
     @_builtins.property
     def profile(self) -> Global___RequestProfile:
         """What is known of the request. Absent: nothing."""
@@ -928,7 +930,9 @@ class ExecuteRequest(_message.Message):
     request_id: _builtins.str
     """The caller's own id of the request, at most 256 characters. Empty: none."""
     session_id: _builtins.str
-    """The session the request belongs to, at most 256 characters. Empty: none."""
+    """The session the request belongs to, at most 256 characters: like options.sticky_key, where that is empty, it keeps
+    the target that answered it last. Empty: none.
+    """
     @_builtins.property
     def profile(self) -> Global___RequestProfile:
         """What is known of the request beside its input: task and complexity above all. Absent: nothing."""
@@ -978,7 +982,9 @@ class ExecuteStreamRequest(_message.Message):
     request_id: _builtins.str
     """The caller's own id of the request, at most 256 characters. Empty: none."""
     session_id: _builtins.str
-    """The session the request belongs to, at most 256 characters. Empty: none."""
+    """The session the request belongs to, at most 256 characters: like options.sticky_key, where that is empty, it keeps
+    the target that answered it last. Empty: none.
+    """
     @_builtins.property
     def profile(self) -> Global___RequestProfile:
         """What is known of the request beside its input: task and complexity above all. Absent: nothing."""
@@ -1294,7 +1300,10 @@ class RoutingOptions(_message.Message):
     min_quality: _builtins.float
     """Least quality score, 0 to 100. Absent: the policy's limit."""
     sticky_key: _builtins.str
-    """Requests with the same key stay together where that helps, at most 256 characters. Empty: none."""
+    """Requests of one tenant with the same key stay at the target that answered the last of them, for its prompt cache,
+    unless it cannot be used or another is much better (routing.affinity); under WEIGHTED the key decides the side. At
+    most 256 characters. Empty: session_id counts.
+    """
     force_target: _builtins.str
     """The one name to use, written as in include, at most 256 characters; everything else is rejected. Empty: none."""
     max_candidates: _builtins.int
@@ -1546,6 +1555,7 @@ class Decision(_message.Message):
     VALID_FOR_FIELD_NUMBER: _builtins.int
     REUSABLE_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Unique id; reports, history and the `turnout-decision-id` metadata carry it."""
     strategy: Global___Strategy.ValueType
@@ -1592,6 +1602,10 @@ class Decision(_message.Message):
     def valid_for(self) -> _duration_pb2.Duration:
         """How long the plan may be followed, counted from `decided_at`; always set."""
 
+    @_builtins.property
+    def weights(self) -> Global___Weights:
+        """What each factor weighed in the scores, together 1. Absent under BASIC."""
+
     def __init__(
         self,
         *,
@@ -1613,10 +1627,11 @@ class Decision(_message.Message):
         valid_for: _duration_pb2.Duration | None = ...,
         reusable: _builtins.bool = ...,
         candidate_count: _builtins.int = ...,
+        weights: Global___Weights | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "decided_at", b"decided_at", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "valid_for", b"valid_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "decided_at", b"decided_at", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "valid_for", b"valid_for", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "candidate_count", b"candidate_count", "candidates", b"candidates", "complexity", b"complexity", "confidence", b"confidence", "decided_at", b"decided_at", "decision_id", b"decision_id", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "policy", b"policy", "policy_version", b"policy_version", "reason", b"reason", "rejection_counts", b"rejection_counts", "rejections", b"rejections", "reusable", b"reusable", "strategy", b"strategy", "task", b"task", "tier", b"tier", "valid_for", b"valid_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "candidate_count", b"candidate_count", "candidates", b"candidates", "complexity", b"complexity", "confidence", b"confidence", "decided_at", b"decided_at", "decision_id", b"decision_id", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "policy", b"policy", "policy_version", b"policy_version", "reason", b"reason", "rejection_counts", b"rejection_counts", "rejections", b"rejections", "reusable", b"reusable", "strategy", b"strategy", "task", b"task", "tier", b"tier", "valid_for", b"valid_for", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_output_tokens: _TypeAlias = _typing.Literal["expected_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__expected_output_tokens: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens"]  # noqa: Y015
@@ -3632,6 +3647,9 @@ class TargetState(_message.Message):
     SUSPECT_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     REQUEST_COUNT_FIELD_NUMBER: _builtins.int
+    INPUT_ESTIMATE_FIELD_NUMBER: _builtins.int
+    OUTPUT_ESTIMATE_FIELD_NUMBER: _builtins.int
+    COST_ESTIMATE_FIELD_NUMBER: _builtins.int
     health: Global___HealthState.ValueType
     """Its health; never UNSPECIFIED."""
     score: _builtins.float
@@ -3663,7 +3681,7 @@ class TargetState(_message.Message):
     drained: _builtins.bool
     """Whether an operator took it out."""
     suspect: _builtins.bool
-    """Whether several calls wait for a first token longer than is usual."""
+    """Whether several calls wait for a first token longer than is usual, or its endpoint could not be reached a moment ago."""
     sample_count: _builtins.int
     """Outcomes the latency predictions rest on, at least 0."""
     request_count: _builtins.int
@@ -3714,6 +3732,18 @@ class TargetState(_message.Message):
     def last_check_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last checked off the path. Absent: never."""
 
+    @_builtins.property
+    def input_estimate(self) -> Global___EstimateAccuracy:
+        """How well input tokens are estimated, of the model at all its endpoints; does not depend on the window. Absent: no samples."""
+
+    @_builtins.property
+    def output_estimate(self) -> Global___EstimateAccuracy:
+        """How well output tokens are estimated, likewise. Absent: no samples."""
+
+    @_builtins.property
+    def cost_estimate(self) -> Global___EstimateAccuracy:
+        """How well the cost is estimated, likewise. Absent: no samples."""
+
     def __init__(
         self,
         *,
@@ -3746,10 +3776,13 @@ class TargetState(_message.Message):
         suspect: _builtins.bool = ...,
         sample_count: _builtins.int = ...,
         request_count: _builtins.int = ...,
+        input_estimate: Global___EstimateAccuracy | None = ...,
+        output_estimate: Global___EstimateAccuracy | None = ...,
+        cost_estimate: Global___EstimateAccuracy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "cool_down_until", b"cool_down_until", "cost_per_request_usd", b"cost_per_request_usd", "headroom", b"headroom", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "success_rate", b"success_rate", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "headroom", b"headroom", "input_estimate", b"input_estimate", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "success_rate", b"success_rate", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "availability", b"availability", "breaker", b"breaker", "consecutive_failures", b"consecutive_failures", "cool_down_until", b"cool_down_until", "cost_per_request_usd", b"cost_per_request_usd", "cost_usd", b"cost_usd", "drained", b"drained", "error_rates", b"error_rates", "headroom", b"headroom", "health", b"health", "in_flight", b"in_flight", "input_tokens", b"input_tokens", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_tokens", b"output_tokens", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "request_count", b"request_count", "sample_count", b"sample_count", "score", b"score", "success_rate", b"success_rate", "suspect", b"suspect", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "availability", b"availability", "breaker", b"breaker", "consecutive_failures", b"consecutive_failures", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "cost_usd", b"cost_usd", "drained", b"drained", "error_rates", b"error_rates", "headroom", b"headroom", "health", b"health", "in_flight", b"in_flight", "input_estimate", b"input_estimate", "input_tokens", b"input_tokens", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens", b"output_tokens", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "request_count", b"request_count", "sample_count", b"sample_count", "score", b"score", "success_rate", b"success_rate", "suspect", b"suspect", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_per_request_usd: _TypeAlias = _typing.Literal["cost_per_request_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_per_request_usd: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd"]  # noqa: Y015
@@ -3773,6 +3806,36 @@ class TargetState(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__utilisation) -> _WhichOneofReturnType__utilisation | None: ...
 
 Global___TargetState: _TypeAlias = TargetState  # noqa: Y015
+
+@_typing.final
+class EstimateAccuracy(_message.Message):
+    """How well something is estimated before a call; the latest answers count most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_ABSOLUTE_ERROR_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    mean_absolute_error: _builtins.float
+    """Mean of |estimate - actual| / actual, at least 0; one answer counts for at most 10."""
+    bias: _builtins.float
+    """Mean of (estimate - actual) / actual, at least -1; above 0 where estimates are too high."""
+    sample_count: _builtins.int
+    """Answers seen, at least 1; the last fifty count most."""
+    def __init__(
+        self,
+        *,
+        mean_absolute_error: _builtins.float = ...,
+        bias: _builtins.float = ...,
+        sample_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "mean_absolute_error", b"mean_absolute_error", "sample_count", b"sample_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateAccuracy: _TypeAlias = EstimateAccuracy  # noqa: Y015
 
 @_typing.final
 class AggregateState(_message.Message):

@@ -1,0 +1,127 @@
+"""`turnout budgets`: what is spent, reserved and left of each budget; `turnout budgets set` changes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from turnout.v1 import admin_pb2 as pb
+from turnout_server.commands.exits import Exit, Failure
+from turnout_server.commands.numbers import FiniteRange
+from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_json, usd
+from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
+
+PAGE_SIZE = 1000
+HEADINGS = ("BUDGET", "OF", "PERIOD", "LIMIT", "SPENT", "RESERVED", "LEFT", "FORECAST", "ENDS (UTC)")
+SCOPES = ("global", "tenant", "user", "tier", "task")
+HIGHEST_USD = 1e9
+
+
+@click.group("budgets", invoke_without_command=True, epilog=EPILOG)
+@click.option("--scope", type=click.Choice(SCOPES), help="Those of this scope.")
+@sidecar_options
+@click.pass_context
+def budgets(
+    ctx: click.Context, *, address: str | None, timeout_seconds: float | None, as_json: bool, scope: str | None
+) -> None:
+    """List budgets with what is spent, reserved and left in the period under way, and the forecast to its end."""
+    if ctx.invoked_subcommand is not None:
+        # What stands before `set` holds for it, too.
+        ctx.obj = (address, timeout_seconds, as_json)
+        return
+    request = pb.ListBudgetsRequest(page_size=PAGE_SIZE)
+    if scope is not None:
+        request.scope = pb.BudgetScope.Value(f"BUDGET_SCOPE_{scope.upper()}")
+    found: list[pb.Budget] = []
+    with calling_admin(address) as admin:
+        while True:
+            page = admin.ListBudgets(request, timeout=timeout_seconds or CALL_SECONDS)
+            found += page.budgets
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+    if as_json:
+        print_json({"budgets": [as_dict(budget) for budget in found]})
+    elif found:
+        print_columns([HEADINGS, *(row for budget in found for row in _rows(budget))])
+    else:
+        click.echo("no budgets: the configuration has none")
+
+
+@budgets.command("set", epilog=EPILOG)
+@click.argument("name")
+@click.option("--limit-usd", type=FiniteRange(min=0, min_open=True, max=HIGHEST_USD), metavar="USD", help="The limit.")
+@click.option("--on-exceed", type=click.Choice(("reject", "downgrade")), help="What happens when it is used up.")
+@click.option("--alert-at", multiple=True, type=FiniteRange(0, 1), metavar="SHARE", help="May be given several times.")
+@click.option("--timezone", metavar="NAME", help="Where its periods begin, as in Europe/Berlin.")
+@click.option("--etag", default="", help="Change it only if it is still as it was then.")
+@sidecar_options
+@click.pass_obj
+def set_budget(
+    before: tuple[str | None, float | None, bool],
+    *,
+    address: str | None,
+    timeout_seconds: float | None,
+    as_json: bool,
+    name: str,
+    limit_usd: float | None,
+    on_exceed: str | None,
+    alert_at: tuple[float, ...],
+    timezone: str | None,
+    etag: str,
+) -> None:
+    """Give the budget NAME other values, until the sidecar starts anew. What is spent stays spent."""
+    request = pb.UpdateBudgetRequest(budget=pb.Budget(name=name), etag=etag)
+    mask = request.update_mask.paths
+    if limit_usd is not None:
+        request.budget.limit_usd = limit_usd
+        mask.append("limit_usd")
+    if on_exceed is not None:
+        request.budget.on_exceed = pb.BudgetExceed.Value(f"BUDGET_EXCEED_{on_exceed.upper()}")
+        mask.append("on_exceed")
+    if alert_at:
+        request.budget.alert_at.extend(alert_at)
+        mask.append("alert_at")
+    if timezone is not None:
+        request.budget.timezone = timezone
+        mask.append("timezone")
+    if not mask:
+        raise Failure("nothing to change: give --limit-usd, --on-exceed, --alert-at or --timezone", Exit.USAGE)
+    seconds = timeout_seconds or before[1] or CALL_SECONDS
+    with calling_admin(address or before[0]) as admin:
+        changed = admin.UpdateBudget(request, timeout=seconds).budget
+    if as_json or before[2]:
+        print_json(changed)
+    else:
+        print_columns([HEADINGS, *_rows(changed)])
+
+
+def _rows(budget: pb.Budget) -> Iterator[tuple[str, ...]]:
+    """Yields a row for each value of the scope that has spent something, one for a budget of which nothing is spent."""
+    limit = usd(budget.limit_usd)
+    parts = budget.replicas if budget.HasField("replicas") else 1
+    if parts > 1:
+        limit = f"{usd(budget.limit_usd / parts)} ({limit} / {parts})"
+    period = enum_word(pb.BudgetPeriod, budget.period).lower()
+    if budget.timezone != "UTC":
+        period += f" ({budget.timezone})"
+    scope = enum_word(pb.BudgetScope, budget.scope).lower()
+    for spend in budget.spend:
+        yield (
+            budget.name,
+            f"{scope} {spend.key or '(none)'}" if scope != "global" else scope,
+            period,
+            limit,
+            usd(spend.spent_usd),
+            usd(spend.reserved_usd),
+            usd(spend.remaining_usd),
+            usd(spend.forecast_usd) if spend.HasField("forecast_usd") else "-",
+            f"{spend.reset_time.ToDatetime():%Y-%m-%d %H:%M}" if spend.HasField("reset_time") else "never",
+        )
+    if not budget.spend:
+        own = usd(budget.limit_usd / parts)
+        yield (budget.name, scope, period, limit, usd(0.0), usd(0.0), own, "-", "-")
+    left_out = budget.spend_count - len(budget.spend)
+    if left_out > 0:
+        yield (budget.name, f"and {left_out} more", "", "", "", "", "", "", "")

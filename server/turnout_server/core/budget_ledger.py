@@ -1,0 +1,305 @@
+"""All budgets, and the only writer of what is spent: reserve before an attempt, settle after it, release the rest.
+
+Everything here returns at once and happens as one step, so that calls at the same time cannot overspend together. What
+a call holds belongs to the call: when an attempt fails, the next one takes it over, and nobody comes in between. A plan
+of a caller who makes the call itself holds until its report comes, or until it expires.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from turnout_server.core.budget import BudgetSpec, OnExceed, Remaining, budget_faults
+from turnout_server.core.budget_book import Account, Alert, Book, BudgetReport
+from turnout_server.core.budget_need import NO_RATES, FleetRates
+from turnout_server.core.errors import InvalidRequestError, StaleEtagError, UnknownBudgetError
+
+if TYPE_CHECKING:
+    from turnout_server.core.model import Caller
+
+PLANS_MAXIMUM = 10_000
+"""Plans that hold something at once; beyond, the one that would expire first lets go early."""
+LISTED_ACCOUNTS = 100
+"""Accounts listed of one budget, as the contract has it."""
+
+Held = tuple[tuple[Book, Account], ...]
+
+
+class Payer(NamedTuple):
+    """For whom something is spent: what decides which accounts it goes to."""
+
+    caller: Caller
+    task: str
+
+
+class Room(NamedTuple):
+    """What the budgets in force leave one call, of the tightest one where there are several.
+
+    `rates` are those of the fleet, in its order: where there is plenty for the dearest, nobody looks at each target.
+    """
+
+    left_nano_usd: int
+    budget: str
+    downgrades: bool
+    retry_at: float | None
+    """Monotonic seconds at which the tightest budget's period ends; None: never."""
+    rates: FleetRates
+
+    def holds_all(self, input_tokens: int, output_tokens: int) -> bool:
+        """Whether even the dearest target fits, for so many tokens at worst."""
+        return self.rates.dearest.need(input_tokens, output_tokens) <= self.left_nano_usd
+
+
+class _Claim:
+    """What one call or plan holds: `spare`, and what its attempts under way have taken of it."""
+
+    __slots__ = ("attempts", "expected", "expires_at", "held", "spare")
+
+    def __init__(self, held: Held) -> None:
+        self.held = held
+        self.spare = 0
+        self.attempts: dict[str, int] = {}
+        self.expected: int | None = None
+        self.expires_at: float | None = None
+
+
+class Ledger:
+    """The books by name. Times are wall-clock seconds, but expiries monotonic ones."""
+
+    __slots__ = ("_books", "_claims", "_expiries", "_plan_count", "_rates")
+
+    def __init__(self, specs: Sequence[BudgetSpec], now_wall: float, rates: FleetRates = NO_RATES) -> None:
+        self._books: dict[str, Book] = {spec.name: Book(spec, now_wall) for spec in specs}
+        self._claims: dict[str, _Claim] = {}
+        self._expiries: list[tuple[float, str]] = []
+        self._plan_count = 0
+        self._rates = rates
+
+    def adopt(self, specs: Sequence[BudgetSpec], now_wall: float, rates: FleetRates) -> None:
+        """Takes the budgets of another configuration, and the rates of another fleet.
+
+        A budget whose name, scope and period stay keeps what is spent; one whose values are as they were configured
+        before keeps the changes made to it since.
+        """
+        books: dict[str, Book] = {}
+        for spec in specs:
+            book = self._books.get(spec.name)
+            if book is None or _kind(book.configured) != _kind(spec):
+                book = Book(spec, now_wall)
+            elif book.configured != spec:
+                book.configured = spec
+                book.change(spec, now_wall)
+            books[spec.name] = book
+        self._books = books
+        self._rates = rates
+
+    # Before an attempt.
+
+    def room(self, payer: Payer, *, now: float, now_wall: float, holder: str = "") -> Room | None:
+        """Returns what is left for a call, with what `holder` (itself) holds already; None where no budget applies."""
+        if not self._books:
+            return None
+        tightest: Book | None = None
+        least = 0
+        for book in self._books.values():
+            book.roll(now_wall)
+            left = book.left(book.find(book.spec.key(*payer)))
+            if tightest is None or left < least:
+                tightest, least = book, left
+        assert tightest is not None
+        claim = self._claims.get(holder) if holder else None
+        ends_at = tightest.span.ends_at
+        return Room(
+            least + (0 if claim is None else claim.spare),
+            tightest.spec.name,
+            tightest.spec.on_exceed is OnExceed.DOWNGRADE,
+            None if ends_at is None else now + ends_at - now_wall,
+            self._rates,
+        )
+
+    def reserve(self, holder: str, attempt_id: str, nano_usd: int, payer: Payer, now_wall: float) -> bool:
+        """Takes what an attempt needs from every budget that applies; false, and nothing, where one has too little.
+
+        What `holder` holds already is used first.
+        """
+        claim = self._claims.get(holder)
+        held = self._open(payer, now_wall) if claim is None else claim.held
+        missing = nano_usd if claim is None else max(0, nano_usd - claim.spare)
+        if any(book.left(account) < missing for book, account in held):
+            return False
+        if claim is None:
+            claim = self._begin(holder, held)
+        _hold(held, missing)
+        claim.spare += missing - nano_usd
+        claim.attempts[attempt_id] = nano_usd
+        return True
+
+    def reserve_plan(
+        self, decision_id: str, nano_usd: int, payer: Payer, *, expected: int | None, expires_at: float, now_wall: float
+    ) -> bool:
+        """Holds the cost of a plan until it is reported or expires; false where a budget has too little.
+
+        `expected` is charged where a report does not tell the cost.
+        """
+        held = self._open(payer, now_wall)
+        if any(book.left(account) < nano_usd for book, account in held):
+            return False
+        while self._plan_count >= PLANS_MAXIMUM:
+            self._expire_first()
+        claim = self._begin(decision_id, held)
+        _hold(held, nano_usd)
+        claim.spare = nano_usd
+        claim.expected = expected
+        claim.expires_at = expires_at
+        self._plan_count += 1
+        heapq.heappush(self._expiries, (expires_at, decision_id))
+        if len(self._expiries) > 2 * PLANS_MAXIMUM:
+            self._forget_ended()
+        return True
+
+    # After it.
+
+    def settle(self, holder: str, attempt_id: str, cost: int | None, now_wall: float) -> list[Alert]:
+        """Charges what an attempt cost; the rest of what it held stays with the call. Unknown costs what was held."""
+        claim = self._claims.get(holder)
+        taken = None if claim is None else claim.attempts.pop(attempt_id, None)
+        if claim is None or taken is None:
+            return []
+        claim.spare += taken
+        return self._charge(claim, taken if cost is None else cost, now_wall)
+
+    def end(self, holder: str) -> None:
+        """Releases what a call still holds: it makes no further attempt."""
+        claim = self._claims.pop(holder, None)
+        if claim is None:
+            return
+        if claim.expires_at is not None:
+            self._plan_count -= 1
+        _hold(claim.held, -(claim.spare + sum(claim.attempts.values())))
+        for _, account in claim.held:
+            account.claims -= 1
+
+    def report(self, decision_id: str, cost: int | None, payer: Payer, now_wall: float, *, ok: bool) -> list[Alert]:
+        """Charges what a caller's own call cost, in full: to its plan's accounts, else to the payer's.
+
+        A success ends the plan; after a failure it may be followed by another attempt. Without plan and cost nothing is
+        known to charge.
+        """
+        claim = self._claims.get(decision_id)
+        if claim is None or claim.expires_at is None:
+            if not cost:
+                return []
+            held = self._open(payer, now_wall)
+            return [alert for book, account in held for alert in book.spend(account, cost)]
+        if cost is None:
+            cost = claim.spare if claim.expected is None else claim.expected
+        alerts = self._charge(claim, cost, now_wall)
+        if ok:
+            self.end(decision_id)
+        return alerts
+
+    def expire(self, now: float) -> None:
+        """Releases plans that nobody reported in time; cheap where there are none."""
+        expiries = self._expiries
+        while expiries and expiries[0][0] <= now:
+            self._expire_first()
+
+    def refused(self, budget: str, payer: Payer, now_wall: float) -> list[Alert]:
+        """Takes note that a call was refused for a budget's sake."""
+        book = self._books.get(budget)
+        if book is None:
+            return []
+        book.roll(now_wall)
+        return book.refused(book.open(book.spec.key(*payer)))
+
+    # For operators and callers.
+
+    def remaining(self, payer: Payer, now_wall: float) -> tuple[Remaining, ...]:
+        """Returns what remains of each budget that applies."""
+        for book in self._books.values():
+            book.roll(now_wall)
+        return tuple(book.remaining(book.spec.key(*payer)) for book in self._books.values())
+
+    def reports(self, now_wall: float) -> list[BudgetReport]:
+        """Returns all budgets, by name."""
+        return [self.budget(name, now_wall) for name in sorted(self._books)]
+
+    def budget(self, name: str, now_wall: float) -> BudgetReport:
+        """Returns one budget. Raises UnknownBudgetError."""
+        book = self._book(name)
+        book.roll(now_wall)
+        return book.report(now_wall, LISTED_ACCOUNTS)
+
+    def change(self, spec: BudgetSpec, etag: str, now_wall: float) -> BudgetReport:
+        """Changes the budget of that name; what is spent stays spent.
+
+        `etag` is that of the budget that was read, "" to change in any case. Raises UnknownBudgetError, StaleEtagError
+        or InvalidRequestError.
+        """
+        book = self._book(spec.name)
+        book.roll(now_wall)
+        if etag and etag != book.etag:
+            raise StaleEtagError(f"budget {spec.name!r} was changed since it was read; read it again, then change it")
+        faults = list(budget_faults(spec))
+        if faults:
+            raise InvalidRequestError(faults)
+        if _kind(spec) != _kind(book.spec):
+            raise ValueError("scope and period of a budget cannot be changed")
+        book.change(spec, now_wall)
+        return self.budget(spec.name, now_wall)
+
+    def _book(self, name: str) -> Book:
+        book = self._books.get(name)
+        if book is None:
+            known = ", ".join(sorted(self._books)) or "none"
+            raise UnknownBudgetError(f"there is no budget {name!r}; the budgets are: {known}", name=name)
+        return book
+
+    def _open(self, payer: Payer, now_wall: float) -> Held:
+        held = []
+        for book in self._books.values():
+            book.roll(now_wall)
+            held.append((book, book.open(book.spec.key(*payer))))
+        return tuple(held)
+
+    def _begin(self, holder: str, held: Held) -> _Claim:
+        self.end(holder)
+        for _, account in held:
+            account.claims += 1
+        claim = self._claims[holder] = _Claim(held)
+        return claim
+
+    def _charge(self, claim: _Claim, cost: int, now_wall: float) -> list[Alert]:
+        used = min(claim.spare, cost)
+        claim.spare -= used
+        alerts: list[Alert] = []
+        for book, account in claim.held:
+            book.roll(now_wall)
+            account.reserved -= used
+            alerts += book.spend(account, cost)
+        return alerts
+
+    def _expire_first(self) -> None:
+        expiry = heapq.heappop(self._expiries)
+        if self._holds(expiry):
+            self.end(expiry[1])
+
+    def _forget_ended(self) -> None:
+        # Plans that were reported leave their expiry behind.
+        self._expiries = list(filter(self._holds, self._expiries))
+        heapq.heapify(self._expiries)
+
+    def _holds(self, expiry: tuple[float, str]) -> bool:
+        claim = self._claims.get(expiry[1])
+        return claim is not None and claim.expires_at == expiry[0]
+
+
+def _hold(held: Iterable[tuple[Book, Account]], nano_usd: int) -> None:
+    for _, account in held:
+        account.reserved += nano_usd
+
+
+def _kind(spec: BudgetSpec) -> tuple[object, ...]:
+    return (spec.name, spec.scope, spec.calendar.period)
