@@ -1,62 +1,135 @@
-"""Draws worlds from seeds: any number of providers and troubles, any traffic."""
+"""Draws worlds from seeds: any number of providers and troubles, any traffic, one sidecar or a thousand."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
-from tests.simulation.providers import Spell, Temper, Trouble
+from tests.simulation.bills import PriceChange
+from tests.simulation.providers import Temper
+from tests.simulation.troubles import LIMITS, OF_A_PROVIDER, Spell, Trouble
+from tests.simulation.wishes import Mode
 from tests.simulation.world import Scenario, Traffic
 from turnout_server.core.model import Strategy
 
-STRATEGIES = (None, Strategy.COST, Strategy.LATENCY, Strategy.HYBRID, Strategy.ROUND_ROBIN, Strategy.WEIGHTED)
-OF_A_PROVIDER = frozenset({Trouble.DARK, Trouble.BLACK_HOLE, Trouble.QUOTA, Trouble.FALSE_401})
-"""Troubles of an address or of a key, which all models of a provider share."""
+STRATEGIES = (
+    None,
+    None,
+    None,
+    Strategy.COST,
+    Strategy.LATENCY,
+    Strategy.QUALITY,
+    Strategy.AVAILABILITY,
+    Strategy.HYBRID,
+    Strategy.ROUND_ROBIN,
+    Strategy.WEIGHTED,
+)
+"""None is the policy's own: PRIORITY."""
 NAMES = ("north", "south", "east", "west", "centre")
+SIDECARS = (1, 1, 1, 2, 5, 20)
+CALLS_PER_SECOND = (1 / 60, 0.1, 1.0, 10.0, 100.0)
+MODES: tuple[Mapping[Mode, float], ...] = (
+    {Mode.UNARY: 1.0},
+    {Mode.STREAM: 1.0},
+    {Mode.ADVISED: 1.0},
+    {Mode.UNARY: 1.0, Mode.STREAM: 1.0},
+    {Mode.UNARY: 1.0, Mode.STREAM: 1.0, Mode.ADVISED: 1.0},
+)
+LONGEST_SECONDS = 86_400.0
 
 
-def drawn(seed: str, *, calls: int) -> Scenario:
-    """Returns the scenario of a seed, of about so many calls."""
+def scenario_of(seed: str) -> Scenario:
+    """Returns the world that a seed stands for; its first word says of which kind it is, and so how long."""
+    match seed.partition("-")[0]:
+        case "crowd":
+            return crowd(seed, sidecars=1000, seconds=60.0)
+        case "day":
+            return drawn(seed, calls=1440, calls_per_second=1 / 60)
+        case "long":
+            return drawn(seed, calls=1000)
+        case _:
+            return drawn(seed, calls=250)
+
+
+def drawn(seed: str, *, calls: int, calls_per_second: float | None = None) -> Scenario:
+    """Returns the scenario of a seed, of about so many calls in all."""
     rng = random.Random(f"{seed}/scenario")
-    sidecar_count = rng.choice((1, 1, 1, 2, 5))
-    rate = rng.choice((1 / 60, 0.1, 1.0, 10.0, 100.0))
-    seconds = min(86_400.0, calls / rate / sidecar_count)
+    sidecar_count = rng.choice(SIDECARS) if calls_per_second is None else 1
+    rate = rng.choice(CALLS_PER_SECOND) if calls_per_second is None else calls_per_second
+    seconds = min(LONGEST_SECONDS, calls / rate / sidecar_count)
     targets = _targets(rng)
-    traffic = Traffic(
-        calls_per_second=rate,
-        streamed_share=rng.choice((0.0, 0.5, 1.0)),
-        bad_share=rng.choice((0.0, 0.0, 0.1)),
-        deadlines=rng.choice(((None,), (30.0, 120.0, None), (0.5, 5.0, 300.0))),
-        strategy=rng.choice(STRATEGIES),
-    )
+    tempers = {name: _temper(rng) for name in dict.fromkeys(target.partition("/")[0] for target in targets)}
     return Scenario(
         targets=targets,
         seconds=seconds,
-        spells=tuple(_spell(rng, targets, seconds) for _ in range(rng.randrange(0, 8))),
-        traffic=traffic,
-        tempers={name: _temper(rng) for name in sorted({target.split("/")[0] for target in targets})},
+        spells=tuple(_spell(rng, targets, seconds, sidecar_count) for _ in range(rng.randrange(0, 8))),
+        traffic=_traffic(rng, rate),
+        tempers=tempers,
+        price_changes=tuple(
+            PriceChange(at=rng.uniform(0.0, seconds), target=rng.choice(targets), times=rng.choice((2, 3, 10)))
+            for _ in range(rng.choice((0, 0, 1, 2)))
+        ),
         sidecar_count=sidecar_count,
         credential_count=rng.choice((1, 1, 2, 3)),
     )
 
 
+def crowd(seed: str, *, sidecars: int, seconds: float) -> Scenario:
+    """Returns a world of very many sidecars that get little traffic each, with one bad hour for all of them."""
+    rng = random.Random(f"{seed}/crowd")
+    targets = ("north/model-0", "south/model-0", "east/model-0")
+    return Scenario(
+        targets=targets,
+        seconds=seconds,
+        spells=(
+            _spell(rng, targets, seconds, sidecars),
+            Spell(trouble=rng.choice(sorted(LIMITS)), start=seconds / 4, end=seconds / 2, where="north"),
+        ),
+        traffic=Traffic(calls_per_second=1 / 60, modes=MODES[-1], deadlines=(120.0, None)),
+        sidecar_count=sidecars,
+    )
+
+
 def _targets(rng: random.Random) -> tuple[str, ...]:
     names = NAMES[: rng.randrange(1, len(NAMES) + 1)]
-    return tuple(f"{name}/model-{n}" for name in names for n in range(rng.choice((1, 1, 2, 4))))
+    found: list[str] = []
+    for name in names:
+        endpoints = rng.choice((("",), ("",), ("@eu", "@us")))
+        found += [f"{name}/model-{n}{endpoint}" for n in range(rng.choice((1, 1, 2, 4))) for endpoint in endpoints]
+    return tuple(found)
 
 
-def _spell(rng: random.Random, targets: tuple[str, ...], seconds: float) -> Spell:
+def _traffic(rng: random.Random, rate: float) -> Traffic:
+    return Traffic(
+        calls_per_second=rate,
+        modes=rng.choice(MODES),
+        bad_share=rng.choice((0.0, 0.0, 0.1)),
+        silent_share=rng.choice((0.0, 0.3)),
+        impatient_share=rng.choice((0.0, 0.0, 0.1)),
+        deadlines=rng.choice(((None,), (30.0, 120.0, None), (0.5, 5.0, 300.0))),
+        task_count=rng.choice((1, 1, 5)),
+        strategy=rng.choice(STRATEGIES),
+    )
+
+
+def _spell(rng: random.Random, targets: tuple[str, ...], seconds: float, sidecar_count: int) -> Spell:
     start = rng.uniform(0.0, seconds)
     target = rng.choice(targets)
-    provider = target.split("/")[0]
+    provider, _, rest = target.partition("/")
+    endpoint = rest.partition("@")[2]
     trouble = rng.choice(list(Trouble))
-    # One model, a provider with all its models, or everything at once: the network of the pod.
-    places = (provider, provider, "") if trouble in OF_A_PROVIDER else (target, target, provider, provider, "")
+    # One model, an endpoint, a provider with all its models, or everything at once.
+    places = [provider, provider, f"{provider}@{endpoint}" if endpoint else provider]
+    places += [""] if trouble in OF_A_PROVIDER else [target, target, target, ""]
+    network = trouble is Trouble.NETWORK_LOSS
     return Spell(
         trouble=trouble,
         start=start,
         end=start + rng.choice((1.0, 10.0, 60.0, 600.0, seconds)),
-        where=rng.choice(places),
+        where="" if network else rng.choice(places),
         share=rng.choice((0.05, 0.3, 0.7, 1.0)),
+        every_seconds=rng.choice((0.0, 0.0, 0.0, 2.0, 20.0, 120.0)),
+        pod=f"sidecar-{rng.randrange(sidecar_count)}" if network else "",
     )
 
 
@@ -65,4 +138,9 @@ def _temper(rng: random.Random) -> Temper:
         first_token_seconds=rng.choice((0.1, 0.4, 1.5)),
         seconds_per_output_token=rng.choice((0.002, 0.01)),
         spread=rng.choice((0.0, 0.3)),
+        tail_share=rng.choice((0.0, 0.0, 0.02)),
+        silent_thinking_seconds=rng.choice((0.0, 0.0, 0.0, 15.0)),
+        states_cost=rng.choice((False, False, True)),
+        counts_early=rng.choice((False, True)),
+        cached_share=rng.choice((0.0, 0.5)),
     )

@@ -2,95 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
-from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
 
-from tests.simulation.providers import Providers
+from tests.simulation.providers import ATTEMPT, ProviderOf, Providers
+from tests.simulation.watch import EXACT, Watch
 from tests.virtual_time import virtual_loop
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.decision import Decision
-from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
-from turnout_server.core.model import BreakerState, FailureKind, Outcome, RouteQuery, Target
+from turnout_server.core.gate import Gate
+from turnout_server.core.model import (
+    CALLER_FAILURES,
+    CREDENTIAL_FAILURES,
+    FailureKind,
+    Feedback,
+    Outcome,
+    RouteQuery,
+    Target,
+)
 from turnout_server.core.permits import Permit
 from turnout_server.core.settings import Settings
+from turnout_server.core.state import TargetState
 from turnout_server.execution.executor import Executor
-from turnout_server.ports import UpstreamCall, UpstreamEvent
-from turnout_server.router import Router
+from turnout_server.router import ReportResults, Router
 
-COOLS_WITHOUT_WORD_SECONDS = 5.0
-"""The least time that a limiting target is left alone when it did not say for how long."""
-EXACT = 1e-6
+__all__ = ["Sidecar", "WatchedRouter", "sidecar"]
 
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """One attempt as it began: when, whose, where, and whether the target's breakers were closed."""
-
-    at: float
-    call_id: str
-    target: str
-    closed: bool
-    after: FailureKind | None
-    """How this call's last attempt at the same target ended, None where this is its first."""
-
-
-@dataclass(slots=True)
-class Watch:
-    """What happened, and every rule that was broken, in words."""
-
-    name: str
-    broken: list[str] = field(default_factory=list)
-    begun: list[Begun] = field(default_factory=list)
-    trace: list[tuple[float, str, str]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    attempts: list[AttemptRecord] = field(default_factory=list)
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-    def breaks(self, rule: str, *facts: object) -> None:
-        """Takes note of a broken rule."""
-        self.broken.append(f"{self.name} at {virtual_loop().time():.3f} s: {rule}: {' '.join(map(str, facts))}")
-
-    # The instruments of the router.
-
-    def decision(self, decision: Decision) -> None:
-        first = str(decision.candidates[0].target) if decision.candidates else "nobody"
-        self.trace.append((decision.decided_at, "decided", first))
-
-    def attempt(self, record: AttemptRecord) -> None:
-        self.attempts.append(record)
-
-    def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
-        self.trace.append((virtual_loop().time(), f"{from_target} {failure}", str(to_target)))
-
-    def outcome(self, result: str) -> None:
-        self.outcomes[result] += 1
-
-    def overhead(self, seconds: float) -> None:
-        if seconds < -EXACT:
-            self.breaks("overhead is not negative", seconds)
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-        self.trace.append((event.at, event.name.value, f"{event.target or event.provider}"))
-
-    def times(self, name: EventName, target: str) -> list[float]:
-        """Returns when an event happened to a target."""
-        return [event.at for event in self.events if event.name is name and str(event.target) == target]
+EXPIRE_EVERY_SECONDS = 0.25
+"""As the composition root does."""
+LATE_FACTOR = 3.0
+"""A cancelled call that waited longer than so many times the p95 counts as a timeout."""
 
 
 class WatchedRouter(Router):
-    """The router, with every permit checked against what the provider said and what the breakers are."""
+    """The router, with everything that it permits, plans and records shown to the watch.
+
+    Made by `sidecar`. `expire` is called four times a second as in the real process, but only when it would find
+    something: an hour in which nothing happens costs nothing.
+    """
 
     watch: Watch
-
-    def __post_init__(self) -> None:
-        self._told: dict[tuple[str, str, str], float] = {}
-        self._out: dict[str, tuple[Permit, float]] = {}
-        self._last: dict[tuple[str, str], FailureKind] = {}
+    caller_label: str
+    _tick: asyncio.TimerHandle | None = None
 
     def begin(
         self,
@@ -102,7 +60,6 @@ class WatchedRouter(Router):
         lease_seconds: float,
         tried_credentials: frozenset[str] = frozenset(),
     ) -> Permit | None:
-        before = self._states(spec.target)
         permit = super().begin(
             spec,
             decision,
@@ -111,97 +68,148 @@ class WatchedRouter(Router):
             lease_seconds=lease_seconds,
             tried_credentials=tried_credentials,
         )
-        if permit is not None:
-            self._begun(permit, before, lease_seconds)
-        return permit
+        return self._begun(permit, lease_seconds)
 
     def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
-        before = self._states(target)
-        permit = super().begin_probe(target, lease_seconds=lease_seconds, tenant=tenant)
-        if permit is not None:
-            self._begun(permit, before, lease_seconds)
-        return permit
+        return self._begun(super().begin_probe(target, lease_seconds=lease_seconds, tenant=tenant), lease_seconds)
 
     def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
-        if self._out.pop(permit.attempt_id, None) is None:
-            self.watch.breaks("an attempt ends once", permit.attempt_id)
-        now = virtual_loop().time()
-        target = permit.spec.target
-        if outcome.failure is not None:
-            self._last[permit.call_id, str(target)] = outcome.failure
-        model = "" if outcome.failure is FailureKind.QUOTA_EXHAUSTED else target.model
-        if outcome.failure in {FailureKind.RATE_LIMITED, FailureKind.QUOTA_EXHAUSTED}:
-            wait = outcome.retry_after_seconds
-            until = now + (COOLS_WITHOUT_WORD_SECONDS if wait is None else wait)
-            key = (target.provider, permit.credential, model)
-            self._told[key] = max(self._told.get(key, 0.0), until)
+        self.watch.ends(permit.attempt_id, outcome)
+        before = self._untouched(outcome)
         super().finish(permit, outcome, record)
+        self._check_untouched(outcome, before)
+        self._wake()
 
-    @property
-    def unfinished(self) -> int:
-        """Attempts that began and did not end."""
-        return len(self._out)
+    def route(self, query: RouteQuery) -> Decision:
+        decision = super().route(query)
+        for candidate in decision.candidates:
+            closed = self.watch.checks(candidate.target, self.caller_label, reported=True)
+            if candidate.probe is not None:
+                self.watch.leases(candidate.target, candidate.probe.probe_id, candidate.probe.expires_at)
+            elif not closed:
+                self.watch.breaks("a plan names no target whose breaker is not closed", candidate.target)
+        self._wake()
+        return decision
 
-    def _states(self, target: Target) -> tuple[BreakerState, BreakerState]:
-        state = self._known(target)
+    def report(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> ReportResults:
+        for outcome in outcomes:
+            self.watch.hears(outcome, reported=True)
+        before = [self._untouched(outcome) for outcome in outcomes]
+        results = super().report(outcomes, feedback)
+        for outcome, untouched in zip(outcomes, before, strict=True):
+            self._check_untouched(outcome, untouched)
+        self._wake()
+        return results
+
+    def _begun(self, permit: Permit | None, lease_seconds: float) -> Permit | None:
+        if permit is not None:
+            self.watch.begins(
+                permit.spec.target,
+                attempt_id=permit.attempt_id,
+                call_id=permit.call_id,
+                credential=permit.credential,
+                lease_seconds=lease_seconds,
+            )
+            # The provider's books name the attempt; whoever calls it runs in this context, or in a copy of it.
+            ATTEMPT.set(permit.attempt_id)
+            self._wake()
+        return permit
+
+    # What is nobody's fault changes nothing.
+
+    def _untouched(self, outcome: Outcome) -> tuple[object, ...] | None:
+        """Returns what an outcome must leave as it is, None where it may change health."""
+        failure, index = outcome.failure, self.fleet.index(outcome.target)
+        if index is None or failure is None or failure not in CALLER_FAILURES | CREDENTIAL_FAILURES:
+            return None
+        target = self._state.targets[index]
+        if failure is FailureKind.CANCELLED and _is_late(outcome, target):
+            return None
         now = virtual_loop().time()
-        return state.breaker.state(now), state.endpoint.state(now)
+        health = (
+            target.availability.value(now),
+            target.breaker.consecutive_failures,
+            target.breaker.closed,
+            target.endpoint.closed,
+            target.breaker.reopen_at,
+            target.endpoint.reopen_at,
+        )
+        # A response's headers tell of the rate limit, whatever becomes of the call; a caller's key may be a new one.
+        if failure in CREDENTIAL_FAILURES or outcome.rate_limit is not None or outcome.reported:
+            return health
+        return (*health, self._state.credentials.verdict(target.spec, tenant="", executing=True, now=now))
 
-    def _begun(self, permit: Permit, before: tuple[BreakerState, BreakerState], lease_seconds: float) -> None:
-        now = virtual_loop().time()
-        target = permit.spec.target
-        closed = before == (BreakerState.CLOSED, BreakerState.CLOSED)
-        if BreakerState.OPEN in before:
-            self.watch.breaks("nothing is sent to an open target", target)
-        # A trial that began to answer may go on for longer than its lease; the next may begin then.
-        leases = [until for other, until in self._out.values() if other.spec.target == target]
-        if not closed and any(now < until - EXACT for until in leases):
-            self.watch.breaks("a half-open target gets one trial at a time", target)
-        for model in (target.model, ""):
-            until = self._told.get((target.provider, permit.credential, model), 0.0)
-            if now < until - EXACT:
-                self.watch.breaks("a cooling target is left alone", target, f"until {until:.3f}")
-        self._out[permit.attempt_id] = (permit, 0.0 if closed else now + lease_seconds)
-        after = self._last.get((permit.call_id, str(target)))
-        self.watch.begun.append(Begun(now, permit.call_id, str(target), closed, after))
+    def _check_untouched(self, outcome: Outcome, before: tuple[object, ...] | None) -> None:
+        if before is not None and before != (after := self._untouched(outcome)):
+            self.watch.breaks("what is not the target's fault changes no health", outcome.failure, before, after)
+
+    # Time.
+
+    def _wake(self) -> None:
+        """Sees to it that `expire` is called when it next has something to do."""
+        at = self._next_expiry()
+        loop = virtual_loop()
+        if at == inf:
+            return
+        at = max(ceil(at / EXPIRE_EVERY_SECONDS), int(loop.time() / EXPIRE_EVERY_SECONDS) + 1) * EXPIRE_EVERY_SECONDS
+        if self._tick is not None:
+            if self._tick.when() <= at:
+                return
+            self._tick.cancel()
+        self._tick = loop.call_at(at, self._ticked)
+
+    def _ticked(self) -> None:
+        self._tick = None
+        self.expire()
+        self.watch.lapse()
+        self._wake()
+
+    def _next_expiry(self) -> float:
+        soonest = inf
+        for index in self._state._restless:
+            target = self._state.targets[index]
+            if target.suspects.may_be:
+                return 0.0
+            soonest = min(soonest, _due_at(target.breaker), _due_at(target.endpoint))
+        return soonest
+
+
+def _due_at(gate: Gate) -> float:
+    """Returns when something passes by itself at a gate."""
+    if gate.closed:
+        return inf
+    if gate._lease is not None:
+        return gate._lease.expires_at
+    return inf if gate._told_half_open else gate.reopen_at
+
+
+def _is_late(outcome: Outcome, target: TargetState) -> bool:
+    usual = target.latency.p95_time_to_first_token if outcome.streamed else target.latency.p95_latency
+    return outcome.before_first_byte and (outcome.latency_seconds or 0.0) > LATE_FACTOR * usual - EXACT
 
 
 @dataclass(slots=True)
 class Sidecar:
-    """One sidecar."""
+    """One sidecar. `rng` is its own chance; what its callers draw is theirs."""
 
     router: WatchedRouter
     executor: Executor
     watch: Watch
     rng: random.Random
 
-
-class ProviderOf:
-    """The providers as one sidecar's upstream."""
-
-    def __init__(self, providers: Providers) -> None:
-        self._providers = providers
-
-    def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
-        return self._providers.stream(call)
-
-    async def complete(self, call: UpstreamCall) -> Sequence[UpstreamEvent]:
-        return await self._providers.complete(call)
-
-    async def aclose(self) -> None:
-        pass
+    @property
+    def name(self) -> str:
+        """The pod's name."""
+        return self.watch.name
 
 
-def sidecar(name: str, fleet: Fleet, settings: Settings, providers: Providers, seed: str) -> Sidecar:
+def sidecar(
+    name: str, fleet: Fleet, settings: Settings, providers: Providers, rng: random.Random, *, deep: bool = False
+) -> Sidecar:
     """Makes one sidecar in the running loop."""
     loop = virtual_loop()
-    watch = Watch(name)
-    ids = itertools.count()
-    rng = random.Random(f"{seed}/{name}")
-
-    def new_id() -> str:
-        return f"{name}-{next(ids)}"
-
+    watch = Watch(name, deep=deep)
+    new_id = _Ids(name)
     router = WatchedRouter(
         fleet,
         settings,
@@ -209,12 +217,12 @@ def sidecar(name: str, fleet: Fleet, settings: Settings, providers: Providers, s
         wall=loop.wall,
         rng=rng,
         new_id=new_id,
-        on_event=watch.event,
+        on_event=lambda event: watch.event(event, router.state),
         instruments=watch,
     )
-    router.__post_init__()
     router.watch = watch
-    upstream = ProviderOf(providers)
+    router.caller_label = f"app-of-{name}"
+    upstream = ProviderOf(providers, name)
     executor = Executor(
         router,
         dict.fromkeys(fleet.providers, upstream),
@@ -224,3 +232,12 @@ def sidecar(name: str, fleet: Fleet, settings: Settings, providers: Providers, s
         new_id=new_id,
     )
     return Sidecar(router, executor, watch, rng)
+
+
+class _Ids:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._numbers = itertools.count()
+
+    def __call__(self) -> str:
+        return f"{self._name}-{next(self._numbers)}"

@@ -4,34 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
-from tests.simulation.providers import BAD_REQUEST, Providers, Spell, Temper
+from tests.simulation.bills import PriceChange, list_price, price_at
+from tests.simulation.callers import Called, make
+from tests.simulation.providers import PLAIN, Providers, Temper
 from tests.simulation.sidecars import Sidecar, sidecar
+from tests.simulation.troubles import Spell, Weather
+from tests.simulation.wishes import Mode, Reporting, Wish
 from tests.virtual_time import virtual_loop
-from turnout_server.core.call import AttemptRecord, Completed
-from turnout_server.core.chat import ChatInput, Message, Part, Role, Text
-from turnout_server.core.errors import CallError, StreamInterruptedError, TurnoutError
-from turnout_server.core.fleet import CredentialSpec, Fleet, Price, TargetSpec
-from turnout_server.core.model import Capability, RouteQuery, RoutingOptions, Strategy, Target
+from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
+from turnout_server.core.model import Capability, Strategy, Target
 from turnout_server.core.settings import Policy, RoutingSettings, Settings
 
-EXPIRE_EVERY_SECONDS = 0.25
-"""As the composition root does."""
+SETTLES_SECONDS = 30.0
+"""After the last call: late reports come, and leases lapse."""
+MIXED: Mapping[Mode, float] = {Mode.UNARY: 0.5, Mode.STREAM: 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """How many calls come, of what kind. `deadlines` in seconds, None for no deadline; all are drawn evenly."""
+    """How many calls come to each sidecar, of what kind. Of each sequence one is drawn, all alike.
+
+    `modes` are weights. `deadlines` in seconds, None for no deadline. `silent_share` of the applications that make
+    calls themselves never report, others report late or twice. `impatient_share` of the callers go away within 3 s.
+    """
 
     calls_per_second: float = 1.0
-    streamed_share: float = 0.5
+    modes: Mapping[Mode, float] = field(default_factory=lambda: MIXED)
     deadlines: Sequence[float | None] = (30.0, 120.0, None)
     bad_share: float = 0.0
+    silent_share: float = 0.0
+    impatient_share: float = 0.0
     prompt_bytes: Sequence[int] = (40, 400, 8000)
+    task_count: int = 1
     strategy: Strategy | None = None
+
+    def wish(self, rng: random.Random) -> Wish:
+        """Draws what the next call asks for."""
+        reporting = Reporting.AT_ONCE
+        if rng.random() < self.silent_share:
+            reporting = rng.choice((Reporting.NEVER, Reporting.NEVER, Reporting.LATE, Reporting.TWICE))
+        return Wish(
+            mode=rng.choices(list(self.modes), list(self.modes.values()))[0],
+            words="x" * rng.choice(self.prompt_bytes),
+            deadline=rng.choice(self.deadlines),
+            bad=rng.random() < self.bad_share,
+            task=f"task-{rng.randrange(self.task_count)}" if self.task_count > 1 else "",
+            strategy=self.strategy,
+            gives_up_seconds=rng.uniform(0.0, 3.0) if rng.random() < self.impatient_share else None,
+            reporting=reporting,
+        )
 
 
 BY_PRIORITY = Settings(routing=RoutingSettings(policies={"default": Policy(strategy=Strategy.PRIORITY)}))
@@ -45,28 +70,21 @@ class Scenario:
     seconds: float
     spells: Sequence[Spell] = ()
     traffic: Traffic = Traffic()
-    tempers: dict[str, Temper] = field(default_factory=dict)
+    tempers: Mapping[str, Temper] = field(default_factory=dict)
+    """By provider."""
+    price_changes: Sequence[PriceChange] = ()
     sidecar_count: int = 1
     credential_count: int = 1
     settings: Settings = BY_PRIORITY
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """The place of each target, the best first."""
+        return {target: rank for rank, target in enumerate(self.targets)}
 
-@dataclass(slots=True, kw_only=True)
-class Called:
-    """One call: `error` is None where it was answered, `bad` says that the caller's request was at fault."""
-
-    sidecar: str
-    started: float
-    deadline: float | None
-    streamed: bool
-    bad: bool
-    ended: float = 0.0
-    end_count: int = 0
-    error: TurnoutError | None = None
-    target: str = ""
-    attempts: tuple[AttemptRecord, ...] = ()
-    usable: tuple[str, ...] = ()
-    """Targets that the sidecar could have used when the call came."""
+    def temper(self, target: str) -> Temper:
+        """How a target answers when it is well."""
+        return self.tempers.get(target.partition("/")[0], PLAIN)
 
 
 @dataclass(slots=True)
@@ -76,7 +94,8 @@ class World:
     scenario: Scenario
     providers: Providers
     sidecars: list[Sidecar]
-    calls: list[Called]
+    calls: list[Called] = field(default_factory=list)
+    _by_sidecar: dict[str, list[Called]] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[str]:
@@ -84,121 +103,123 @@ class World:
         return [line for each in self.sidecars for line in each.watch.broken]
 
     @property
-    def trace(self) -> list[tuple[float, str, str]]:
-        """Everything decided, in order, for comparing two runs."""
-        return [step for each in self.sidecars for step in each.watch.trace]
+    def digest(self) -> str:
+        """A short word for everything that was decided, sent and told."""
+        digest = blake2b(digest_size=16)
+        for each in self.sidecars:
+            digest.update(each.watch.digest.encode())
+        for called in self.calls:
+            digest.update(repr((called.started, called.ended, called.target, str(called.error))).encode())
+        return digest.hexdigest()
+
+    def calls_of(self, one: Sidecar) -> list[Called]:
+        """Returns the calls of one sidecar, in the order in which they came."""
+        return self._by_sidecar.get(one.name, [])
+
+    def begin_call(self, one: Sidecar, wish: Wish) -> Called:
+        """Takes note of a call that comes now."""
+        found = usable(one, executing=wish.mode is not Mode.ADVISED)
+        called = Called(sidecar=one.name, started=virtual_loop().time(), wish=wish, usable=found)
+        self.calls.append(called)
+        self._by_sidecar.setdefault(one.name, []).append(called)
+        return called
 
 
-def spec_of(name: str, rank: int, credential_count: int) -> TargetSpec:
+def target_of(name: str) -> Target:
+    """Returns the target of a name."""
     provider, _, rest = name.partition("/")
     model, _, endpoint = rest.partition("@")
+    return Target(provider, model, endpoint)
+
+
+def spec_of(name: str, rank: int, credential_count: int, temper: Temper = PLAIN) -> TargetSpec:
+    """Returns a target as the catalog would have it: its priors are near the truth, its thinking is known."""
     return TargetSpec(
-        target=Target(provider, model, endpoint),
+        target=target_of(name),
         wire="openai",
         base_url="http://simulated",
         context_window_tokens=128_000,
         max_output_tokens=4096,
-        price=Price(input_per_million=(1 + rank) * 10**9, output_per_million=(2 + rank) * 10**9),
+        price=list_price(rank),
         capabilities=frozenset({Capability.STREAMING, Capability.TOOLS}),
         quality=90.0 - rank,
-        latency_prior_seconds=0.5,
-        seconds_per_output_token_prior=0.005,
+        latency_prior_seconds=temper.first_token_seconds + temper.silent_thinking_seconds,
+        seconds_per_output_token_prior=temper.seconds_per_output_token,
+        silent_thinking=temper.silent_thinking_seconds > 0.0,
         credentials=tuple(CredentialSpec(label=f"key-{n}") for n in range(credential_count)),
         provider_rank=rank,
         name=name,
     )
 
 
-async def live(scenario: Scenario, seed: str) -> World:
-    """Lets a world live for its time and returns it when every call has ended."""
-    rng = random.Random(f"{seed}/world")
-    fleet = Fleet(tuple(spec_of(name, rank, scenario.credential_count) for rank, name in enumerate(scenario.targets)))
-    tempers = {
-        target: temper
-        for where, temper in scenario.tempers.items()
-        for target in scenario.targets
-        if target.startswith(where)
-    }
-    providers = Providers(rng, scenario.spells, tempers)
+def fleet_of(scenario: Scenario, now: float = 0.0) -> Fleet:
+    """Returns the fleet as the operator has configured it by then: a price that its provider states is left to it."""
+    specs = []
+    for name, rank in scenario.ranks.items():
+        temper = scenario.temper(name)
+        spec = spec_of(name, rank, scenario.credential_count, temper)
+        if not temper.states_cost:
+            spec = replace(spec, price=price_at(name, rank, scenario.price_changes, now))
+        specs.append(spec)
+    return Fleet(tuple(specs))
+
+
+async def born(scenario: Scenario, seed: str, *, deep: bool = False) -> World:
+    """Makes a world in the running loop; nothing has happened in it yet."""
+    providers = Providers(
+        random.Random(f"{seed}/world"),
+        Weather(scenario.spells, scenario.targets),
+        ranks=scenario.ranks,
+        tempers={target: scenario.temper(target) for target in scenario.targets},
+        price_changes=scenario.price_changes,
+    )
+    fleet = fleet_of(scenario)
+    names = [f"sidecar-{n}" for n in range(scenario.sidecar_count)]
     sidecars = [
-        sidecar(f"sidecar-{n}", fleet, scenario.settings, providers, seed) for n in range(scenario.sidecar_count)
+        sidecar(name, fleet, scenario.settings, providers, random.Random(f"{seed}/{name}"), deep=deep) for name in names
     ]
-    world = World(scenario, providers, sidecars, [])
-    clocks = [asyncio.create_task(_expire(each)) for each in sidecars]
-    await asyncio.gather(*(_traffic(world, each, random.Random(f"{seed}/{n}")) for n, each in enumerate(sidecars)))
-    for clock in clocks:
-        clock.cancel()
-    for each in sidecars:
-        await each.executor.aclose()
+    return World(scenario, providers, sidecars)
+
+
+async def live(scenario: Scenario, seed: str, *, deep: bool = False) -> World:
+    """Lets a world live for its time and returns it when every call has ended."""
+    world = await born(scenario, seed, deep=deep)
+    for change in scenario.price_changes:
+        virtual_loop().call_at(change.at, _adopt, world)
+    async with asyncio.TaskGroup() as running:
+        for one in world.sidecars:
+            running.create_task(_traffic(world, one, random.Random(f"{seed}/{one.name}/traffic"), running))
+    await asyncio.sleep(SETTLES_SECONDS)
+    for one in world.sidecars:
+        one.router.expire()
+        await one.executor.aclose()
     return world
 
 
-async def _expire(each: Sidecar) -> None:
-    while True:
-        await asyncio.sleep(EXPIRE_EVERY_SECONDS)
-        each.router.expire()
+def _adopt(world: World) -> None:
+    """Does what an operator does who hears of new prices."""
+    fleet = fleet_of(world.scenario, virtual_loop().time())
+    for one in world.sidecars:
+        one.router.adopt(fleet, world.scenario.settings)
 
 
-async def _traffic(world: World, each: Sidecar, rng: random.Random) -> None:
+async def _traffic(world: World, one: Sidecar, rng: random.Random, running: asyncio.TaskGroup) -> None:
     traffic, loop = world.scenario.traffic, virtual_loop()
-    running: set[asyncio.Task[None]] = set()
     while True:
         await asyncio.sleep(rng.expovariate(traffic.calls_per_second))
         if loop.time() >= world.scenario.seconds:
-            break
-        called = Called(
-            sidecar=each.watch.name,
-            started=loop.time(),
-            deadline=rng.choice(traffic.deadlines),
-            streamed=rng.random() < traffic.streamed_share,
-            bad=rng.random() < traffic.bad_share,
-        )
-        called.usable = usable(each)
-        world.calls.append(called)
-        words = BAD_REQUEST if called.bad else "x" * rng.choice(traffic.prompt_bytes)
-        task = asyncio.create_task(call(each, called, words, traffic.strategy))
-        running.add(task)
-        task.add_done_callback(running.discard)
-    await asyncio.gather(*running)
+            return
+        called = world.begin_call(one, traffic.wish(rng))
+        running.create_task(make(one, called, world.providers))
 
 
-def usable(each: Sidecar) -> tuple[str, ...]:
-    """Returns the targets that a sidecar has nothing against now."""
-    state, now = each.router.state, virtual_loop().time()
+def usable(one: Sidecar, *, executing: bool) -> tuple[str, ...]:
+    """Returns the targets that a sidecar has nothing against now, for calls of its own or of its callers."""
+    state, now = one.router.state, virtual_loop().time()
     return tuple(
         target.spec.name
         for target in state.targets
         if target.breaker.closed
         and target.endpoint.closed
-        and state.credentials.verdict(target.spec, tenant="", executing=True, now=now).reason is None
+        and state.credentials.verdict(target.spec, tenant="", executing=executing, now=now).reason is None
     )
-
-
-async def call(each: Sidecar, called: Called, words: str, strategy: Strategy | None = None) -> None:
-    """Makes one call and writes down how it ended."""
-    chat = ChatInput(
-        messages=(Message(role=Role.USER, parts=(Part(content=Text(text=words)),)),), max_output_tokens=300
-    )
-    query = RouteQuery(options=RoutingOptions(strategy=strategy), deadline_seconds=called.deadline)
-    try:
-        if called.streamed:
-            completed = None
-            async with aclosing(each.executor.execute_stream(query, chat)) as events:
-                async for event in events:
-                    if isinstance(event, Completed):
-                        completed = event
-            assert completed is not None
-            called.target, called.attempts = str(completed.target), completed.attempts
-        else:
-            result = await each.executor.execute(query, chat)
-            called.target, called.attempts = str(result.target), result.attempts
-    except TurnoutError as error:
-        called.error = error
-        called.attempts = error.report.attempts if isinstance(error, CallError) else ()
-    called.ended = virtual_loop().time()
-    called.end_count += 1
-
-
-def was_interrupted(called: Called) -> bool:
-    """Whether a stream broke after its content had begun, which the policy FAIL does not repair."""
-    return isinstance(called.error, StreamInterruptedError)
