@@ -8,7 +8,7 @@ TESTS ?= tests
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full bench catalog check lint types contracts protos drift stubs generate format lock clean
+.PHONY: help demo serve test test-full bench bench-decisions catalog check lint types contracts protos drift stubs generate format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -69,6 +69,9 @@ stubs:  # writes the Python stubs below OUT; protobuf root = Python root, so imp
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=$(OUT) \
 	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=$(OUT) \
 	  turnout/v1/router.proto turnout/v1/admin.proto turnout/v1/session.proto
+
+bench-decisions: $(VENV)/.dev  ## play fault traces through Turnout, others and an oracle (ten minutes; QUICK=1: half a minute)
+	$(BIN)/python -W ignore -m bench.decisions $(if $(QUICK),--quick,--write docs/decisions-benchmark.md)
 
 catalog: $(VENV)/.dev  ## write the table of known models anew, from the locked genai-prices and catalog/columns.yaml
 	$(BIN)/python -m catalog server/turnout_server/config/catalog_data.json
