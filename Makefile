@@ -8,7 +8,7 @@ TESTS ?= tests
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full bench bench-decisions catalog check lint types contracts protos drift stubs generate format lock clean
+.PHONY: help demo serve test test-full explore bench bench-decisions catalog check lint types contracts protos drift stubs generate format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -42,6 +42,9 @@ test: $(VENV)/.dev  ## the Python tests (5 minutes at most on two cores)
 test-full: $(VENV)/.dev  ## what is slow or needs other tools; what is skipped is listed with its reason
 	$(BIN)/python -m pytest $(TESTS) -m full
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
+
+explore: $(VENV)/.dev  ## look for new failures with property tests: other examples each time (five minutes)
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
 
 bench: $(VENV)/.dev  ## measure against the least that could do the same job, as ratios in one run (two to three minutes)
 	$(BIN)/python -W ignore -m bench

@@ -1,7 +1,8 @@
-"""How much chance there is in property tests: none in `make test`, so that it says the same twice; else much.
+"""How much chance there is in property tests: none in `make test` and `make test-full`, so that a gate says the same
+twice of the same tree; much in `make explore`.
 
-`make test-full` sets HYPOTHESIS_PROFILE=long: new examples each time, many of them, and a failing one is printed so
-that it can be replayed with @reproduce_failure.
+HYPOTHESIS_PROFILE names the profile. `long`, which `make test-full` sets, tries many more of the fixed examples;
+`explore` draws new ones each time, and prints a failing one so that it can be replayed with @reproduce_failure.
 """
 
 import os
@@ -9,11 +10,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", derandomize=True, deadline=None)
-settings.register_profile(
-    "long",
-    max_examples=1000,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+MANY = settings(max_examples=1000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", MANY, derandomize=True)
+settings.register_profile("explore", MANY)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

@@ -229,5 +229,9 @@ class Chronicle:
 
     def _forget_first(self, slots: deque[Slot]) -> int:
         slot = slots.popleft()
-        self._known_from = max(self._known_from, slot.ends_at)
+        ended_at = slot.ends_at
+        if slots is self._quarters and self._minutes:
+            # The later minutes of this quarter may still stand on their own.
+            ended_at = min(ended_at, self._minutes[0].begins_at)
+        self._known_from = max(self._known_from, ended_at)
         return slot.size_bytes

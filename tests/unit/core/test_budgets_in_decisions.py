@@ -159,5 +159,6 @@ def test_columns_and_words_agree_on_who_fits(
     for candidate in decision.candidates:
         price = candidate.spec.price
         assert price is not None
-        least = min(asked or 400, candidate.spec.max_output_tokens or 10**9)
+        window = candidate.spec.context_window_tokens or 10**9
+        least = min(asked or 400, candidate.spec.max_output_tokens or 10**9, window - 1000)
         assert fleet_rates([candidate.spec]).dearest.need(1000, least) <= left

@@ -95,6 +95,16 @@ def test_clearing_forgets_the_slots_that_ended_before_and_tells_so() -> None:
     assert totals(made, 299.0) == (0, 0)
 
 
+def test_forgetting_a_quarter_leaves_its_later_minutes_covered() -> None:
+    made = chronicle(6105)
+    for now in (0.0, 60.0, 120.0, 180.0, 900.0):
+        made.ended(Heading(A), outcome(), now=now)
+    stretch = made.stretch(None, None, 900.0)
+
+    assert (stretch.from_at, totals(made, 900.0)) == (stretch.slots[0].begins_at, (0, len(stretch.slots)))
+    assert stretch.from_at < 900.0
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2000), st.sampled_from(["ended", "decided"])), max_size=60),
     st.integers(0, 60_000),
