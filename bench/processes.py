@@ -58,7 +58,7 @@ def measured(target_count: int, base_url: str = "http://127.0.0.1:9/v1") -> Iter
     """Starts the sidecar with so many targets, and the least servers beside it."""
     with config_file(target_count, base_url) as file:
         command = [sys.executable, "-W", "ignore", "-m", "bench.measured", str(file), base_url]
-        with _process(command, stdin=subprocess.PIPE) as process:
+        with started(command, stdin=subprocess.PIPE) as process:
             yield Measured(process)
 
 
@@ -68,7 +68,7 @@ def simulator() -> Iterator[str]:
     latency = f"{PROVIDER}:first_token_seconds=0,seconds_per_output_token=0,jitter=0"
     limits = f"{PROVIDER}:requests_per_minute=100000000,tokens_per_minute=10000000000"
     flags = ["--port", "0", "--provider", f"{PROVIDER}=openai", "--latency", latency, "--set", limits]
-    with _process([str(BIN / "turnout"), "sim", *flags]) as process:
+    with started([str(BIN / "turnout"), "sim", *flags]) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["providers"][PROVIDER]["base_url"]
 
@@ -76,7 +76,7 @@ def simulator() -> Iterator[str]:
 @contextmanager
 def sidecar(target_count: int, base_url: str) -> Iterator[tuple[int, str]]:
     """Starts `turnout serve` as operators do; yields its process id and address."""
-    with config_file(target_count, base_url) as file, _process([str(BIN / "turnout"), "serve", "-c", str(file)]) as run:
+    with config_file(target_count, base_url) as file, started([str(BIN / "turnout"), "serve", "-c", str(file)]) as run:
         assert run.stdout is not None
         yield run.pid, json.loads(run.stdout.readline())["grpc"][0]
 
@@ -97,7 +97,8 @@ def resident_mib(pid: int) -> float:
 
 
 @contextmanager
-def _process(command: list[str], *, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
+def started(command: list[str], *, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Starts a process for as long as the block runs, without the keys of the environment."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_HOST"))}
     process = subprocess.Popen(  # noqa: S603 - our own commands
         command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment

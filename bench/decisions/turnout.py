@@ -16,6 +16,7 @@ from turnout_server.core.decision import Decision
 from turnout_server.core.errors import TurnoutError
 from turnout_server.core.events import Event
 from turnout_server.core.fleet import CredentialSpec, Fleet, Price, TargetSpec
+from turnout_server.core.hedging import HedgeResult
 from turnout_server.core.model import Capability, FailureKind, RouteQuery, RoutingOptions, Strategy, Target
 from turnout_server.core.settings import Policy, QualityFloor, RoutingSettings, Settings
 from turnout_server.execution.executor import Executor
@@ -143,6 +144,9 @@ class Told:
 
     def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
         """Needs no count of failovers."""
+
+    def hedge(self, target: Target, result: HedgeResult) -> None:
+        """Nothing is hedged here."""
 
     def outcome(self, result: str) -> None:
         """Needs no count of reports."""

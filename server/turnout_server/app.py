@@ -30,15 +30,19 @@ from turnout_server.config.load import Loaded
 from turnout_server.config.memory_limit import INFLIGHT_SHARE, memory_limit_bytes
 from turnout_server.config.schema import Configuration
 from turnout_server.core.events import Event, EventName
+from turnout_server.execution.answering import Answering
 from turnout_server.execution.executor import Executor
 from turnout_server.ids import new_id
+from turnout_server.large_buffers import give_back_large_buffers
 from turnout_server.local_models import LocalModels
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import build_upstreams
 from turnout_server.router import Router
 from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
 from turnout_server.telemetry.metrics import Metrics
-from turnout_server.telemetry.tracing import outgoing_headers
+from turnout_server.telemetry.request_log import RequestLog
+from turnout_server.telemetry.rotating_file import RotatingFile, RotatingFileError
+from turnout_server.telemetry.tracing import add_to_span, outgoing_headers
 
 EXPIRE_EVERY_SECONDS = 0.25
 """How often lapsed leases and reopening times are looked for when no request does."""
@@ -96,6 +100,7 @@ def run(loaded: Loaded, environ: Mapping[str, str], *, announce: Callable[[str],
     telemetry = loaded.configuration.telemetry
     configure_logging(LogLevel(telemetry.log_level), LogFormat.JSON if json_logs else LogFormat(telemetry.log_format))
     gc.set_threshold(GC_THRESHOLD, 20, 50)
+    give_back_large_buffers()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_until_signal(loaded, environ, announce))
 
@@ -179,12 +184,24 @@ async def running(
             log=log,
         )
         await local_models.first_look()
+        request_log = _request_log(configuration, secrets, log)
+        if request_log is not None:
+            # Off the loop: it waits for the disk to take what is left.
+            stack.push_async_callback(asyncio.to_thread, request_log.close)
+            metrics.watch_request_log(request_log)
         server = ApiServer(
-            router, executor, server_settings(configuration), clock=time.monotonic, wall=time.time, log=log
+            router,
+            executor,
+            server_settings(configuration),
+            clock=time.monotonic,
+            wall=time.time,
+            log=log,
+            request_log=request_log,
         )
-        metrics.watch(router.status)
+        metrics.watch(router.gauges)
         metrics.watch_budgets(router.budgets)
-        metrics.watch_shed(lambda: server.calls.shed_count)
+        metrics.watch_answers(server.answering.once, server.answering.cache)
+        metrics.watch_shed(lambda: server.shed_count)
         metrics_endpoint = MetricsEndpoint(metrics.render)
         try:
             bound = await server.start()
@@ -194,7 +211,11 @@ async def running(
             stack.push_async_callback(metrics_endpoint.stop)
         except ListenError as error:
             raise StartError(str(error)) from None
-        for work in (_expire(router), _watch_secrets(secrets, router, secrets_every_seconds), local_models.watch()):
+        for work in (
+            _expire(router, server.answering),
+            _watch_secrets(secrets, router, secrets_every_seconds),
+            local_models.watch(),
+        ):
             stack.push_async_callback(_ended, asyncio.create_task(work))
         unix = (f"unix:{bound.socket}",) if bound.socket else ()
         listening = Listening(
@@ -230,8 +251,8 @@ def server_settings(configuration: Configuration) -> ServerSettings:
 
 
 def log_event(log: FilteringBoundLogger, event: Event) -> None:
-    """Writes one event of the core: what hurts as a warning, the rest as information."""
-    where: dict[str, Any] = {}
+    """Writes one event of the core, to the log (what hurts as a warning) and to the span of the call that met it."""
+    where: dict[str, str] = {}
     if event.target is not None:
         where["target"] = str(event.target)
     if event.provider:
@@ -240,6 +261,7 @@ def log_event(log: FilteringBoundLogger, event: Event) -> None:
         where["endpoint"] = event.endpoint
     write = log.warning if event.name in _GRAVE else log.info
     write(event.name.value, **where, **event.fields)
+    add_to_span(event.name.value, {**where, **event.fields})
 
 
 def _upstreams(connections: Any, secrets: Secrets) -> Mapping[str, Any]:
@@ -247,6 +269,23 @@ def _upstreams(connections: Any, secrets: Secrets) -> Mapping[str, Any]:
         return build_upstreams(connections, secrets)
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"a certificate file cannot be used: {error}") from None
+
+
+def _request_log(configuration: Configuration, secrets: Secrets, log: FilteringBoundLogger) -> RequestLog | None:
+    """Opens the request log, where there is to be one, and begins to write it. Raises StartError."""
+    wanted = configuration.telemetry.request_log
+    if not wanted.file:
+        return None
+    file = RotatingFile(wanted.file, wanted.max_mib * MIB)
+    try:
+        file.open()
+    except RotatingFileError as error:
+        raise StartError(f"telemetry.request_log.file: {error}") from None
+    request_log = RequestLog(
+        file, content=wanted.content, log=log, clock=time.monotonic, wall=time.time, secrets=secrets.known
+    )
+    request_log.start()
+    return request_log
 
 
 def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, router: Router) -> None:
@@ -265,10 +304,11 @@ def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, 
     )
 
 
-async def _expire(router: Router) -> None:
+async def _expire(router: Router, answering: Answering) -> None:
     while True:
         await asyncio.sleep(EXPIRE_EVERY_SECONDS)
         router.expire()
+        answering.expire()
 
 
 async def _watch_secrets(secrets: Secrets, router: Router, every_seconds: float) -> None:

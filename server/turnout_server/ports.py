@@ -10,6 +10,7 @@ from turnout_server.core.call import AttemptRecord
 from turnout_server.core.chat import ChatInput, StreamEvent
 from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.hedging import HedgeResult
 from turnout_server.core.model import FailureKind, RateLimitReading, Target
 
 
@@ -102,6 +103,10 @@ class Instruments(Protocol):
 
     def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
         """Counts a call that moved to another target after a failure."""
+        ...
+
+    def hedge(self, target: Target, result: HedgeResult) -> None:
+        """Counts what became of a hedge beside an attempt at a target that was late, or why there was none."""
         ...
 
     def outcome(self, result: str) -> None:

@@ -16,12 +16,14 @@ from turnout_server.core.budget_book import BudgetReport
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.cost import settled_cost_nano_usd
 from turnout_server.core.decide import Hop, decide, unavailable
-from turnout_server.core.decision import Decision
+from turnout_server.core.decision import Decision, kept_candidate
 from turnout_server.core.errors import BudgetExhaustedError, TurnoutError, UnknownDecisionError, UnknownProviderError
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
+from turnout_server.core.hedging import HedgeResult, Patience, may_be_second, patience
 from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
 from turnout_server.core.model import (
+    NANO_USD,
     Caller,
     FailureKind,
     Feedback,
@@ -33,11 +35,14 @@ from turnout_server.core.model import (
     Target,
 )
 from turnout_server.core.permits import Permit, Wanted, breakers_closed, lease_first, take_permit
+from turnout_server.core.preferences import select_policy, tier_cap_nano_usd, with_limits
 from turnout_server.core.settings import FailoverSettings, Policy, Settings
 from turnout_server.core.spending import Spending
-from turnout_server.core.state import Adopted, FleetState, Recorded, RecordResult, TargetState
-from turnout_server.core.status import StatusReport
+from turnout_server.core.state import LATE_CANCEL_FACTOR, Adopted, FleetState, Recorded, RecordResult, TargetState
+from turnout_server.core.status import StatusReport, TargetGauges
+from turnout_server.core.status_report import Steps, finished
 from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, summarise
+from turnout_server.core.tokens import RATIO_MAXIMUM, estimate_input_tokens
 from turnout_server.core.trends import Trend, TrendQuery
 from turnout_server.ports import Instruments
 
@@ -87,6 +92,7 @@ class Router:
         self._on_event = on_event
         self._instruments = instruments
         self._turn = 0
+        self._trims = _any_trims(settings)
         self._state = FleetState(fleet, settings, now=clock(), rng=rng)
         self._spending = Spending(settings.budgets, self._state, wall())
 
@@ -107,6 +113,7 @@ class Router:
         self._spending.adopt(settings.budgets, fleet, self._wall())
         self.fleet = fleet
         self.settings = settings
+        self._trims = _any_trims(settings)
         return adopted
 
     # For callers who make the call themselves, and for those who watch.
@@ -149,12 +156,21 @@ class Router:
 
     def status(self, providers: Sequence[str] = (), window_seconds: float = 300.0) -> StatusReport:
         """Tells the state of the providers named, of all without names. Raises UnknownProviderError."""
+        return finished(self.status_steps(providers, window_seconds))
+
+    def status_steps(self, providers: Sequence[str] = (), window_seconds: float = 300.0) -> Steps[StatusReport]:
+        """Does the same piece by piece, for whoever has others to let have their turn. Raises at once."""
         self.check_providers(providers)
         now = self._clock()
         self.expire()
-        return self._state.status(
+        return self._state.status_steps(
             providers=tuple(providers), window_seconds=window_seconds, now=now, now_wall=self._wall()
         )
+
+    def gauges(self) -> Sequence[TargetGauges]:
+        """Tells what is measured of all targets."""
+        self.expire()
+        return self._state.gauges(self._clock())
 
     def check_providers(self, names: Sequence[str]) -> None:
         """Raises UnknownProviderError for a name that no provider has."""
@@ -251,6 +267,50 @@ class Router:
         self._state.retry_budget.request(now)
         return decision
 
+    def trims(self, query: RouteQuery) -> bool:
+        """Whether old turns may be left out for this request. Raises UnknownPolicyError."""
+        return self._trims and select_policy(query, self.settings.routing).trim
+
+    def fits_everywhere(self, query: RouteQuery) -> bool:
+        """Whether no target can be too small or too dear for a request: at the most tokens that its bytes can be."""
+        routing, profile = self.settings.routing, query.profile
+        limits = (
+            query.options.max_cost_usd,
+            select_policy(query, routing).limits.max_cost_usd,
+            routing.tiers.get(query.caller.tier),
+        )
+        most = estimate_input_tokens(profile.input_bytes or 0, RATIO_MAXIMUM) + profile.extra_input_tokens
+        smallest = min(self._state.prepared.facts.windows, default=0)
+        return limits == (None, None, None) and most + (profile.max_output_tokens or 1) <= smallest
+
+    def look_ahead(self, query: RouteQuery) -> Decision:
+        """Returns what would be decided now; nothing is kept, counted or told. Raises as `decide` does."""
+        return self._decided(query, self._clock())
+
+    def answered_before(self, made: Decision, target: Target, query: RouteQuery, *, age_seconds: float) -> Decision:
+        """Returns the decision that goes with an answer kept for `age_seconds`, and keeps it in the history.
+
+        `made` is the one that the answer came of, `target` the one that gave it. Nothing is called and nothing counted
+        as chosen. To be asked only while the target is known.
+        """
+        now, state = self._clock(), self._known(target)
+        decision = dataclasses.replace(
+            made,
+            decision_id=self._new_id(),
+            candidates=(kept_candidate(state.spec, state.health(now)),),
+            rejections=(),
+            reason=f"{target} answered an equal request {age_seconds:.0f} s ago; policy {made.policy} keeps answers",
+            confidence=1.0,
+            decided_at=now,
+            decided_at_wall=self._wall(),
+            valid_for_seconds=0.0,
+            reusable=False,
+            probes_wanted=(),
+            max_candidates=query.options.max_candidates,
+        )
+        self._state.past.history.add(decision, dataclasses.replace(query, executing=True), cached=True)
+        return decision
+
     def decide_hop(self, query: RouteQuery, first: Decision, hop: Hop, *, call_id: str) -> Decision:
         """Ranks again for the next attempt of a call; no candidates when there is nowhere left to go. Never raises.
 
@@ -258,7 +318,7 @@ class Router:
         """
         now, now_wall = self._clock(), self._wall()
         try:
-            return decide(
+            decision = decide(
                 query,
                 self._state,
                 self.settings.routing,
@@ -274,6 +334,9 @@ class Router:
         except TurnoutError:
             # It could be decided once: since then a fleet was adopted without a policy or target that it names.
             return dataclasses.replace(first, candidates=())
+        if decision.spared:
+            self._state.spared(decision.spared, now)
+        return decision
 
     def unavailable(self, decision: Decision, query: RouteQuery, *, call_id: str = "") -> TurnoutError:
         """Returns the error for a decision without candidates, and tells of the budget that is used up, if one is."""
@@ -329,7 +392,9 @@ class Router:
 
     def first_token(self, permit: Permit) -> None:
         """Tells that the first content of an attempt has come."""
-        self._state.first_token(permit.attempt_id, self._clock(), began_at=permit.started_at)
+        self._state.first_token(
+            permit.attempt_id, self._clock(), began_at=permit.started_at, credential=permit.credential
+        )
 
     def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
         """Records how a permitted attempt ended; to be called once for each permit, whatever happened."""
@@ -371,6 +436,83 @@ class Router:
         """Counts a call that moves on after a failure."""
         self._instruments.failover(from_target, to_target, failure)
 
+    def hedgeable_call(self) -> None:
+        """Counts a call that may be hedged: of so many a share may be."""
+        self._state.hedge_budget.request(self._clock())
+
+    def patience(
+        self, permit: Permit, query: RouteQuery, *, input_tokens: int, predicted_seconds: float, streaming: bool
+    ) -> Patience | None:
+        """Returns for how long to wait for an attempt alone before it is hedged, None for as long as it takes."""
+        index = self.fleet.index(permit.spec.target)
+        if index is None:
+            return None
+        return patience(
+            self._state.targets[index].latency,
+            permit.spec,
+            input_tokens=input_tokens,
+            predicted_seconds=predicted_seconds,
+            effort=query.profile.reasoning_effort,
+            streaming=streaming,
+            trial=bool(permit.probe_id),
+        )
+
+    def may_hedge(self) -> bool:
+        """Whether the budgets of hedges and of retries have one left."""
+        now = self._clock()
+        return min(self._state.hedge_budget.remaining(now), self._state.retry_budget.remaining(now)) >= 1.0
+
+    def may_be_second(self, target: Target) -> bool:
+        """Whether nothing speaks against a target as the second of a hedge."""
+        index = self.fleet.index(target)
+        return index is not None and may_be_second(self._state.targets[index], self._clock())
+
+    def cost_limit_nano_usd(self, query: RouteQuery, policy: Policy) -> int | None:
+        """Returns the most that one request may be expected to cost, None for no limit.
+
+        By the request's own limit, its policy's, and the cap of its tier, which is known to exist.
+        """
+        limit = with_limits(query, policy).options.max_cost_usd
+        cap = tier_cap_nano_usd(self.settings.routing, query.caller.tier)
+        if limit is None:
+            return cap
+        return round(limit * NANO_USD) if cap is None else min(round(limit * NANO_USD), cap)
+
+    def hedged(self, first: Permit, second: Permit, waited: Patience) -> None:
+        """Takes a hedge from both budgets, after `may_hedge`, and tells of it."""
+        now, target = self._clock(), first.spec.target
+        self._state.hedge_budget.take(now)
+        self._state.retry_budget.take(now)
+        fields: dict[str, str | float] = {
+            "second": str(second.spec.target),
+            "waited_seconds": round(waited.seconds, 3),
+            "measure": waited.measure,
+            "decision_id": first.decision_id,
+        }
+        self._on_event(
+            Event(
+                name=EventName.HEDGED,
+                at=now,
+                target=target,
+                provider=target.provider,
+                endpoint=target.endpoint,
+                fields=fields,
+            )
+        )
+
+    def hedge_ended(self, first: Target, result: HedgeResult) -> None:
+        """Counts what became of a hedge, or that there was none although `first` was late."""
+        self._instruments.hedge(first, result)
+
+    def was_silent(self, target: Target, waited_seconds: float, *, streaming: bool) -> bool:
+        """Whether an attempt that brought nothing in so long was silent, and not merely slower than another."""
+        index = self.fleet.index(target)
+        if index is None:
+            return True
+        latency = self._state.targets[index].latency
+        usual = latency.p95_time_to_first_token if streaming else latency.p95_latency
+        return waited_seconds > LATE_CANCEL_FACTOR * usual
+
     def may_retry(self, target: Target) -> bool:
         """Whether a call may try a target again that has just failed it; false for one that was removed.
 
@@ -405,8 +547,19 @@ class Router:
 
     def _decide(self, query: RouteQuery, now: float) -> Decision:
         self.expire()
+        decision = self._decided(query, now)
+        if decision.spared:
+            self._state.spared(decision.spared, now)
+        if not decision.candidates:
+            self._keep(decision, query)
+            raise self.unavailable(decision, query)
+        if decision.strategy is Strategy.ROUND_ROBIN:
+            self._turn += 1
+        return decision
+
+    def _decided(self, query: RouteQuery, now: float) -> Decision:
         now_wall = self._wall()
-        decision = decide(
+        return decide(
             query,
             self._state,
             self.settings.routing,
@@ -418,12 +571,6 @@ class Router:
             failover=self.settings.failover,
             room=self._spending.room(query, now=now, now_wall=now_wall) if self._spending.active else None,
         )
-        if not decision.candidates:
-            self._keep(decision, query)
-            raise self.unavailable(decision, query)
-        if decision.strategy is Strategy.ROUND_ROBIN:
-            self._turn += 1
-        return decision
 
     def _permit(self, target: Target, wanted: Wanted, query: RouteQuery) -> Permit | None:
         index = self.fleet.index(target)
@@ -467,6 +614,10 @@ class Router:
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._on_event(event)
+
+
+def _any_trims(settings: Settings) -> bool:
+    return any(policy.trim for policy in settings.routing.policies.values())
 
 
 def _record_of(outcome: Outcome, now_wall: float) -> AttemptRecord:

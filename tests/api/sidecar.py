@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,11 +18,12 @@ from turnout.v1 import admin_pb2_grpc, router_pb2_grpc
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api.server import ApiServer, Bound, ServerSettings
 from turnout_server.core.chat import Finished, ResponseStarted, TextDelta, UsageReported
+from turnout_server.core.events import Event
 from turnout_server.core.fleet import CredentialSpec, Fleet, Price, TargetSpec
 from turnout_server.core.model import Capability, FailureKind, FinishReason, Target, Usage
 from turnout_server.core.settings import Settings
 from turnout_server.execution.executor import Executor
-from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
+from turnout_server.ports import ResponseHead, Upstream, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.router import Router
 from turnout_server.telemetry.metrics import Metrics
 from turnout_server.telemetry.tracing import outgoing_headers, trace_ids
@@ -120,6 +121,8 @@ class Sidecar:
     upstream: ScriptedUpstream
     metrics: Metrics
     channel: grpc.aio.Channel
+    events: Sequence[Event]
+    """What operators would have been told so far."""
 
     @property
     def stub(self) -> router_pb2_grpc.RouterServiceAsyncStub:
@@ -161,10 +164,18 @@ async def running(
     settings: ServerSettings = LOCAL,
     core: Settings | None = None,
     scripts: Mapping[str, Script] | None = None,
+    upstreams: Mapping[str, Upstream] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Sidecar]:
+    """Starts one. `upstreams` are what stands for providers that are not scripted, by their names."""
     upstream = ScriptedUpstream(scripts=dict(scripts or {}))
     metrics = Metrics()
+    events: list[Event] = []
     rng = random.Random(7)
+
+    def on_event(event: Event) -> None:
+        metrics.event(event)
+        events.append(event)
 
     def new_id() -> str:
         return str(uuid.UUID(int=rng.getrandbits(128), version=4))
@@ -172,33 +183,40 @@ async def running(
     router = Router(
         Fleet(specs),
         core or Settings(),
-        clock=time.monotonic,
+        clock=clock,
         wall=time.time,
         rng=rng,
         new_id=new_id,
-        on_event=metrics.event,
+        on_event=on_event,
         instruments=metrics,
     )
-    providers = {s.target.provider: upstream for s in specs}
+    providers: dict[str, Upstream] = {s.target.provider: upstream for s in specs}
+    providers |= upstreams or {}
     executor = Executor(
         router,
         providers,
-        clock=time.monotonic,
+        clock=clock,
         wall=time.time,
         rng=rng,
         new_id=new_id,
         trace_headers=outgoing_headers,
     )
-    metrics.watch(router.status)
+    metrics.watch(router.gauges)
     # The library's own default draws each traceback with all its variables, which takes seconds on a busy machine.
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
-    server = ApiServer(router, executor, settings, clock=time.monotonic, wall=time.time, log=log)
+    server = ApiServer(router, executor, settings, clock=clock, wall=time.time, log=log)
     bound = await server.start()
     address = bound.address or f"unix:{bound.socket}"
     try:
         async with grpc.aio.insecure_channel(address) as channel:
             yield Sidecar(
-                server=server, bound=bound, router=router, upstream=upstream, metrics=metrics, channel=channel
+                server=server,
+                bound=bound,
+                router=router,
+                upstream=upstream,
+                metrics=metrics,
+                channel=channel,
+                events=events,
             )
     finally:
         await server.stop()

@@ -132,6 +132,30 @@ async def test_requests_that_hold_too_many_bytes_together_are_refused() -> None:
         await admission.enter(Priority.NORMAL, 60)
 
 
+async def test_low_requests_hold_at_most_half_of_the_bytes_unless_nothing_else_is_there() -> None:
+    admission, _ = gate(running=5, max_bytes=100)
+    await admission.enter(Priority.LOW, 60)
+    admission.leave(Priority.LOW, 60)
+    await admission.enter(Priority.NORMAL, 20)
+
+    with pytest.raises(SidecarOverloadedError, match="MiB"):
+        await admission.enter(Priority.LOW, 40)
+    await admission.enter(Priority.LOW, 30)
+    await admission.enter(Priority.NORMAL, 50)
+
+    assert admission.running == 3
+
+
+async def test_a_size_is_weighed_without_taking_room() -> None:
+    admission, _ = gate(max_bytes=100)
+    await admission.enter(Priority.NORMAL, 60)
+    admission.weigh(40)
+    admission.weigh(40)
+
+    with pytest.raises(SidecarOverloadedError):
+        admission.weigh(41)
+
+
 async def test_a_single_request_above_the_byte_limit_is_refused_with_the_limit_named() -> None:
     admission, _ = gate(max_bytes=100)
 

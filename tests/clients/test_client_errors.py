@@ -101,6 +101,24 @@ def test_call_failure_gives_attempts_and_rejections() -> None:
     assert error.rejections == (pb.Rejection(target=target),)
 
 
+def test_call_failure_tells_what_was_delivered_used_and_spent() -> None:
+    failure = pb.CallFailure(usage=pb.Usage(output_tokens=7), cost_usd=0.25, delivered_bytes=40)
+    error = errors.StreamInterruptedError("broke", errors.ErrorDetails(call_failure=failure))
+
+    assert (40, pb.Usage(output_tokens=7), 0.25) == (error.delivered_bytes, error.usage, error.cost_usd)
+
+
+@pytest.mark.parametrize(
+    ("failure", "delivered_bytes"), [(None, None), (pb.CallFailure(), 0)], ids=["no details", "nothing used"]
+)
+def test_what_is_not_known_of_a_failed_call_is_not_zero(
+    failure: pb.CallFailure | None, delivered_bytes: int | None
+) -> None:
+    error = errors.DeadlineError("over", errors.ErrorDetails(call_failure=failure))
+
+    assert (delivered_bytes, None, None) == (error.delivered_bytes, error.usage, error.cost_usd)
+
+
 def test_the_longer_of_retry_info_and_pushback_is_the_wait() -> None:
     assert read(Refusal(reason="DRAINING", retry_seconds=2, pushback="500")).retry_after_seconds == 2
     assert read(Refusal(reason="DRAINING", retry_seconds=0.1, pushback="500")).retry_after_seconds == 0.5

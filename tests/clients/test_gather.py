@@ -34,6 +34,11 @@ def gathered(*events: pb.ExecuteStreamResponse) -> Gatherer:
     return gatherer
 
 
+def attempt(attempt_id: str, provider: str, *, hedge: bool = False) -> pb.ExecuteStreamResponse:
+    started = pb.AttemptStarted(attempt_id=attempt_id, target=pb.Target(provider=provider, model="m"), hedge=hedge)
+    return pb.ExecuteStreamResponse(attempt=started)
+
+
 def restart(attempt_id: str) -> pb.ExecuteStreamResponse:
     return pb.ExecuteStreamResponse(restart=pb.Restart(discarded_attempt_id=attempt_id))
 
@@ -190,3 +195,15 @@ def test_any_cutting_and_any_restarts_give_the_last_attempts_text(pieces: list[s
     gatherer.add(COMPLETION)
 
     assert gatherer.answer().text == "".join(pieces)
+
+
+@pytest.mark.parametrize(("quicker", "answers"), [("first", "north"), ("second", "south")])
+def test_target_of_a_hedged_stream_is_the_one_whose_piece_comes_first(quicker: str, answers: str) -> None:
+    waiting = gathered(attempt("first", "north"), attempt("second", "south", hedge=True))
+    assert waiting.target is not None
+    begun = gathered(attempt("first", "north"), attempt("second", "south", hedge=True), delta(0, quicker, text="Hi"))
+    assert begun.target is not None
+
+    assert waiting.target.provider == "north"
+    assert begun.target.provider == answers
+    assert begun.text == "Hi"

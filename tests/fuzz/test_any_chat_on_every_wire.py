@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import orjson
 import pytest
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutation import filled
 from tests.wire.every_speaker import SPEAKERS
-from tests.wire.speakers import spec_of
+from tests.wire.speakers import as_read, spec_of
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api.chat_requests import chat_input
 from turnout_server.api.faults import MAX_FAULTS, Faults
@@ -108,7 +107,7 @@ def test_chat_without_faults_becomes_a_request_or_is_refused_as_one(
     call = UpstreamCall(spec=spec, credential="main", chat=chat, max_output_tokens=chat.max_output_tokens)
     wire, dialect = wire_of(speaker.wire), dialect_of(speaker.provider, speaker.wire)
     try:
-        body = orjson.loads(orjson.dumps(wire.body(call, dialect, stream=streaming)))
+        body = as_read(wire.body(call, dialect, stream=streaming))
     except UpstreamError as error:
         assert FailureKind.INVALID_REQUEST is error.kind
         assert not error.possibly_billed

@@ -133,7 +133,8 @@ async def test_nobody_waits_for_the_trials_of_a_silent_target(tmp_path: Path) ->
                 attempts: set[int] = set()
 
                 async def has_had_two_trials() -> bool:
-                    answer = await client.execute(chat())
+                    streams = len(served) % 2 == 0
+                    answer = await (client.stream(chat()).answer() if streams else client.execute(chat()))
                     served.append(answer.target.provider)
                     attempts.add(len(answer.attempts))
                     return north.counts.requests - before >= 2

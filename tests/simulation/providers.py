@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import exp
@@ -70,6 +71,7 @@ class Providers:
         price_changes: Sequence[PriceChange] = (),
         limit_count: int = 5,
         limit_seconds: float = 10.0,
+        crowd_count: int = 8,
     ) -> None:
         self.weather = weather
         self.bills: dict[str, Bill] = {}
@@ -79,10 +81,22 @@ class Providers:
         self._price_changes = price_changes
         self._limit_count = limit_count
         self._limit_seconds = limit_seconds
+        self._crowd_count = crowd_count
+        self.inside: Counter[str] = Counter()
+        """Requests that are worked on, by target."""
         self._recent: dict[tuple[str, str], deque[float]] = {}
 
     async def stream(self, call: UpstreamCall, pod: str, attempt_id: str) -> AsyncGenerator[Sequence[UpstreamEvent]]:
         """Answers as `ports.Upstream` promises."""
+        self.inside[call.spec.name] += 1
+        try:
+            async with aclosing(self._stream(call, pod, attempt_id)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self.inside[call.spec.name] -= 1
+
+    async def _stream(self, call: UpstreamCall, pod: str, attempt_id: str) -> AsyncGenerator[Sequence[UpstreamEvent]]:
         name, began_at = call.spec.name, virtual_loop().time()
         price = price_at(name, self._ranks[name], self._price_changes, began_at)
         bill = Bill(attempt_id=attempt_id, pod=pod, target=name, at=began_at, price=price)
@@ -137,6 +151,7 @@ class Providers:
 
     async def _enter(self, call: UpstreamCall, wrong: Mapping[Trouble, float]) -> RateLimitReading | None:
         """Raises what keeps the request from being worked on; returns what the headers of an answer will say."""
+        inside = self.inside[call.spec.name]
         if not UNREACHABLE.isdisjoint(wrong):
             await asyncio.sleep(CONNECT_TIMEOUT_SECONDS if Trouble.BLACK_HOLE in wrong else REFUSED_AFTER_SECONDS)
             raise UpstreamError(FailureKind.CONNECTION, "no connection", possibly_billed=False)
@@ -147,7 +162,7 @@ class Providers:
             raise _refusal(FailureKind.AUTHENTICATION, 401)
         if Trouble.QUOTA in wrong:
             raise _refusal(FailureKind.QUOTA_EXHAUSTED, 429)
-        if self._hit(wrong, Trouble.OVERLOAD):
+        if self._hit(wrong, Trouble.OVERLOAD) or (Trouble.CROWD in wrong and inside > self._crowd_count):
             raise _refusal(FailureKind.OVERLOADED, 529)
         if self._hit(wrong, Trouble.BROWN_OUT):
             await asyncio.sleep(0.3)

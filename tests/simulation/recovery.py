@@ -46,7 +46,9 @@ def unused_though_well(world: World) -> Iterator[str]:
 
 
 def _unused(world: World, one: Sidecar, called: Called, times: list[float]) -> str:
-    used = called.planned[0] if called.planned else str(called.attempts[0].target) if called.attempts else ""
+    # A hedge goes elsewhere on purpose; what it was made beside is what was used.
+    made = [str(attempt.target) for attempt in called.attempts if not attempt.hedge]
+    used = next(iter(called.planned or made), "")
     deadline = called.wish.deadline
     if not used or (deadline is not None and deadline < HURRY_SECONDS):
         return ""

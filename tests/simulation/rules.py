@@ -17,6 +17,8 @@ from tests.simulation.wishes import Mode
 from tests.simulation.world import World, target_of
 from tests.virtual_time import WALL_EPOCH
 from turnout_server.core.errors import StreamInterruptedError
+from turnout_server.core.events import EventName
+from turnout_server.core.hedging import HEDGE_SHARE
 from turnout_server.core.model import CREDENTIAL_FAILURES
 
 UNLIMITED_SECONDS = 600.0
@@ -28,6 +30,7 @@ KNOWN_TROUBLES = 3
 BUDGET_SHARE, BUDGET_FLOOR = 0.2, 3
 BUDGET_SECONDS, WHOLE_BUCKETS_SECONDS = 10.0, 9.0
 """The budget counts in buckets of half a second: what it calls 10 s are at least 9."""
+HEDGE_WINDOW_SECONDS, WHOLE_HEDGE_BUCKETS_SECONDS = 60.0, 57.0
 DARK_ATTEMPTS = 4
 """So many attempts a dark endpoint costs at most, of those begun after its first failure is known."""
 
@@ -39,6 +42,7 @@ def all_broken(world: World) -> list[str]:
         *not_ended_once_in_time(world),
         *healthy_missed(world),
         *retries_beyond_budget(world),
+        *hedges_beyond_share(world),
         *left_behind(world),
         *costly_darkness(world),
         *unused_though_well(world),
@@ -114,6 +118,20 @@ def retries_beyond_budget(world: World) -> Iterator[str]:
             allowed = max(BUDGET_FLOOR, BUDGET_SHARE * seen) + 1
             if count > allowed:
                 yield f"retries stay within budget: {one.name} made {count} in 9 s from {first:.3f} s on"
+                break
+
+
+def hedges_beyond_share(world: World) -> Iterator[str]:
+    """Within a minute one call in twenty is hedged at most, and one where there are fewer."""
+    for one in world.sidecars:
+        times = [event.at for event in one.watch.events if event.name is EventName.HEDGED]
+        requests = [c.started for c in world.calls_of(one) if c.wish.mode is not Mode.ADVISED]
+        for i, first in enumerate(times):
+            end = first + WHOLE_HEDGE_BUCKETS_SECONDS
+            count = bisect_left(times, end) - i
+            seen = bisect_right(requests, end) - bisect_left(requests, first - HEDGE_WINDOW_SECONDS)
+            if count > max(1.0, HEDGE_SHARE * seen):
+                yield f"hedges stay within their share: {one.name} made {count} in 57 s from {first:.3f} s on"
                 break
 
 

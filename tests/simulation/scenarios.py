@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tests.simulation.bills import PriceChange
 from tests.simulation.providers import Temper
-from tests.simulation.troubles import LIMITS, OF_A_PROVIDER, Spell, Trouble
+from tests.simulation.troubles import DRAWN, LIMITS, OF_A_PROVIDER, Spell, Trouble
 from tests.simulation.wishes import Mode
 from tests.simulation.world import Scenario, Traffic
 from turnout_server.core.model import Strategy
+from turnout_server.core.settings import Policy, RoutingSettings, Settings
 
 STRATEGIES = (
     None,
@@ -36,6 +38,9 @@ MODES: tuple[Mapping[Mode, float], ...] = (
     {Mode.UNARY: 1.0, Mode.STREAM: 1.0, Mode.ADVISED: 1.0},
 )
 LONGEST_SECONDS = 86_400.0
+HEDGING = Settings(
+    routing=RoutingSettings(policies={"default": Policy(strategy=Strategy.PRIORITY, hedge=True)}),
+)
 
 
 def scenario_of(seed: str) -> Scenario:
@@ -43,6 +48,11 @@ def scenario_of(seed: str) -> Scenario:
     match seed.partition("-")[0]:
         case "crowd":
             return crowd(seed, sidecars=1000, seconds=60.0)
+        case "pressed":
+            return pressed(seed)
+        case "hedged":
+            # Where all take the operator's first choice there is most to hedge.
+            return replace(drawn(seed, calls=250), settings=HEDGING)
         case "day":
             return drawn(seed, calls=1440, calls_per_second=1 / 60)
         case "long":
@@ -90,6 +100,36 @@ def crowd(seed: str, *, sidecars: int, seconds: float) -> Scenario:
     )
 
 
+def pressed(seed: str) -> Scenario:
+    """Returns a world of targets that take only part of their calls, and at least one that takes all."""
+    rng = random.Random(f"{seed}/pressed")
+    count = rng.choice((2, 3))
+    targets = tuple(f"{name}/model-0" for name in NAMES[:count])
+    seconds, rate = rng.choice(((60.0, 4.0), (30.0, 8.0), (15.0, 16.0)))
+    return Scenario(
+        targets=targets,
+        seconds=seconds,
+        spells=tuple(
+            Spell(
+                trouble=rng.choice((Trouble.CROWD, Trouble.CROWD, Trouble.OVERLOAD)),
+                start=rng.uniform(0.0, seconds / 4),
+                end=rng.choice((seconds, seconds / 2)),
+                where=target,
+                share=rng.choice((0.2, 0.5, 0.7)),
+            )
+            for target in targets[:-1]
+        ),
+        traffic=Traffic(
+            calls_per_second=rate,
+            modes=rng.choice(MODES),
+            deadlines=(120.0, None),
+            strategy=rng.choice(STRATEGIES),
+        ),
+        tempers={target.partition("/")[0]: Temper(seconds_per_output_token=0.02) for target in targets},
+        sidecar_count=rng.choice((1, 1, 3)),
+    )
+
+
 def _targets(rng: random.Random) -> tuple[str, ...]:
     names = NAMES[: rng.randrange(1, len(NAMES) + 1)]
     found: list[str] = []
@@ -117,7 +157,7 @@ def _spell(rng: random.Random, targets: tuple[str, ...], seconds: float, sidecar
     target = rng.choice(targets)
     provider, _, rest = target.partition("/")
     endpoint = rest.partition("@")[2]
-    trouble = rng.choice(list(Trouble))
+    trouble = rng.choice(DRAWN)
     # One model, an endpoint, a provider with all its models, or everything at once.
     places = [provider, provider, f"{provider}@{endpoint}" if endpoint else provider]
     places += [""] if trouble in OF_A_PROVIDER else [target, target, target, ""]

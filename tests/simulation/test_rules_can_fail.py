@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.rules import all_broken
+from tests.simulation.scenarios import HEDGING
 from tests.simulation.sidecars import WatchedRouter
 from tests.simulation.test_worlds import broken_in
 from tests.simulation.troubles import Spell, Trouble
@@ -216,6 +217,13 @@ def test_a_cut_stream_taken_as_free_is_reported(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(running, "settle", free)
 
     assert "taken as free" in said_of(world(spell(Trouble.CUT, share=0.5), seconds=30.0))
+
+
+def test_hedges_without_a_bound_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WatchedRouter, "may_hedge", lambda _router: True)
+    slow = replace(world(spell(Trouble.SLOW), rate=1.0), settings=HEDGING)
+
+    assert "hedges stay within their share" in said_of(slow)
 
 
 def test_an_outcome_that_counts_twice_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

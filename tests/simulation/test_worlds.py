@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulation.rules import all_broken
 from tests.simulation.scenarios import CALLS_PER_SECOND, STRATEGIES, scenario_of
-from tests.simulation.troubles import Trouble
+from tests.simulation.troubles import DRAWN
 from tests.simulation.wishes import Mode
 from tests.simulation.world import live
 from tests.virtual_time import run
@@ -21,6 +21,9 @@ SEEDS = 30
 LONG_SEEDS = 100
 DAYS = 90
 CROWDS = 5
+PRESSED, LONG_PRESSED = 2, 100
+HEDGED, LONG_HEDGED = (16, 85), 200
+"""The short ones hold many hedges: won, lost, failed, and not allowed."""
 PARTS = 10
 """The long runs are cut in so many parts, for a sign of life between them."""
 
@@ -43,7 +46,7 @@ def test_every_rule_holds_in_the_world_of_a_seed(seed: int) -> None:
 def test_the_worlds_of_the_short_run_hold_every_trouble_every_strategy_and_every_way_to_call() -> None:
     scenarios = [scenario_of(str(seed)) for seed in range(SEEDS)]
 
-    assert set(Trouble) == {spell.trouble for scenario in scenarios for spell in scenario.spells}
+    assert set(DRAWN) == {spell.trouble for scenario in scenarios for spell in scenario.spells}
     assert set(STRATEGIES) == {scenario.traffic.strategy for scenario in scenarios}
     assert set(Mode) == {mode for scenario in scenarios for mode in scenario.traffic.modes}
     assert set(CALLS_PER_SECOND) == {scenario.traffic.calls_per_second for scenario in scenarios}
@@ -54,6 +57,16 @@ def test_the_worlds_of_the_short_run_hold_every_trouble_every_strategy_and_every
 
 def test_every_rule_holds_for_a_thousand_sidecars_with_little_traffic_each() -> None:
     assert [] == broken_in("crowd-1")
+
+
+@pytest.mark.parametrize("seed", range(PRESSED))
+def test_every_rule_holds_where_targets_take_only_part_of_their_calls(seed: int) -> None:
+    assert [] == broken_in(f"pressed-{seed}")
+
+
+@pytest.mark.parametrize("seed", HEDGED)
+def test_every_rule_holds_where_calls_are_hedged(seed: int) -> None:
+    assert [] == broken_in(f"hedged-{seed}")
 
 
 def test_every_rule_holds_on_a_day_of_one_call_a_minute() -> None:
@@ -68,7 +81,10 @@ def test_replay_of_one_seed() -> None:
 @pytest.mark.full
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize(("kind", "count"), [("long", LONG_SEEDS), ("day", DAYS), ("crowd", CROWDS)])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("long", LONG_SEEDS), ("day", DAYS), ("crowd", CROWDS), ("pressed", LONG_PRESSED), ("hedged", LONG_HEDGED)],
+)
 def test_every_rule_holds_in_hundreds_of_worlds_and_thousands_of_hours(kind: str, count: int, part: int) -> None:
     for seed in range(part, count, PARTS):
         assert [] == broken_in(f"{kind}-{seed}")

@@ -28,11 +28,14 @@ class Trouble(StrEnum):
     STALL = "stops some streams in the middle"
     FALSE_401 = "calls some good keys wrong"
     SLOW = "takes four times as long"
+    CROWD = "refuses what is more than it copes with at once"
 
 
 UNREACHABLE = frozenset({Trouble.DARK, Trouble.BLACK_HOLE, Trouble.NETWORK_LOSS})
 """Nobody can be connected to."""
 LIMITS = frozenset({Trouble.LIMIT, Trouble.HEADER_LIMIT, Trouble.BARE_LIMIT})
+DRAWN = tuple(trouble for trouble in Trouble if trouble is not Trouble.CROWD)
+"""What worlds are drawn from; a crowd is a matter of traffic, and has worlds of its own."""
 OF_A_KEY = frozenset({Trouble.QUOTA, Trouble.FALSE_401})
 OF_A_PROVIDER = frozenset({Trouble.DARK, Trouble.BLACK_HOLE}) | OF_A_KEY
 """Troubles of an address or of a key, which all models of a provider share."""

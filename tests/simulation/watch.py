@@ -16,6 +16,7 @@ from turnout_server.core.call import AttemptRecord
 from turnout_server.core.decision import Decision
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet
+from turnout_server.core.hedging import HedgeResult
 from turnout_server.core.model import FailureKind, Outcome, Target
 from turnout_server.core.state import FleetState
 
@@ -69,6 +70,7 @@ class Watch:
     events: list[Event] = field(default_factory=list)
     attempts: list[AttemptRecord] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
+    hedges: Counter[HedgeResult] = field(default_factory=Counter)
     open_until: dict[Door, float] = field(default_factory=dict)
     _told: dict[KeyUse, float] = field(default_factory=dict)
     _out: dict[str, str] = field(default_factory=dict)
@@ -111,6 +113,10 @@ class Watch:
 
     def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
         self._note(virtual_loop().time(), str(from_target), failure, str(to_target))
+
+    def hedge(self, target: Target, result: HedgeResult) -> None:
+        self.hedges[result] += 1
+        self._note(virtual_loop().time(), str(target), result)
 
     def outcome(self, result: str) -> None:
         self.outcomes[result] += 1

@@ -13,6 +13,7 @@ import orjson
 from turnout_server.core.chat import ChatInput, Message, Part, Role, Text
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import Capability, Target
+from turnout_server.providers.base64_text import written
 
 EVERYTHING = frozenset(Capability)
 
@@ -312,3 +313,9 @@ def user(text: str) -> Message:
 
 def hello() -> ChatInput:
     return ChatInput(messages=(user("Say hello."),))
+
+
+def as_read(body: object) -> dict[str, Any]:
+    """Returns a request as its provider reads it: written as JSON, and parsed."""
+    parsed: dict[str, Any] = orjson.loads(orjson.dumps(body, default=written))
+    return parsed

@@ -11,7 +11,7 @@ import pytest
 
 from tests.wire.conftest import Bench, connection_of, secrets_of
 from tests.wire.scripted_server import Head, ScriptedServer, json_answer
-from tests.wire.speakers import AnthropicSpeaker, hello, spec_of, user
+from tests.wire.speakers import AnthropicSpeaker, as_read, hello, spec_of, user
 from turnout_server.core.chat import (
     ChatInput,
     Finished,
@@ -61,7 +61,7 @@ def call_of(chat: ChatInput, model: str = "claude-sonnet-4-5", **call: Any) -> U
 
 
 def body_of(chat: ChatInput, model: str = "claude-sonnet-4-5", **call: Any) -> dict[str, Any]:
-    return AnthropicWire().body(call_of(chat, model, **call), ANTHROPIC, stream=False)
+    return as_read(AnthropicWire().body(call_of(chat, model, **call), ANTHROPIC, stream=False))
 
 
 async def test_thinking_brings_text_signature_and_redacted_data(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from tests.wire.dialect_speakers import (
 )
 from tests.wire.every_speaker import SPEAKERS
 from tests.wire.scripted_server import Head, Script, ScriptedServer, json_answer
-from tests.wire.speakers import EVERYTHING, data, hello, spec_of, user
+from tests.wire.speakers import EVERYTHING, as_read, data, hello, spec_of, user
 from turnout_server.core.chat import (
     ChatInput,
     Finished,
@@ -63,7 +63,7 @@ def body_of(provider: str, model: str, chat: ChatInput, *, thinks: bool = True, 
     capabilities = EVERYTHING if thinks else EVERYTHING - {Capability.THINKING}
     spec = replace(spec, target=Target(provider, model), capabilities=capabilities)
     call = UpstreamCall(spec=spec, credential="", chat=chat)
-    return OpenAIWire().body(call, dialect_of(provider, "openai"), stream=stream)
+    return as_read(OpenAIWire().body(call, dialect_of(provider, "openai"), stream=stream))
 
 
 async def answered(speaker: DialectSpeaker, server: ScriptedServer, stream: list[bytes]) -> list[StreamEvent]:
@@ -666,3 +666,45 @@ def test_signature_that_was_changed_is_refused_before_sending() -> None:
 
     with pytest.raises(UpstreamError, match="unchanged"):
         body_of("openrouter", "anthropic/claude-sonnet-4.5", chat)
+
+
+@pytest.mark.parametrize(
+    ("reader", "goes_back"),
+    [
+        ("anthropic/claude-opus-4.6", True),
+        ("~anthropic/claude-sonnet-latest", True),
+        ("openai/gpt-5.1", False),
+        ("google/gemini-3-pro", False),
+        ("openrouter/auto", False),
+    ],
+)
+async def test_reasoning_of_one_makers_model_goes_to_no_other_makers_at_the_same_vendor(
+    server: ScriptedServer, reader: str, *, goes_back: bool
+) -> None:
+    speaker = OpenRouterSpeaker()
+    events = await answered(speaker, server, speaker.reasoning_stream(["Hm, ", "well."], "Yes."))
+    sent = body_of("openrouter", reader, ChatInput(messages=(turn_of(events, "openrouter"),)))["messages"][0]
+
+    block = speaker.details(text="Hm, well.", signature="c2ln")
+    assert sent == {"role": "assistant", "content": "Yes.", **({"reasoning_details": [block]} if goes_back else {})}
+
+
+async def test_reasoning_of_a_model_that_the_vendor_chose_is_its_makers(server: ScriptedServer) -> None:
+    speaker = OpenRouterSpeaker()
+    speaker.model = "openrouter/auto"
+    events = await answered(speaker, server, speaker.reasoning_stream(["Hm."], "Yes."))
+    turns = ChatInput(messages=(turn_of(events, "openrouter"),))
+    sent = [
+        body_of("openrouter", reader, turns)["messages"][0]
+        for reader in ("anthropic/claude-opus-4.6", "openai/gpt-5.1")
+    ]
+
+    assert [True, False] == ["reasoning_details" in turn for turn in sent]
+
+
+def test_reasoning_that_does_not_tell_whose_it_is_goes_to_nobody() -> None:
+    part = Part(content=Reasoning(text="Hm."), signature='[{"type":"reasoning.text"}]', origin_provider="openrouter")
+    turn = Message(role=Role.ASSISTANT, parts=(part, Part(content=Text(text="Yes."))))
+    sent = body_of("openrouter", "anthropic/claude-sonnet-4.5", ChatInput(messages=(turn,)))["messages"][0]
+
+    assert {"role": "assistant", "content": "Yes."} == sent

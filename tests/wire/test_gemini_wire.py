@@ -11,7 +11,7 @@ import pytest
 from tests.wire.conftest import KEY, Bench, connection_of, secrets_of
 from tests.wire.gemini_speaker import GeminiSpeaker, content_of, decoded
 from tests.wire.scripted_server import Head, ScriptedServer
-from tests.wire.speakers import hello, spec_of, user
+from tests.wire.speakers import as_read, hello, spec_of, user
 from turnout_server.core.chat import (
     ChatInput,
     JsonFormat,
@@ -59,7 +59,7 @@ def call_of(chat: ChatInput, model: str = "gemini-2.5-flash", **call: Any) -> Up
 
 
 def body_of(chat: ChatInput, model: str = "gemini-2.5-flash", **call: Any) -> dict[str, Any]:
-    return GeminiWire().body(call_of(chat, model, **call), GOOGLE, stream=False)
+    return as_read(GeminiWire().body(call_of(chat, model, **call), GOOGLE, stream=False))
 
 
 def turns_of(*messages: Message, model: str = "gemini-2.5-flash") -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.wire.speakers import hello, user
+from tests.wire.speakers import as_read, hello, user
 from turnout_server.core.chat import (
     ChatInput,
     Finished,
@@ -52,7 +52,7 @@ def call_of(
 
 
 def body_of(chat: ChatInput, model: str = "qwen3", **facts: Any) -> dict[str, Any]:
-    return OllamaWire().body(call_of(chat, model, **facts), OLLAMA, stream=True)
+    return as_read(OllamaWire().body(call_of(chat, model, **facts), OLLAMA, stream=True))
 
 
 def read(*lines: dict[str, Any]) -> list[StreamEvent]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.wire.conftest import Bench, connection_of, secrets_of
 from tests.wire.scripted_server import Close, Head, Reset, ScriptedServer, Wait, json_answer
-from tests.wire.speakers import OpenAISpeaker, data, hello, spec_of, user
+from tests.wire.speakers import OpenAISpeaker, as_read, data, hello, spec_of, user
 from turnout_server.core.chat import (
     ChatInput,
     Finished,
@@ -52,7 +52,7 @@ def body_of(chat: ChatInput, *, model: str = "gpt-4o", vendor: bool = True, **ca
     spec = spec_of(VENDOR, "https://example.com/v1")
     spec = replace(spec, target=replace(spec.target, model=model))
     wire_call = UpstreamCall(spec=spec, credential="", chat=chat, **call)
-    return OpenAIWire().body(wire_call, OPENAI if vendor else OPENAI_COMPATIBLE, stream=False)
+    return as_read(OpenAIWire().body(wire_call, OPENAI if vendor else OPENAI_COMPATIBLE, stream=False))
 
 
 async def test_answer_is_given_out_complete_before_done_comes(bench: Bench) -> None:

@@ -78,7 +78,7 @@ REQUESTS: dict[str, tuple[ChatInput, dict[str, Any]]] = {
                     ],
                 },
                 {"role": "tool", "content": "rain", "tool_name": "weather"},
-                {"role": "tool", "content": "no such city", "tool_name": "weather"},
+                {"role": "tool", "content": "Error: no such city", "tool_name": "weather"},
             ],
             "tools": [THEIR_TOOL],
         },

@@ -171,7 +171,7 @@ OPENAI_REQUESTS: dict[str, tuple[str, ChatInput, dict[str, Any]]] = {
                     ],
                 },
                 {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
-                {"role": "tool", "tool_call_id": "call_2", "content": "no such city"},
+                {"role": "tool", "tool_call_id": "call_2", "content": "Error: no such city"},
             ],
             "tools": [OPENAI_TOOL],
             "tool_choice": {"type": "function", "function": {"name": "weather"}},

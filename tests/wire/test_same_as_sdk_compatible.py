@@ -40,6 +40,7 @@ from turnout_server.core.chat import (
     UsageReported,
 )
 from turnout_server.core.model import ReasoningEffort, Target
+from turnout_server.providers.openai.reasoning import marked
 
 Ask = Callable[[str, str, bool, dict[str, Any]], Awaitable[list[Any]]]
 """Base URL, model, whether streamed, arguments: the SDK's answer, as its chunks, or as the one whole."""
@@ -116,7 +117,7 @@ def turns(ids: dict[str, str], **of_assistant: Any) -> list[dict[str, Any]]:
         {"role": "user", "content": "Weather in Paris and Rome?"},
         {"role": "assistant", "content": "Let me look.", "tool_calls": calls, **of_assistant},
         {"role": "tool", "tool_call_id": ids.get("call_1", "call_1"), "content": "rain"},
-        {"role": "tool", "tool_call_id": ids.get("call_2", "call_2"), "content": "no such city"},
+        {"role": "tool", "tool_call_id": ids.get("call_2", "call_2"), "content": "Error: no such city"},
     ]
 
 
@@ -343,7 +344,7 @@ REQUESTS: dict[str, tuple[str, ChatInput, dict[str, Any]]] = {
     ),
     "openrouter reasoning back": (
         "anthropic/claude-sonnet-4.5",
-        thought("openrouter", SEALED),
+        thought("openrouter", marked(SEALED, "anthropic")),
         {"messages": thought_turns(reasoning_details=[BLOCK]), "extra_body": {"usage": {"include": True}}},
     ),
 }

@@ -23,6 +23,9 @@ class Answer:
     usage: pb.Usage | None = None
     cost_usd: float | None = None
     cached: bool = False
+    """Whether it came from the sidecar's response cache."""
+    joined: bool = False
+    """Whether it is the answer of an earlier call with the same `request_id`, told and charged there already."""
     model: str = ""
     response_id: str = ""
     notices: pb.Notices | None = field(default=None, repr=False)
@@ -59,6 +62,7 @@ def answer_from_response(response: pb.ExecuteResponse) -> Answer:
         usage=response.usage if response.HasField("usage") else None,
         cost_usd=response.cost_usd if response.HasField("cost_usd") else None,
         cached=response.cached,
+        joined=response.joined,
         model=response.output.model,
         response_id=response.output.response_id,
         notices=response.notices if response.HasField("notices") else None,

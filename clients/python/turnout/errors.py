@@ -153,7 +153,28 @@ class DrainingError(NothingSentError):
 
 
 class CallError(TurnoutError):
-    """An executed call failed; `attempts` and `details.call_failure` say what was tried, delivered and spent."""
+    """An executed call failed; `attempts` says what each call to a provider did, the rest what it came to."""
+
+    @property
+    def delivered_bytes(self) -> int | None:
+        """UTF-8 bytes of content that had been passed on and count; None where the sidecar could not tell.
+
+        Streams alone pass on content before the end: `Stream.parts_so_far` holds it. After a restart what came before
+        does not count.
+        """
+        return None if self.details.call_failure is None else self.details.call_failure.delivered_bytes
+
+    @property
+    def usage(self) -> pb.Usage | None:
+        """Tokens of all attempts together; None where nothing was used, or nothing is known."""
+        failure = self.details.call_failure
+        return failure.usage if failure is not None and failure.HasField("usage") else None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all attempts cost together; None where that is not known of one of them."""
+        failure = self.details.call_failure
+        return failure.cost_usd if failure is not None and failure.HasField("cost_usd") else None
 
 
 class ContentFilteredError(CallError):

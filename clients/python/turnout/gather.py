@@ -74,6 +74,8 @@ class Gatherer:
         self.target: pb.Target | None = None
         self.failure: pb.CallFailure | None = None
         self._attempt_id = ""
+        self._targets: dict[str, pb.Target] = {}
+        """By attempt id; a call has only a few attempts."""
         self._discarded: set[str] = set()
         self._parts: dict[int, PartGatherer] = {}
         self._completion: pb.Completion | None = None
@@ -94,6 +96,12 @@ class Gatherer:
         """The text so far of the attempt that counts."""
         return "".join(self._parts[index].text for index in sorted(self._parts))
 
+    @property
+    def parts(self) -> tuple[pb.Part, ...]:
+        """The parts so far of the attempt that counts."""
+        provider = "" if self.target is None else self.target.provider
+        return tuple(self._parts[index].part(provider) for index in sorted(self._parts))
+
     def add(self, event: pb.ExecuteStreamResponse) -> bool:
         """Takes one event; returns false for one that the caller should not see, a late piece of a discarded attempt.
 
@@ -105,7 +113,10 @@ class Gatherer:
         if kind == "decision":
             self.decision = event.decision
         elif kind == "attempt":
-            self.target = event.attempt.target
+            self._targets[event.attempt.attempt_id] = event.attempt.target
+            # Beside another one: which of the two answers is told by the first piece.
+            if not event.attempt.hedge:
+                self.target = event.attempt.target
         elif kind == "delta":
             return self._add_delta(event.delta)
         elif kind == "restart":
@@ -130,6 +141,7 @@ class Gatherer:
             usage=completion.usage if completion.HasField("usage") else None,
             cost_usd=completion.cost_usd if completion.HasField("cost_usd") else None,
             cached=completion.cached,
+            joined=completion.joined,
             model=completion.model,
             response_id=completion.response_id,
             notices=completion.notices if completion.HasField("notices") else None,
@@ -140,7 +152,9 @@ class Gatherer:
             return False
         if self._parts and delta.attempt_id != self._attempt_id:
             raise ContractError("pieces of two attempts came without a restart between them")
-        self._attempt_id = delta.attempt_id
+        if delta.attempt_id != self._attempt_id:
+            self._attempt_id = delta.attempt_id
+            self.target = self._targets.get(delta.attempt_id, self.target)
         self._has_content = True
         self._parts.setdefault(delta.part_index, PartGatherer()).add(delta)
         return True

@@ -55,6 +55,11 @@ class Stream:
         """The text that has come, of the attempt that counts."""
         return self._progress.gatherer.text
 
+    @property
+    def parts_so_far(self) -> tuple[pb.Part, ...]:
+        """All that has come, of the attempt that counts; after an error, what was delivered of an answer not whole."""
+        return self._progress.gatherer.parts
+
     def text(self, on_restart: Callable[[], None] | None = None) -> Iterator[str]:
         """Yields the text in pieces.
 
@@ -130,6 +135,11 @@ class AsyncStream:
     def text_so_far(self) -> str:
         """The text that has come, of the attempt that counts."""
         return self._progress.gatherer.text
+
+    @property
+    def parts_so_far(self) -> tuple[pb.Part, ...]:
+        """All that has come, of the attempt that counts; after an error, what was delivered of an answer not whole."""
+        return self._progress.gatherer.parts
 
     async def text(self, on_restart: Callable[[], None] | None = None) -> AsyncIterator[str]:
         """Yields the text in pieces; `on_restart` as in `Stream.text`."""

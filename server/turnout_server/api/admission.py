@@ -21,7 +21,8 @@ MIB = 1024 * 1024
 class AdmissionLimits:
     """`max_running` calls run and `max_waiting` wait, at most `wait_seconds`; LOW gets `low_share` of both.
 
-    `max_bytes` bounds the requests of all running and waiting calls together; None is no bound.
+    `max_bytes` bounds the requests of all running and waiting calls together, of which LOW ones get in only up to
+    `low_share`; None is no bound.
     """
 
     max_running: int
@@ -89,7 +90,8 @@ class Admission:
         """
         self.draining.check()
         low = priority is Priority.LOW
-        self._reserve_bytes(size_bytes)
+        self._check_bytes(size_bytes, low=low)
+        self._bytes += size_bytes
         if self._admits(low=low) and not self._waiting[low] and not (low and self._waiting[False]):
             self._take(low=low)
             return
@@ -98,6 +100,10 @@ class Admission:
         except BaseException:
             self._bytes -= size_bytes
             raise
+
+    def weigh(self, size_bytes: int) -> None:
+        """Looks whether a request of this size has room, before it is read; raises as `enter` does for its size."""
+        self._check_bytes(size_bytes)
 
     def leave(self, priority: Priority, size_bytes: int = 0) -> None:
         """Ends a call that had entered, and lets the next ones in."""
@@ -122,9 +128,11 @@ class Admission:
         self._low_running += low
         self._idle.clear()
 
-    def _reserve_bytes(self, size_bytes: int) -> None:
+    def _check_bytes(self, size_bytes: int, *, low: bool = False) -> None:
         limit = self._limits.max_bytes
-        if limit is not None and size_bytes > limit:
+        if limit is None:
+            return
+        if size_bytes > limit:
             raise InvalidRequestError(
                 [
                     FieldViolation(
@@ -133,9 +141,10 @@ class Admission:
                     )
                 ]
             )
-        if limit is not None and self._bytes + size_bytes > limit:
-            raise self._overloaded(f"calls under way hold {self._bytes / MIB:.1f} MiB of {limit / MIB:.1f} MiB")
-        self._bytes += size_bytes
+        # A LOW request that is larger than its share has its turn when nothing else is there.
+        most = limit * self._limits.low_share if low and self._bytes else limit
+        if self._bytes + size_bytes > most:
+            raise self._overloaded(f"calls under way hold {self._bytes / MIB:.1f} MiB of {most / MIB:.1f} MiB")
 
     async def _wait(self, *, low: bool) -> None:
         self._make_room(low=low)

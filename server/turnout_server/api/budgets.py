@@ -29,6 +29,7 @@ from turnout_server.core.model import NANO_USD
 if TYPE_CHECKING:
     from turnout_server.core.budget import BudgetSpec, Notices, Remaining
     from turnout_server.core.budget_book import BudgetReport
+    from turnout_server.core.trimming import TrimReport
     from turnout_server.router import Router
 
 MAX_PAGE_SIZE = 1000
@@ -191,7 +192,7 @@ Noted = TypeVar("Noted", router_pb2.RouteResponse, router_pb2.ExecuteResponse, r
 
 
 def with_notices(answer: Noted, notices: Notices | None) -> Noted:
-    """Returns an answer with what remains of budgets, and the cheaper target where one is suggested; None: as it is."""
+    """Returns an answer with notices: what remains of budgets, a cheaper target, what was left out of the prompt."""
     if notices is not None:
         _write(answer.notices, notices)
     return answer
@@ -199,6 +200,8 @@ def with_notices(answer: Noted, notices: Notices | None) -> Noted:
 
 def _write(message: router_pb2.Notices, notices: Notices) -> None:
     message.budgets.extend(_remaining(each) for each in notices.budgets)
+    if notices.trimming is not None:
+        message.trimming.CopyFrom(_trimming(notices.trimming))
     found = notices.suggestion
     if found is not None:
         cost = found.expected_cost_nano_usd
@@ -206,6 +209,18 @@ def _write(message: router_pb2.Notices, notices: Notices) -> None:
         message.downgrade.reason = found.reason
         if cost is not None:
             message.downgrade.expected_cost_usd = usd(cost)
+
+
+def _trimming(report: TrimReport) -> router_pb2.TrimReport:
+    before, after = report.tokens_before, report.tokens_after
+    return router_pb2.TrimReport(
+        removed_messages=report.removed_messages,
+        repeated_messages=report.repeated_messages,
+        removed_tokens=None if before is None or after is None else max(0, before - after),
+        tokens_before=before,
+        tokens_after=after,
+        reason=report.reason,
+    )
 
 
 def _remaining(each: Remaining) -> router_pb2.BudgetRemaining:

@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 def execute_response(result: CallResult, answers: Answers, detail: DecisionDetail) -> pb.ExecuteResponse:
     """Writes a complete answer."""
     response = pb.ExecuteResponse(
-        output=chat_output(result.output),
         target=target(result.target),
         usage=usage(result.usage),
         cost_usd=None if result.cost_nano_usd is None else usd(result.cost_nano_usd),
         attempts=attempts(result.attempts),
         cached=result.cached,
+        joined=result.joined,
     )
+    _write_output(response.output, result.output)
     answers.write(response.decision, result.decision, detail)
     return with_notices(response, result.notices)
 
@@ -54,7 +55,7 @@ def stream_responses(event: CallEvent, answers: Answers, detail: DecisionDetail)
                 yield pb.ExecuteStreamResponse(delta=_delta(piece, event.attempt_id))
         case AttemptStarted():
             yield pb.ExecuteStreamResponse(
-                attempt=pb.AttemptStarted(attempt_id=event.attempt_id, target=target(event.target))
+                attempt=pb.AttemptStarted(attempt_id=event.attempt_id, target=target(event.target), hedge=event.hedge)
             )
         case Restarted():
             yield pb.ExecuteStreamResponse(
@@ -84,12 +85,18 @@ def call_failure(report: CallReport, offset: float) -> pb.CallFailure:
 
 def chat_output(output: ChatOutput) -> pb.ChatOutput:
     """Writes an answer's parts and end."""
-    return pb.ChatOutput(
-        parts=[_part(part) for part in output.parts],
-        finish_reason=enums.FINISH_REASON.to_wire[output.finish_reason],
-        model=output.model,
-        response_id=output.response_id,
-    )
+    message = pb.ChatOutput()
+    _write_output(message, output)
+    return message
+
+
+def _write_output(message: pb.ChatOutput, output: ChatOutput) -> None:
+    # In place: a message that is put into another is copied, and an answer may have 30 MiB.
+    for part in output.parts:
+        _write_part(message.parts.add(), part)
+    message.finish_reason = enums.FINISH_REASON.to_wire[output.finish_reason]
+    message.model = output.model
+    message.response_id = output.response_id
 
 
 def _completion(event: Completed) -> pb.Completion:
@@ -100,6 +107,7 @@ def _completion(event: Completed) -> pb.Completion:
         cost_usd=None if event.cost_nano_usd is None else usd(event.cost_nano_usd),
         attempts=attempts(event.attempts),
         cached=event.cached,
+        joined=event.joined,
         model=event.model,
         response_id=event.response_id,
     )
@@ -127,9 +135,15 @@ def _delta(piece: Delta, attempt_id: str) -> pb.Delta:
 
 
 def _part(part: Part) -> pb.Part:
-    message = pb.Part(
-        signature=part.signature, origin_provider=part.origin_provider, cache_breakpoint=part.cache_breakpoint
-    )
+    message = pb.Part()
+    _write_part(message, part)
+    return message
+
+
+def _write_part(message: pb.Part, part: Part) -> None:
+    message.signature = part.signature
+    message.origin_provider = part.origin_provider
+    message.cache_breakpoint = part.cache_breakpoint
     match part.content:
         case Text(text=text):
             message.text = text
@@ -148,7 +162,6 @@ def _part(part: Part) -> pb.Part:
                     is_error=result.is_error,
                 )
             )
-    return message
 
 
 def _write_media(message: pb.Part, media: Media) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 from google.protobuf.json_format import MessageToDict
 
 from turnout_server.api import enums
-from turnout_server.api.chat_parts import messages
+from turnout_server.api.chat_parts import messages, reading
 from turnout_server.api.faults import MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
-from turnout_server.core.chat import ChatInput, JsonFormat, Tool, ToolChoice, ToolChoiceMode
+from turnout_server.core.chat import ChatInput, JsonFormat, Message, Tool, ToolChoice, ToolChoiceMode
 from turnout_server.core.reserved_options import reserved_options
 
 if TYPE_CHECKING:
@@ -24,17 +25,31 @@ MAX_STOP_LENGTH = 1024
 MAX_TOOL_COUNT = 1024
 MAX_TOOL_NAME_LENGTH = 64
 MAX_SCHEMA_BYTES = 1024 * 1024
+MAX_ALL_SCHEMAS_CHARACTERS = 8 * 1024 * 1024
+"""Of all tools together: parsing them takes time that other calls wait for, 5 ms for a million characters."""
 MAX_OPTIONS_COUNT = 64
 MAX_WHOLE_DOUBLE = 2**53
 MIN_TOP_P = 1e-6
 
 
-def chat_input(message: pb.ChatInput, faults: Faults, path: str = "input") -> ChatInput:
-    """Reads a chat request. The caller of this function raises the faults."""
+async def chat_input_in_turns(message: pb.ChatInput, faults: Faults, path: str = "input") -> ChatInput:
+    """Reads a chat request as `chat_input` does, with pauses in which other calls have their turn."""
+    turns: list[Message] = []
+    for _ in reading(message.messages, f"{path}.messages", faults, turns):
+        await asyncio.sleep(0)
+    return chat_input(message, faults, path, turns=tuple(turns))
+
+
+def chat_input(
+    message: pb.ChatInput, faults: Faults, path: str = "input", *, turns: tuple[Message, ...] | None = None
+) -> ChatInput:
+    """Reads a chat request; `turns` are its messages where they have been read. The caller of this function raises the
+    faults.
+    """
     has = message.HasField
     tools = _tools(message.tools, f"{path}.tools", faults)
     return ChatInput(
-        messages=messages(message.messages, f"{path}.messages", faults),
+        messages=messages(message.messages, f"{path}.messages", faults) if turns is None else turns,
         tools=tools,
         tool_choice=_tool_choice(message.tool_choice, tools, f"{path}.tool_choice", faults)
         if has("tool_choice")
@@ -72,6 +87,10 @@ def _tool(message: pb.Tool, path: str, faults: Faults) -> Tool:
 
 def _tools(values: Sequence[pb.Tool], path: str, faults: Faults) -> tuple[Tool, ...]:
     if not faults.count(values, path, MAX_TOOL_COUNT):
+        return ()
+    size = sum(len(tool.parameters_json_schema) for tool in values)
+    if size > MAX_ALL_SCHEMAS_CHARACTERS:
+        faults.add(path, f"have schemas of {size} characters together; at most {MAX_ALL_SCHEMAS_CHARACTERS} are taken")
         return ()
     tools = tuple(_tool(tool, f"{path}[{i}]", faults) for i, tool in enumerate(values))
     seen: set[str] = set()

@@ -79,6 +79,7 @@ def decision_record(record: DecisionRecord, answers: Answers) -> pb.DecisionReco
             for attempt in record.attempts
             if attempt.quality is not None
         ],
+        cached=record.cached,
     )
     # How many the answer of then was to list is no matter here.
     whole = dataclasses.replace(record.decision, max_candidates=None)
@@ -119,6 +120,7 @@ def _attempt(outcome: Outcome) -> router_pb2.Attempt:
         cost_usd=None if outcome.cost_nano_usd is None else usd(outcome.cost_nano_usd),
         possibly_billed=outcome.possibly_billed,
         retry_reason=outcome.retry_reason,
+        hedge=outcome.hedge,
     )
     if outcome.failure is not None:
         message.failure = enums.FAILURE_KIND.to_wire[outcome.failure]

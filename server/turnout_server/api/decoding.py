@@ -5,14 +5,20 @@ gRPC's own answer to them is UNKNOWN without details, with a traceback in the lo
 
 from __future__ import annotations
 
+import asyncio
+import traceback
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from turnout_server.api.entrance import Entrance, Guarded
 from turnout_server.api.failing import Failing
-from turnout_server.core.errors import FieldViolation, InvalidRequestError
+from turnout_server.core.errors import FieldViolation, InvalidRequestError, TurnoutError
+
+Weigh = Callable[[int], None]
 
 
 class Malformed:
@@ -22,12 +28,60 @@ class Malformed:
 MALFORMED = Malformed()
 
 
-class DecodingServer:
-    """Takes the handlers of generated code in a gRPC server's place; gives them on with a reader that never raises."""
+LARGE_BYTES = 1024 * 1024
+"""Requests from here on are read one after the other, with pauses in which other calls have their turn."""
 
-    def __init__(self, server: grpc.aio.Server, failing: Failing) -> None:
+received_bytes: ContextVar[int] = ContextVar("received_bytes", default=0)
+"""The size of the present request as it came; 0 outside of one. Asked of the message, it would be written once more."""
+
+
+class Received:
+    """A request, to be taken once: gRPC holds on to what it was given for as long as the call runs.
+
+    A small one is read already; a large one is still as it came, and `read` reads it.
+    """
+
+    __slots__ = ("_message", "size_bytes")
+
+    def __init__(self, message: Any, size_bytes: int) -> None:
+        self._message = message
+        self.size_bytes = size_bytes
+
+    @property
+    def large(self) -> bool:
+        """Whether it is still to be read."""
+        return self.size_bytes >= LARGE_BYTES
+
+    def read(self, reader: Callable[[bytes], Any]) -> None:
+        """Reads it; DecodeError where it is no message."""
+        self._message = reader(self._message)
+
+    def take(self) -> Any:
+        """Returns the message and forgets it."""
+        message, self._message = self._message, None
+        return message
+
+
+class DecodingServer:
+    """Takes the handlers of generated code in a gRPC server's place; gives them on with a reader that never raises.
+
+    `entrance` bounds how many RPCs of a method are in; `weigh` gets the size of a message before it is read, and raises
+    a TurnoutError where there is no room for it.
+    """
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        failing: Failing,
+        *,
+        entrance: Callable[[str], Entrance],
+        weigh: Callable[[str], Weigh | None],
+    ) -> None:
         self._server = server
         self._failing = failing
+        self._entrance = entrance
+        self._weigh = weigh
+        self._reading_large = asyncio.Lock()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Does nothing: generated code registers the same handlers a second time, by method."""
@@ -36,10 +90,12 @@ class DecodingServer:
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Gives the handlers on."""
-        handlers = {name: self._reading(handler) for name, handler in method_handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, handlers),))
+        handlers = {name: self._reading(handler, self._weigh(name)) for name, handler in method_handlers.items()}
+        self._server.add_generic_rpc_handlers((Guarded(service_name, handlers, self._entrance),))
 
-    def _reading(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    def _reading(
+        self, handler: grpc.RpcMethodHandler[Any, Any], weigh: Weigh | None
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         deserializer: Any = handler.request_deserializer
         # All methods are coroutines, those that stream too: they write.
         method: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
@@ -49,21 +105,57 @@ class DecodingServer:
 
         async def answer(request: Any, context: Any) -> Any:
             if request is MALFORMED:
-                what = FieldViolation(field="request", description="is not a protobuf message of this method's type")
-                await self._failing.fail(context, InvalidRequestError([what]))
-            return await method(request, context)
+                await self._failing.fail(context, _malformed())
+            if isinstance(request, TurnoutError):
+                await self._failing.fail(context, request)
+            received_bytes.set(request.size_bytes)
+            if request.large:
+                try:
+                    # One after the other: several at once would hold up everybody else for as long as all together.
+                    async with self._reading_large:
+                        await asyncio.sleep(0)
+                        request.read(deserializer)
+                        await asyncio.sleep(0)
+                except DecodeError:
+                    await self._failing.fail(context, _malformed())
+            try:
+                return await method(request.take(), context)
+            except BaseException as error:
+                _let_go(error)
+                raise
 
         reading: grpc.RpcMethodHandler[Any, Any] = make(
-            answer, request_deserializer=_tolerant(deserializer), response_serializer=handler.response_serializer
+            answer, request_deserializer=_tolerant(deserializer, weigh), response_serializer=handler.response_serializer
         )
         return reading
 
 
-def _tolerant(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _malformed() -> InvalidRequestError:
+    what = FieldViolation(field="request", description="is not a protobuf message of this method's type")
+    return InvalidRequestError([what])
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empties the frames that an error came through. gRPC keeps the error of a call that ended with one, until the next
+    call and until the collector comes by; with it stay the frames, and in them the request.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _tolerant(read: Callable[[bytes], Any], weigh: Weigh | None) -> Callable[[bytes], Any]:
     def tolerant(message: bytes) -> Any:
         try:
-            return read(message)
+            if weigh is not None:
+                weigh(len(message))
+            size_bytes = len(message)
+            return Received(message if size_bytes >= LARGE_BYTES else read(message), size_bytes)
         except DecodeError:
             return MALFORMED
+        except TurnoutError as error:
+            return error
 
     return tolerant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -12,14 +13,18 @@ from turnout.v1.router_pb2_grpc import RouterServiceServicer
 from turnout_server.api.answers import Answers, route_response
 from turnout_server.api.budgets import with_notices
 from turnout_server.api.call_answers import call_failure, execute_response, stream_responses
-from turnout_server.api.chat_requests import chat_input
+from turnout_server.api.call_lines import NO_LINE, CallLine, NoLine
+from turnout_server.api.chat_requests import chat_input_in_turns
+from turnout_server.api.decoding import LARGE_BYTES, received_bytes
 from turnout_server.api.faults import Faults
 from turnout_server.api.metadata import adopt_trace, tell_decision
 from turnout_server.api.outcome_results import report
+from turnout_server.api.principals import principal
 from turnout_server.api.provider_states import provider_status, resume_revision, status_query
 from turnout_server.api.requests import priority, route_query
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import CallError
+from turnout_server.execution.sizes import output_bytes
 
 if TYPE_CHECKING:
     from turnout_server.api.admission import Admission
@@ -29,8 +34,9 @@ if TYPE_CHECKING:
     from turnout_server.api.watching import Watching
     from turnout_server.core.chat import ChatInput
     from turnout_server.core.model import RouteQuery
-    from turnout_server.execution.executor import Executor
+    from turnout_server.execution.answering import Answering
     from turnout_server.router import Router
+    from turnout_server.telemetry.request_log import RequestLog
 
 
 class CallerGoneError(Exception):
@@ -43,22 +49,25 @@ class RouterService(RouterServiceServicer):
     def __init__(
         self,
         router: Router,
-        executor: Executor,
+        answering: Answering,
         *,
         calls: Admission,
         cutting: Cutting,
         watching: Watching,
         failing: Failing,
         instants: Instants,
+        request_log: RequestLog | None = None,
     ) -> None:
         self._router = router
-        self._executor = executor
+        self._answering = answering
         self._calls = calls
         self._cutting = cutting
         self._watching = watching
         self._failing = failing
         self._instants = instants
+        self._request_log = request_log
         self._answers = Answers()
+        self._reading = asyncio.Lock()
 
     async def Route(self, request: pb.RouteRequest, context: Any) -> pb.RouteResponse:  # noqa: N802  # gRPC's name
         """Decides."""
@@ -77,15 +86,30 @@ class RouterService(RouterServiceServicer):
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:  # noqa: N802  # gRPC's name
         """Decides, calls, and answers once."""
+        line = self._line("Execute")
         try:
             async with self._call(request, context) as (query, chat):
-                # Told at once, so that even a fault of ours carries it.
-                result = await self._executor.execute(
-                    query, chat, on_decision=lambda decision: tell_decision(context, decision.decision_id)
+                # All of it has been read, and it may be large: nothing holds it while the provider is waited for.
+                del request
+                line.asked(query, chat)
+
+                def decided(decision: Decision) -> None:
+                    # Told at once, so that even a fault of ours carries it.
+                    tell_decision(context, decision.decision_id)
+                    line.decided(decision)
+
+                result = await self._answering.execute(
+                    query, chat, principal=principal(context, query.caller), on_decision=decided
                 )
+                line.answered(result)
+                if output_bytes(result.output) >= LARGE_BYTES:
+                    await asyncio.sleep(0)
                 return execute_response(result, self._answers, query.options.detail)
         except Exception as error:  # noqa: BLE001  # the outermost edge
+            line.failed(error)
             await self._failing.fail(context, error)
+        finally:
+            line.end()
 
     async def ExecuteStream(  # type: ignore[override]  # noqa: N802  # it writes; the name is gRPC's
         self, request: pb.ExecuteStreamRequest, context: Any
@@ -95,12 +119,18 @@ class RouterService(RouterServiceServicer):
         It writes instead of yielding: then a caller that goes away ends the call here and now, and not whenever a
         forgotten generator is collected.
         """
+        line = self._line("ExecuteStream")
         try:
             async with (
                 self._call(request, context) as (query, chat),
-                aclosing(self._executor.execute_stream(query, chat)) as events,
+                aclosing(
+                    self._answering.execute_stream(query, chat, principal=principal(context, query.caller))
+                ) as events,
             ):
+                del request
+                line.asked(query, chat)
                 async for event in events:
+                    line.happened(event)
                     if isinstance(event, Decision):
                         tell_decision(context, event.decision_id)
                     for message in stream_responses(event, self._answers, query.options.detail):
@@ -109,11 +139,14 @@ class RouterService(RouterServiceServicer):
             # There is nobody left to tell.
             return
         except Exception as error:  # noqa: BLE001  # the outermost edge
+            line.failed(error)
             if isinstance(error, CallError):
                 failure = call_failure(error.report, self._instants.offset())
                 with contextlib.suppress(CallerGoneError):
                     await _write(context, pb.ExecuteStreamResponse(failure=failure))
             await self._failing.fail(context, error)
+        finally:
+            line.end()
 
     async def ReportOutcome(  # noqa: N802  # gRPC's name
         self, request: pb.ReportOutcomeRequest, context: Any
@@ -132,7 +165,7 @@ class RouterService(RouterServiceServicer):
         """Tells the state of providers."""
         try:
             providers, window_seconds = status_query(request)
-            return provider_status(self._router.status(providers, window_seconds))
+            return await provider_status(self._router.status_steps(providers, window_seconds))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -151,6 +184,10 @@ class RouterService(RouterServiceServicer):
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
+    def _line(self, method: str) -> NoLine:
+        """Returns what the request log is told of one call."""
+        return NO_LINE if self._request_log is None else CallLine(self._request_log, method, self._instants)
+
     @contextlib.asynccontextmanager
     async def _call(
         self, request: pb.ExecuteRequest | pb.ExecuteStreamRequest, context: Any
@@ -159,13 +196,22 @@ class RouterService(RouterServiceServicer):
         adopt_trace(context.invocation_metadata())
         # A priority that is not known is a fault, told when all of the request is read.
         urgency = priority(request.options, Faults())
-        size_bytes = request.ByteSize()
+        size_bytes = received_bytes.get()
         await self._calls.enter(urgency, size_bytes)
         try:
             faults = Faults()
             query = route_query(request, faults=faults, executing=True, deadline_seconds=context.time_remaining())
-            chat = chat_input(request.input, faults)
+            if size_bytes < LARGE_BYTES:
+                chat = await chat_input_in_turns(request.input, faults)
+            else:
+                # One after the other: several at once would hold up everybody else for as long as all of them together.
+                async with self._reading:
+                    # gRPC's copying and parsing took its time already; others come first before it is read.
+                    await asyncio.sleep(0)
+                    chat = await chat_input_in_turns(request.input, faults)
+                    await asyncio.sleep(0)
             faults.raise_any()
+            del request
             with self._cutting.call():
                 yield query, chat
         finally:

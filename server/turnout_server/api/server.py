@@ -16,6 +16,7 @@ from turnout_server.api.admin_service import AdminService
 from turnout_server.api.admission import MIB, Admission, AdmissionLimits, Draining
 from turnout_server.api.cutting import Cutting
 from turnout_server.api.decoding import DecodingServer
+from turnout_server.api.entrance import Entrance
 from turnout_server.api.failing import Failing
 from turnout_server.api.health import Health
 from turnout_server.api.instants import Instants
@@ -23,6 +24,7 @@ from turnout_server.api.not_yet import refuse_rest
 from turnout_server.api.router_service import RouterService
 from turnout_server.api.sockets import ListenError, UnixSocket, bind_unix, check_free, remove_unix, split_address
 from turnout_server.api.watching import Watching
+from turnout_server.execution.answering import Answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +33,19 @@ if TYPE_CHECKING:
 
     from turnout_server.execution.executor import Executor
     from turnout_server.router import Router
+    from turnout_server.telemetry.request_log import RequestLog
 
 MAX_METADATA_BYTES = 8192
 QUICK_CALLS = 1024
 """Room for calls that wait for nobody (Route, ProviderStatus, ReportOutcome), beyond all those that call providers."""
+
+EXECUTING = frozenset({"Execute", "ExecuteStream"})
+ARRIVING_CALLS = 256
+"""Room for calls whose request is still being received, or which are being refused, beyond those that run or wait."""
+REFUSED_CALLS = 2048
+"""Room for RPCs that are being refused with details; beyond it gRPC refuses without."""
+PENDING_RPCS = 8192
+"""RPCs that have arrived and wait to be taken: four seconds of plans, which take half a millisecond each."""
 
 LAST_ANSWERS_SECONDS = 1.0
 """What calls that were cut off at the end of the drain get to tell their callers so."""
@@ -80,7 +91,7 @@ class Bound:
 class ApiServer:
     """Serves one router and executor: `start`, then `stop` once.
 
-    `clock` is monotonic seconds, `wall` seconds since the epoch.
+    `clock` is monotonic seconds, `wall` seconds since the epoch. `request_log` is told of every executed call.
     """
 
     def __init__(
@@ -92,16 +103,20 @@ class ApiServer:
         clock: Callable[[], float],
         wall: Callable[[], float],
         log: FilteringBoundLogger,
+        request_log: RequestLog | None = None,
     ) -> None:
         self._settings = settings
+        self._request_log = request_log
         self._log = log
         self._router = router
-        self._executor = executor
+        self.answering = Answering(executor, router, clock=clock)
         self._instants = Instants(clock, wall)
         self._draining = Draining()
         self._cutting = Cutting()
         self._health = Health()
         self._servers: list[grpc.aio.Server] = []
+        self.doors: tuple[Entrance, ...] = ()
+        """Those of quick RPCs and of calls, once it has started."""
         self.calls = Admission(
             "calls",
             AdmissionLimits(
@@ -168,21 +183,28 @@ class ApiServer:
     def _main_server(self) -> grpc.aio.Server:
         settings = self._settings
         server = grpc.aio.server(
-            options=_options(settings.max_message_mib),
-            # Above what admission lets in, so that it is admission that refuses, with details; this bounds the flood.
-            maximum_concurrent_rpcs=settings.max_concurrent_calls + settings.max_queue + QUICK_CALLS,
+            options=[*_options(settings.max_message_mib), *_flood_options()],
+            # Above what the entrances let in, so that it is they who refuse, with details; this bounds the flood.
+            maximum_concurrent_rpcs=self._most_calls + QUICK_CALLS + REFUSED_CALLS,
         )
         self._servers.append(server)
         failing = Failing(self._instants, self._log)
-        decoding: Any = DecodingServer(server, failing)
+        entrances = self._entrances(failing)
+        decoding: Any = DecodingServer(
+            server,
+            failing,
+            entrance=lambda method: entrances[method in EXECUTING],
+            weigh=lambda method: self.calls.weigh if method in EXECUTING else None,
+        )
         router_service = RouterService(
             self._router,
-            self._executor,
+            self.answering,
             calls=self.calls,
             cutting=self._cutting,
             watching=Watching(self._router, self._instants, self._draining),
             failing=failing,
             instants=self._instants,
+            request_log=self._request_log,
         )
         router_pb2_grpc.add_RouterServiceServicer_to_server(router_service, decoding)
         admin_service: Any = AdminService(self._router, failing=failing)
@@ -202,6 +224,23 @@ class ApiServer:
             ]
             reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
         return server
+
+    @property
+    def shed_count(self) -> int:
+        """RPCs that were refused for overload."""
+        return self.calls.shed_count + sum(entrance.shed_count for entrance in self.doors)
+
+    @property
+    def _most_calls(self) -> int:
+        return self._settings.max_concurrent_calls + self._settings.max_queue + ARRIVING_CALLS
+
+    def _entrances(self, failing: Failing) -> tuple[Entrance, Entrance]:
+        """Returns those for quick RPCs and for calls to providers; room of one kind is never taken by the other."""
+        self.doors = (
+            Entrance("requests for plans, status and reports", QUICK_CALLS, failing),
+            Entrance("calls", self._most_calls, failing),
+        )
+        return self.doors
 
     def _bind(self, server: grpc.aio.Server, address: str, tls: Tls | None) -> str:
         if not address:
@@ -233,4 +272,14 @@ def _options(max_message_mib: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", max_message_mib * MIB),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ]
+
+
+def _flood_options() -> list[tuple[str, int]]:
+    return [
+        # What has arrived and was not taken yet. gRPC cancels what is beyond, by chance from 1000 on by default,
+        # and a bare CANCELLED tells a caller nothing. (A limit of streams to each connection would be no better:
+        # a burst on a new connection comes before its caller knows of the limit, and gets a bare UNAVAILABLE.)
+        ("grpc.server.max_pending_requests", PENDING_RPCS),
+        ("grpc.server.max_pending_requests_hard_limit", PENDING_RPCS),
     ]

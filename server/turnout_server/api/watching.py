@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api.answers import target
 from turnout_server.api.instants import timestamp
-from turnout_server.api.provider_states import provider_states
+from turnout_server.api.provider_states import in_turns, provider_states
 from turnout_server.core.errors import ResumeTooOldError, SidecarOverloadedError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Watching:
         try:
             revision = self._router.status_changes(0).revision
             if resume_revision is None:
-                yield self._response(self._all(providers), window_seconds, revision, snapshot=True)
+                yield await self._response(self._all(providers), window_seconds, revision, snapshot=True)
             else:
                 # An unknown provider must be told before a wait without end.
                 self._router.check_providers(providers)
@@ -66,7 +66,7 @@ class Watching:
                 names = self._names(changes.changed, providers)
                 revision = changes.revision
                 if names or gone:
-                    yield self._response(names, window_seconds, revision, removed=gone)
+                    yield await self._response(names, window_seconds, revision, removed=gone)
                 await self._pause()
                 self._draining.check()
         finally:
@@ -95,7 +95,7 @@ class Watching:
         except TimeoutError:
             return
 
-    def _response(
+    async def _response(
         self,
         names: Sequence[str],
         window_seconds: float,
@@ -104,10 +104,10 @@ class Watching:
         removed: Sequence[Target] = (),
         snapshot: bool = False,
     ) -> pb.WatchProviderStatusResponse:
-        report = self._router.status(names, window_seconds)
+        report = await in_turns(self._router.status_steps(names, window_seconds))
         return pb.WatchProviderStatusResponse(
             # Without names it tells of all.
-            changed=provider_states(report) if names or snapshot else [],
+            changed=await in_turns(provider_states(report)) if names or snapshot else [],
             removed=[target(each) for each in removed],
             snapshot=snapshot,
             revision=self._base + revision,

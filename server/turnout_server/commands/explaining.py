@@ -103,6 +103,8 @@ def _attempts(record: admin_pb2.DecisionRecord) -> Iterator[str]:
     if not record.attempts:
         return
     judged = {feedback.attempt_id: feedback.quality for feedback in record.feedback}
+    # Where a hedge lost, the attempt that it was made beside comes after it.
+    executing = record.kind == admin_pb2.DECISION_KIND_EXECUTE
     rows: list[tuple[str, ...]] = [
         (
             *("#", "ATTEMPT", "RESULT", "HTTP", "KEY", "LATENCY", "FIRST TOKEN", "TOKENS", "COST", "BILLED", "JUDGED"),
@@ -124,7 +126,7 @@ def _attempts(record: admin_pb2.DecisionRecord) -> Iterator[str]:
                 usd(attempt.cost_usd) if attempt.HasField("cost_usd") else "unknown",
                 "perhaps" if attempt.possibly_billed and not attempt.ok else "yes" if attempt.ok else "no",
                 "-" if quality is None else f"{quality:.2f}",
-                attempt.retry_reason or ("first" if place == 1 else "-"),
+                attempt.retry_reason or ("first" if place == 1 or executing else "-"),
                 attempt.detail,
             )
         )
@@ -136,15 +138,18 @@ def _end(record: admin_pb2.DecisionRecord) -> Iterator[str]:
     word = enum_word(admin_pb2.DecisionResult, record.result)
     moved = sum(
         1
-        for before, after in itertools.pairwise(attempts)
+        for before, after in itertools.pairwise(attempt for attempt in attempts if not attempt.hedge)
         if not before.ok and target_name(before.target) != target_name(after.target)
     )
-    if not record.decision.candidates:
+    if record.cached:
+        yield f"result    {word}: the answer was kept, nothing was called and nothing is owed"
+    elif not record.decision.candidates:
         yield f"result    {word}: no target could be used"
     elif not attempts:
         yield f"result    {word}: no attempt is known"
     else:
-        yield f"result    {word} after {_count(len(attempts), 'attempt')}, {_count(moved, 'failover')}"
+        hedged = ", hedged" if any(attempt.hedge for attempt in attempts) else ""
+        yield f"result    {word} after {_count(len(attempts), 'attempt')}, {_count(moved, 'failover')}{hedged}"
         yield from _costs(record.decision, attempts)
 
 

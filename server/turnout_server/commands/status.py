@@ -86,6 +86,8 @@ def _estimate_row(target: pb.TargetState) -> tuple[str, ...]:
 
 def _row(target: pb.TargetState) -> tuple[str, ...]:
     marks = [word for word, on in (("drained", target.drained), ("suspect", target.suspect)) if on]
+    if target.throttle:
+        marks.append(f"throttled {target.throttle:.0%}")
     measured = target.HasField("latency")
     return (
         " ".join([target_name(target.target), *marks]),
@@ -96,6 +98,8 @@ def _row(target: pb.TargetState) -> tuple[str, ...]:
         f"{target.success_rate:.0%}" if target.HasField("success_rate") else "-",
         seconds(target.latency.p50) if measured else "-",
         seconds(target.latency.p95) if measured else "-",
-        str(target.in_flight),
+        f"{target.in_flight} of {target.concurrency_limit}"
+        if target.HasField("concurrency_limit")
+        else str(target.in_flight),
         usd(target.cost_usd) if target.cost_usd else "-",
     )

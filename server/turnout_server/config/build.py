@@ -16,6 +16,7 @@ from turnout_server.config.policies import laid_over, resolved_policies
 from turnout_server.config.providers import NOTHING_FOUND, Found, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_routing import (
+    CacheSection,
     FailoverSection,
     PolicySection,
     QualityFloorWord,
@@ -29,19 +30,23 @@ from turnout_server.core.settings import (
     AffinitySettings,
     BackoffSettings,
     BreakerSettings,
+    CacheSettings,
     FailoverSettings,
     HealthSettings,
     Limits,
     NearEqual,
     Policy,
     PolicySelector,
+    PressureSettings,
     QualityFloor,
     RoutingSettings,
     Settings,
 )
 from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.dialects import dialect_of
+from turnout_server.providers.forms import lacking_capabilities, lacking_forms
 from turnout_server.providers.media import MEDIA_BY_BYTES, media_by_url
+from turnout_server.providers.prefill import prefill_of
 
 LONG_CONTEXT_TOKENS = 200_000
 """A window of at least so many tokens is LONG_CONTEXT."""
@@ -110,7 +115,8 @@ def _spec(provider: ResolvedProvider, model: ModelRow, endpoint: Endpoint, rank:
         capabilities = (
             capabilities | long if model.context_window_tokens >= LONG_CONTEXT_TOKENS else capabilities - long
         )
-    return TargetSpec(
+    dialect = dialect_of(provider.name, provider.wire)
+    spec = TargetSpec(
         target=target,
         name=str(target),
         wire=provider.wire,
@@ -121,17 +127,24 @@ def _spec(provider: ResolvedProvider, model: ModelRow, endpoint: Endpoint, rank:
         price=model.regional_price if endpoint.is_regional else model.price,
         capabilities=capabilities,
         custom_capabilities=model.custom_capabilities,
-        url_capabilities=capabilities & media_by_url(provider.wire, dialect_of(provider.name, provider.wire)),
+        url_capabilities=capabilities & media_by_url(provider.wire, dialect),
         quality=model.quality,
         latency_prior_seconds=model.latency_prior_seconds,
         seconds_per_output_token_prior=model.seconds_per_output_token,
         silent_thinking=model.silent_thinking,
+        prefill=prefill_of(dialect, provider.wire, model.name),
         deprecated=model.deprecated,
         needs_credential=provider.needs_credential,
         credentials=tuple(credential.spec for credential in provider.credentials),
         max_concurrency=provider.section.max_concurrency,
         first_token_timeout_seconds=provider.section.first_token_timeout_seconds,
         provider_rank=rank,
+    )
+    # Both go by the model's name and by what the catalog says that it can do.
+    return replace(
+        spec,
+        capabilities=capabilities - lacking_capabilities(spec, dialect),
+        lacking_forms=lacking_forms(spec, dialect),
     )
 
 
@@ -210,9 +223,18 @@ def _policy(name: str, section: PolicySection, failover: FailoverSection, window
         failover_on_refusal=section.failover_on_refusal,
         wait_for_preferred_seconds=section.wait_for_preferred_seconds,
         mid_stream=section.mid_stream,
+        cache=_cache(section.cache) if section.cache.enabled else None,
+        trim=section.trim.enabled,
+        hedge=section.hedge.enabled,
         failover=_failover(laid_over(failover, section.failover), window)
         if section.failover.model_fields_set
         else None,
+    )
+
+
+def _cache(section: CacheSection) -> CacheSettings:
+    return CacheSettings(
+        max_entries=section.max_entries, ttl_seconds=section.ttl_seconds, any_temperature=section.any_temperature
     )
 
 
@@ -250,6 +272,9 @@ def _failover(section: FailoverSection, window: int) -> FailoverSettings:
             window_outcomes=window,
             suspect_attempts=section.suspect.attempts,
             suspect_seconds=section.suspect.seconds,
+        ),
+        pressure=PressureSettings(
+            throttle_multiplier=section.throttle_multiplier, adaptive_concurrency=section.adaptive_concurrency
         ),
         backoff=BackoffSettings(
             kind=section.backoff.kind,

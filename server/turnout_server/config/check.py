@@ -14,6 +14,7 @@ from turnout_server.config.faults import Finding, Path, did_you_mean
 from turnout_server.config.providers import FILE_LABEL, TOKEN_LABEL, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import ProviderSection
+from turnout_server.telemetry.rotating_file import file_fault
 
 _OWN_KEYS = {FILE_LABEL: "key file", TOKEN_LABEL: "token"}
 
@@ -28,6 +29,7 @@ def check(configuration: Configuration, environ: Mapping[str, str], *, files: bo
     yield from budget_findings(configuration)
     if files:
         yield from _files(configuration)
+        yield from _request_log(configuration)
 
 
 def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[str]:
@@ -219,6 +221,13 @@ def _files(configuration: Configuration) -> Iterator[Finding]:
             fault = _file_fault(file) if file else ""
             if fault:
                 yield where, fault
+
+
+def _request_log(configuration: Configuration) -> Iterator[Finding]:
+    file = configuration.telemetry.request_log.file
+    fault = file_fault(file) if file else ""
+    if fault:
+        yield ("telemetry", "request_log", "file"), fault
 
 
 def _file_fault(file: str) -> str:

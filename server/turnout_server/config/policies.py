@@ -21,10 +21,12 @@ SHARED_FAILOVER_KEYS = frozenset(
         "ramp_seconds",
         "suspect",
         "retry_budget_ratio",
+        "throttle_multiplier",
+        "adaptive_concurrency",
         "connect_timeout_seconds",
     }
 )
-"""Keys of a failover block that concern what all policies share: breakers, connections, the retry budget."""
+"""Keys of a failover block that concern what all policies share: breakers, throttles, connections, the retry budget."""
 
 AnySection = TypeVar("AnySection", bound=Section)
 

@@ -147,11 +147,11 @@ class AlertsSection(Section):
 
 
 class RequestLogSection(Section):
-    """A file of requests."""
+    """A file with a line of JSON for each executed call; docs/request-log.md says what is in it."""
 
-    file: str = later("", "Where requests are logged.")
-    max_mib: Mebibytes = later(50, "Its size.", NotYet.IGNORED)
-    content: bool = later(default=False, description="With prompts and answers.")
+    file: str = Field(default="", description='Its path; the one before it is PATH.1. "": calls are not logged.')
+    max_mib: Mebibytes = Field(default=50, description="What both may take together.")
+    content: bool = Field(default=False, description="With prompts and answers, credentials taken out.")
 
 
 class TelemetrySection(Section):

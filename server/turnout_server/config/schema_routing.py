@@ -14,7 +14,6 @@ from turnout_server.config.fields import (
     Count,
     CountOr0,
     Names,
-    NotYet,
     Percent,
     Seconds,
     SecondsOr0,
@@ -91,22 +90,28 @@ class LimitsSection(Section):
 class HedgeSection(Section):
     """A second target asked when the first is slow."""
 
-    enabled: bool = later(default=False, description="Ask a second target when the first is slow.")
+    enabled: bool = Field(default=False, description="Ask a second target when the first is slow to begin.")
 
 
 class CacheSection(Section):
     """Answers kept for equal requests."""
 
-    enabled: bool = later(default=False, description="Keep answers for equal requests.")
-    max_entries: Count = later(1000, "Answers that are kept.", NotYet.IGNORED)
-    ttl_seconds: Seconds = later(300.0, "How long.", NotYet.IGNORED)
-    any_temperature: bool = later(default=False, description="Also above temperature 0.", what=NotYet.IGNORED)
+    enabled: bool = Field(default=False, description="Keep complete answers, and give them to equal requests.")
+    max_entries: Count = Field(
+        default=1000, description="Answers that are kept; the oldest goes first. All policies together: 64 MiB."
+    )
+    ttl_seconds: Seconds = Field(default=300.0, description="For how long.")
+    any_temperature: bool = Field(
+        default=False, description="Also of requests whose temperature is not 0, or not given."
+    )
 
 
 class TrimSection(Section):
     """Old turns dropped to fit."""
 
-    enabled: bool = later(default=False, description="Drop old turns where a prompt does not fit.")
+    enabled: bool = Field(
+        default=False, description="Leave out repeated and oldest turns of a prompt that no target can take otherwise."
+    )
 
 
 class BackoffSection(Section):
@@ -137,6 +142,13 @@ class FailoverSection(Section):
     suspect: SuspectSection = Field(default_factory=SuspectSection, description="When a target is suspect.")
     max_attempts: Annotated[Count, Field(le=20)] = Field(default=4, description="Targets that one call may try.")
     retry_budget_ratio: Share = Field(default=0.2, description="Share of the calls of 10 s that may be tried again.")
+    throttle_multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] | None = Field(
+        default=2.0,
+        description="A target that refuses calls is sent so many for each that it accepts; null: all.",
+    )
+    adaptive_concurrency: bool = Field(
+        default=True, description="Learn from refusals how many calls at once a target copes with."
+    )
     backoff: BackoffSection = Field(default_factory=BackoffSection, description="Waits between tries.")
     first_token_timeout_seconds: Seconds | None = Field(default=None, description="Null: from the prediction.")
     idle_timeout_seconds: Seconds = Field(default=20.0, description="The longest gap within a stream.")

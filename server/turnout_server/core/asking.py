@@ -27,10 +27,12 @@ class Hop:
     """What an earlier attempt of the same call has taught: who was tried, whose turn it is not, how large it must be.
 
     Targets of `failed_providers` rank after the others; of both, those in `failed_regions` rank last. The window must
-    hold at least `minimum_context` tokens, and more than `required_window_over`.
+    hold at least `minimum_context` tokens, and more than `required_window_over`. `asked` are all that were called, also
+    those that may be called again.
     """
 
     tried: frozenset[Target] = frozenset()
+    asked: frozenset[Target] = frozenset()
     failed_providers: frozenset[str] = frozenset()
     failed_regions: frozenset[str] = frozenset()
     minimum_context: int | None = None
@@ -42,7 +44,8 @@ class Needs:
     """What a request asks of every target, however long it is, its names resolved to places in the fleet.
 
     None is no such need. `named` are the targets that the request or a table names one by one: a deprecated model is
-    used only so. `tried` are those that the call has tried.
+    used only so. `tried` are those that the call has tried. `asked` are all that it has called, told only where it is
+    `prefilled`: others are its fallbacks then, and must be known to take that.
     """
 
     included: frozenset[int] | None = None
@@ -53,12 +56,16 @@ class Needs:
     capabilities: frozenset[Capability] = frozenset()
     custom_capabilities: frozenset[str] = frozenset()
     url_capabilities: frozenset[Capability] = frozenset()
+    forms: frozenset[str] = frozenset()
     min_quality: float | None = None
     tried: frozenset[Target] = frozenset()
+    prefilled: bool = False
+    asked: frozenset[Target] = frozenset()
 
 
 NOBODY: frozenset[int] = frozenset()
 NOWHERE: frozenset[str] = frozenset()
+NONE_ASKED: frozenset[Target] = frozenset()
 """Decisions are kept, and each empty set that is made anew takes 216 bytes."""
 
 
@@ -129,7 +136,7 @@ def check_query(query: RouteQuery) -> None:
         raise InvalidRequestError(violations)
 
 
-def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], tried: frozenset[Target]) -> Needs:
+def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], hop: Hop) -> Needs:
     """Returns what `query` (with its policy's limits laid over it) needs; `named` are those that a table names.
 
     Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
@@ -149,8 +156,11 @@ def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], trie
         capabilities=profile.capabilities,
         custom_capabilities=profile.custom_capabilities,
         url_capabilities=profile.url_capabilities,
+        forms=profile.forms,
         min_quality=options.min_quality,
-        tried=tried,
+        tried=hop.tried,
+        prefilled=profile.prefilled,
+        asked=hop.asked if profile.prefilled else NONE_ASKED,
     )
 
 

@@ -90,22 +90,30 @@ class Breaker(Gate):
         return change
 
     def record_failure(
-        self, kind: FailureKind, call_id: str, now: float, *, probe_id: str = "", overdue_seconds: float = 0.0
+        self,
+        kind: FailureKind,
+        call_id: str,
+        now: float,
+        *,
+        probe_id: str = "",
+        overdue_seconds: float = 0.0,
+        seconds: float = 0.0,
     ) -> Change:
         """Takes a failure that hurts health; `call_id` is the call that it belongs to, counted once in a streak.
 
-        `overdue_seconds` is the time after which the first content of an attempt is overdue at this target.
+        `overdue_seconds` is the time after which the first content of an attempt is overdue at this target; `seconds`
+        is what the attempt took.
         """
         self._recent.add(now, kind)
         if self._opened_at is not None:
-            return self._trial_failed(probe_id, kind, now)
+            return self._trial_failed(probe_id, kind, now, seconds)
         self._expire_streak(now)
         self._disputed = self._disputed and bool(self._streak)
         if call_id not in self._streak and len(self._streak) < STREAK_REMEMBERED:
             self._streak[call_id] = Failed(now, kind)
         if not self._trips(now, overdue_seconds):
             return Change.NONE
-        self._open(kind, now, busy=self._recent.per_second(now) >= self._settings.ramp_minimum_rate)
+        self._open(kind, now, seconds, busy=self._recent.per_second(now) >= self._settings.ramp_minimum_rate)
         return Change.OPENED
 
     def forgive_connections(self, since: float, now: float) -> Change:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from turnout_server.core.model import Caller, Target
+    from turnout_server.core.trimming import TrimReport
 
 NAME_MAXIMUM = 64
 """Characters of a budget's name, as the contract has it."""
@@ -164,7 +165,8 @@ class Suggestion(NamedTuple):
 
 
 class Notices(NamedTuple):
-    """What a caller may want to know beside an answer, of the budgets in force for it."""
+    """What a caller may want to know beside an answer: of the budgets in force for it, and of its prompt."""
 
-    budgets: tuple[Remaining, ...]
+    budgets: tuple[Remaining, ...] = ()
     suggestion: Suggestion | None = None
+    trimming: TrimReport | None = None

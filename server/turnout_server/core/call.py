@@ -16,7 +16,7 @@ class AttemptRecord:
     """One call to one target, as the caller is told of it. `failure` is None for success.
 
     `possibly_billed` is false only where the provider cannot have charged: a 429, a refused connection, a 503
-    before any output. `detail` never holds a prompt, a completion or a credential.
+    before any output. `detail` never holds a prompt, a completion or a credential. `hedge`: the second of a pair.
     """
 
     target: Target
@@ -57,15 +57,18 @@ class CallResult:
     usage: Usage | None = None
     cost_nano_usd: int | None = None
     cached: bool = False
+    joined: bool = False
+    """Whether it is the answer of an earlier call with the same request id."""
     notices: Notices | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted:
-    """A target is being called."""
+    """A target is being called. `hedge`: beside another one, which is late; whose deltas come first is the answer's."""
 
     attempt_id: str
     target: Target
+    hedge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,7 @@ class Completed:
     usage: Usage | None = None
     cost_nano_usd: int | None = None
     cached: bool = False
+    joined: bool = False
     model: str = ""
     response_id: str = ""
     notices: Notices | None = None

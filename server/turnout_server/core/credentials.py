@@ -161,12 +161,22 @@ class Credentials:
         ordered = sorted(models.items(), key=lambda item: item[0].reported)
         return [self._status(key, tuple(used_for), now) for key, used_for in ordered]
 
-    def started(self, spec: TargetSpec, label: str) -> None:
-        """Takes a request of ours out of the headroom."""
+    def started(self, spec: TargetSpec, label: str, now: float) -> bool:
+        """Takes a request of ours that is sent now out of the headroom; tells whether it holds back others for now."""
+        holds_back = bool(self._outages) and self._outages.started(
+            Key(spec.target.provider, label), spec.target.model, now
+        )
         if self._headroom:
             room = self._headroom.get(ModelKey(spec.target.provider, label, reported=False, model=spec.target.model))
             if room is not None:
                 room.take_request()
+        return holds_back
+
+    def answering(self, spec: TargetSpec, label: str, began_at: float) -> bool:
+        """Takes the beginning of an answer to a request of ours; tells whether others were held back for it."""
+        return bool(self._outages) and self._outages.answering(
+            Key(spec.target.provider, label), spec.target.model, began_at
+        )
 
     def seen(self, spec: TargetSpec, label: str, now: float) -> None:
         """Takes note that callers use a key of this label for the target."""
@@ -188,9 +198,9 @@ class Credentials:
                 self._headroom.pop(next((k for k in self._headroom if k.reported), model_key))
         room.read(reading, now)
 
-    def success(self, key: Key, model: str) -> bool:
-        """Takes a complete answer; tells whether the credential had been out."""
-        return self._outages.success(key, model)
+    def success(self, key: Key, model: str, began_at: float | None = None) -> bool:
+        """Takes a complete answer to an attempt of then, None where unknown; tells whether the credential was out."""
+        return self._outages.success(key, model, began_at)
 
     def failure(
         self,

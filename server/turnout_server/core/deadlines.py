@@ -6,10 +6,10 @@ whatever we could still tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turnout_server.core.fleet import TargetSpec
-from turnout_server.core.model import ReasoningEffort
+from turnout_server.core.model import ReasoningEffort, RouteQuery
 from turnout_server.core.settings import FailoverSettings
 
 
@@ -47,6 +47,14 @@ def call_times(deadline_seconds: float | None, settings: FailoverSettings, *, no
     reserve = max(settings.deadline_reserve_share * given, settings.deadline_reserve_min_seconds)
     ends_at = now + given - min(reserve, given / 2)
     return CallTimes(started_at=now, ends_at=ends_at, stream_ends_at=min(ends_at, now + settings.stream_max_seconds))
+
+
+def with_less_time(query: RouteQuery, spent_seconds: float) -> RouteQuery:
+    """Returns a query of which so much time was spent since its caller's time was read."""
+    given = query.deadline_seconds
+    if given is None or spent_seconds <= 0.0:
+        return query
+    return replace(query, deadline_seconds=max(0.0, given - spent_seconds))
 
 
 def asks_to_think(effort: ReasoningEffort | None) -> bool:

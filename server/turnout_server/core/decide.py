@@ -30,6 +30,7 @@ from turnout_server.core.preferences import (
 from turnout_server.core.reuse import is_reusable, valid_for_seconds
 from turnout_server.core.scoring import Scoring
 from turnout_server.core.settings import FailoverSettings, RoutingSettings
+from turnout_server.core.sparing import sparing
 from turnout_server.core.strategies import Lineup, confidence, line_up
 
 if TYPE_CHECKING:
@@ -112,10 +113,8 @@ def decide(
     )
     line = line_up(field, scoring, lineup, expectation, facts=facts, rng=rng)
     rejections = field.rejections
-    if line.left_out:
-        rejections = rejections.with_added(
-            tuple(Rejection(scoring.spec(place).target, WAITING, WAITS_FOR_TRIAL) for place in line.left_out)
-        )
+    if line.left_out or line.spared:
+        rejections = rejections.with_added(_passed_over(line))
     silent = _silent(line)
     first = expectation.of(scoring.selection.indexes[line.order[0]]) if line.order else None
     answering = policy.failover or failover or DEFAULT_FAILOVER
@@ -137,6 +136,7 @@ def decide(
         decided_at_wall=now_wall,
         valid_for_seconds=valid_for_seconds(rejections.written, settings.plan_valid_seconds, now),
         reusable=room is None and is_reusable(line, ranking.strategy),
+        spared=tuple(scoring.spec(place).target for place in line.spared) if line.spared else (),
         probes_wanted=silent if query.executing and len(silent) < len(line.order) else (),
         max_candidates=query.options.max_candidates,
         weights=ranking.weights,
@@ -186,6 +186,16 @@ def _until(room: Room, now: float) -> str:
 def _kept(query: RouteQuery, state: FleetReading, now: float) -> Kept | None:
     key = affinity_key(tenant=query.caller.tenant, sticky_key=query.options.sticky_key, session_id=query.session_id)
     return None if key is None else state.affinity.kept(key, state.fleet, now)
+
+
+def _passed_over(line: Line) -> tuple[Rejection, ...]:
+    """Returns the rejections of those that passed: a trial goes to somebody else, or they are spared this call."""
+    scoring = line.scoring
+    trials = tuple(Rejection(scoring.spec(place).target, WAITING, WAITS_FOR_TRIAL) for place in line.left_out)
+    return trials + tuple(
+        sparing(scoring.spec(place).target, scoring.notable[place], scoring.vital(place).in_flight)
+        for place in line.spared
+    )
 
 
 def _silent(line: Line) -> tuple[Target, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from turnout_server.core.fleet import TargetSpec
@@ -15,6 +16,8 @@ from turnout_server.core.model import (
     Strategy,
     Target,
 )
+
+NO_FACTORS: Mapping[str, float] = MappingProxyType({})
 
 
 class Candidate(NamedTuple):
@@ -43,6 +46,23 @@ class Candidate(NamedTuple):
     def target(self) -> Target:
         """The target itself."""
         return self.spec.target
+
+
+def kept_candidate(spec: TargetSpec, health: HealthState) -> Candidate:
+    """Returns the candidate of an answer that is there already: at once, and for nothing."""
+    return Candidate(
+        spec,
+        1.0,
+        NO_FACTORS,
+        0.0,
+        0.0,
+        0,
+        health,
+        0,
+        0.0,
+        share=1.0,
+        reason="its answer to an equal request is kept",
+    )
 
 
 class Rejection(NamedTuple):
@@ -88,5 +108,7 @@ class Decision:
     reusable: bool
     probes_wanted: tuple[Target, ...] = ()
     max_candidates: int | None = None
+    spared: tuple[Target, ...] = ()
+    """Those that came first and were spared the call, since they take only part of their calls."""
     weights: tuple[float, ...] = ()
     """HYBRID's weights, in the order of `scoring.FACTORS`; most other strategies take one factor alone."""

@@ -20,6 +20,7 @@ from turnout_server.core.chat import (
     ToolResult,
 )
 from turnout_server.core.errors import FieldViolation, InvalidRequestError
+from turnout_server.core.forms import needed_forms
 from turnout_server.core.model import Capability, ReasoningEffort, RequestProfile
 
 HINT_CHARACTERS = 8192
@@ -85,9 +86,17 @@ def demanded_profile(given: RequestProfile, chat: ChatInput, *, streaming: bool)
         max_output_tokens=given.max_output_tokens if chat.max_output_tokens is None else chat.max_output_tokens,
         capabilities=frozenset(needs),
         url_capabilities=frozenset(by_url),
+        forms=needed_forms(chat, effort),
+        prefilled=ends_with_assistant(chat),
         reasoning_effort=effort,
         text_hint=last_user_text(chat),
     )
+
+
+def ends_with_assistant(chat: ChatInput) -> bool:
+    """Whether the last turn is the assistant's; turns of the system do not count, since they go to the top."""
+    last = next((message for message in reversed(chat.messages) if message.role is not Role.SYSTEM), None)
+    return last is not None and last.role is Role.ASSISTANT
 
 
 def agreed_input(chat: ChatInput, profile: RequestProfile) -> ChatInput:

@@ -89,11 +89,13 @@ class EndpointBreaker(Gate):
             self._failures.clear()
         return change
 
-    def record_failure(self, kind: FailureKind, model: str, now: float, *, probe_id: str = "") -> Change:
-        """Takes a failure of one of its models that hurts health."""
+    def record_failure(
+        self, kind: FailureKind, model: str, now: float, *, probe_id: str = "", seconds: float = 0.0
+    ) -> Change:
+        """Takes a failure of one of its models that hurts health; `seconds` is what the attempt took."""
         self._recent.add(now, kind)
         if self._opened_at is not None:
-            return self._trial_failed(probe_id, kind, now)
+            return self._trial_failed(probe_id, kind, now, seconds)
         expiry = now - self._settings.consecutive_expiry_seconds
         while self._failures and self._failures[0].at <= expiry:
             self._failures.popleft()
@@ -103,7 +105,7 @@ class EndpointBreaker(Gate):
         if not self._trips():
             return Change.NONE
         self._doubt_until = 0.0
-        self._open(kind, now, busy=self._recent.per_second(now) >= self._settings.ramp_minimum_rate)
+        self._open(kind, now, seconds, busy=self._recent.per_second(now) >= self._settings.ramp_minimum_rate)
         return Change.OPENED
 
     def forgive_connections(self, since: float) -> Change:

@@ -30,6 +30,9 @@ class EventName(StrEnum):
     PROBE_EXPIRED = "probe.expired"
     BUDGET_ALERT = "budget.alert"
     BUDGET_EXHAUSTED = "budget.exhausted"
+    HEDGED = "hedged"
+    THROTTLED = "throttled"
+    CROWDED = "crowded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

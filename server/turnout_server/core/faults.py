@@ -100,13 +100,13 @@ class Faults:
         # Callers tell of an answer when it has ended, and of no beginning: theirs has to end any streak.
         own_began_at = None if outcome.reported else began_at
         if target.breaker.record_success(now, probe_id=outcome.probe_id, began_at=own_began_at) is Change.CLOSED:
-            target.availability.reset()
+            target.begin_anew()
             effects.events.append(_of_target(EventName.BREAKER_CLOSED, target, now))
         if group.breaker.doubted:
             effects.touched.update(group.indexes)
         if group.breaker.record_success(now, probe_id=outcome.probe_id, began_at=began_at) is Change.CLOSED:
             self._endpoint_closed(group, effects, now)
-        if self._credentials.success(_key(outcome), outcome.target.model):
+        if self._credentials.success(_key(outcome), outcome.target.model, own_began_at):
             effects.touched.update(self._of_provider(outcome.target.provider))
             effects.events.append(_of_credential(EventName.CREDENTIAL_BACK, outcome, now, {}))
 
@@ -130,14 +130,22 @@ class Faults:
                 return
         target.availability.record(now, ok=False)
         overdue_seconds = target.suspects.overdue_seconds(target.latency.p95_time_to_first_token)
+        seconds = outcome.latency_seconds or 0.0
         change = target.breaker.record_failure(
-            failure, call_id, now, probe_id=outcome.probe_id, overdue_seconds=overdue_seconds
+            failure,
+            call_id,
+            now,
+            probe_id=outcome.probe_id,
+            overdue_seconds=overdue_seconds,
+            seconds=seconds,
         )
         if change is Change.OPENED:
             effects.events.append(
                 _of_target(EventName.BREAKER_OPENED, target, now, _opening(target.breaker, failure, now))
             )
-        change = group.breaker.record_failure(failure, outcome.target.model, now, probe_id=outcome.probe_id)
+        change = group.breaker.record_failure(
+            failure, outcome.target.model, now, probe_id=outcome.probe_id, seconds=seconds
+        )
         if change is Change.OPENED or group.breaker.doubted:
             effects.touched.update(group.indexes)
         if change is Change.OPENED:
@@ -185,7 +193,7 @@ class Faults:
         for index in group.indexes:
             # A model with an open breaker of its own is not known to be well again.
             if self._targets[index].breaker.closed:
-                self._targets[index].availability.reset()
+                self._targets[index].begin_anew()
         effects.events.append(_of_endpoint(EventName.ENDPOINT_CLOSED, group, now, {}))
 
     def _of_provider(self, provider: str) -> list[int]:

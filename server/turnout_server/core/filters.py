@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from turnout_server.core.budget_need import least_need, worst_input_tokens
 from turnout_server.core.decision import Rejection
+from turnout_server.core.fleet import Prefill
 from turnout_server.core.model import (
     REASON_ORDER,
     BreakerState,
@@ -95,6 +96,10 @@ def judge_needs(spec: TargetSpec, index: int, needs: Needs, findings: Findings) 
     missing = missing_capabilities(spec, needs)
     if missing:
         findings.add(RejectionReason.CAPABILITY, f"lacks {', '.join(missing)}")
+    if needs.prefilled:
+        refusal = refusal_of_prefill(spec, needs)
+        if refusal:
+            findings.add(RejectionReason.CAPABILITY, refusal)
     least = needs.min_quality
     if least is not None and (spec.quality is None or spec.quality < least):
         quality = "unknown" if spec.quality is None else f"{spec.quality:g}"
@@ -164,7 +169,29 @@ def missing_capabilities(spec: TargetSpec, needs: Needs) -> list[str]:
     missing = [capability.value for capability in lacks]
     missing += needs.custom_capabilities - spec.custom_capabilities
     missing += [f"{capability.value} by URL" for capability in needs.url_capabilities - spec.url_capabilities]
+    missing += needs.forms & spec.lacking_forms
     return sorted(missing)
+
+
+def refusal_of_prefill(spec: TargetSpec, needs: Needs) -> str:
+    """Returns why a conversation that ends with the assistant's turn is not for this target, "" where it is.
+
+    Where nothing is known, the caller's first choice is asked, and its own refusal is told. A fallback is not: its
+    refusal would stand for the failure that led to it.
+    """
+    match spec.prefill:
+        case Prefill.TAKEN:
+            return ""
+        case Prefill.TAKEN_WITHOUT_THINKING if Capability.THINKING not in needs.capabilities:
+            return ""
+        case Prefill.TAKEN_WITHOUT_THINKING:
+            return "does not think where the conversation ends with the assistant's turn"
+        case Prefill.REFUSED:
+            return "refuses a conversation that ends with the assistant's turn"
+        case Prefill.UNKNOWN if needs.asked and spec.target not in needs.asked:
+            return "may refuse a conversation that ends with the assistant's turn, and is not the first choice"
+        case _:
+            return ""
 
 
 def _window(spec: TargetSpec, expected: Expected, demand: Demand, findings: Findings) -> None:

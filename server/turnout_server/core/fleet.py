@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from turnout_server.core.model import Capability, Target
 
@@ -48,6 +49,15 @@ class CredentialSpec:
     models: frozenset[str] = frozenset()
 
 
+class Prefill(Enum):
+    """Whether a model takes a conversation that ends with a turn of the assistant: a prefill, which it goes on from."""
+
+    TAKEN = "taken"
+    TAKEN_WITHOUT_THINKING = "taken, but for requests that ask for thinking"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSpec:
     """Everything about a target that does not change while it runs. None is unknown."""
@@ -63,10 +73,13 @@ class TargetSpec:
     custom_capabilities: frozenset[str] = frozenset()
     url_capabilities: frozenset[Capability] = frozenset()
     """The media (VISION, AUDIO, DOCUMENTS) that the wire takes by URL; elsewhere only bytes will do."""
+    lacking_forms: frozenset[str] = frozenset()
+    """Forms and combinations of its capabilities that it lacks, as `forms` names them."""
     quality: float | None = None
     latency_prior_seconds: float = 1.0
     seconds_per_output_token_prior: float = 0.015
     silent_thinking: bool = False
+    prefill: Prefill = Prefill.UNKNOWN
     deprecated: bool = False
     needs_credential: bool = True
     credentials: tuple[CredentialSpec, ...] = ()

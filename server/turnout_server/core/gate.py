@@ -10,7 +10,7 @@ import random
 from enum import Enum
 from typing import NamedTuple
 
-from turnout_server.core.model import SILENCE_FAILURES, BreakerState, FailureKind, Probe
+from turnout_server.core.model import BreakerState, FailureKind, Probe, is_silence
 from turnout_server.core.settings import BreakerSettings
 
 TRIALS_REMEMBERED = 16
@@ -42,7 +42,8 @@ NOTHING_DUE = Due()
 class Gate:
     """Closed, open until `reopen_at`, or half-open with one leased trial at a time.
 
-    The open time doubles with each opening up to its maximum, with jitter so that many sidecars do not return as one.
+    The open time doubles with each opening up to its maximum, with jitter so that many sidecars do not return as one;
+    only the first may be longer than the maximum by chance, where it is the maximum already.
     It starts anew once the gate has stayed closed for the time of the ramp.
     """
 
@@ -61,6 +62,7 @@ class Gate:
         "_told_half_open",
         "_trials",
         "opened_by",
+        "opened_by_silence",
         "reopen_at",
     )
 
@@ -77,11 +79,13 @@ class Gate:
         self._trials: dict[str, None] = {}
         self._successes = 0
         self._told_half_open = False
-        self._before: tuple[float | None, float | None, int, FailureKind | None, float] | None = None
+        self._before: tuple[float | None, float | None, int, FailureKind | None, bool, float] | None = None
         self.reopen_at = 0.0
         """Monotonic seconds; means something only while it is not closed."""
         self.opened_by: FailureKind | None = None
         """The kind of the failure that opened it last; None while closed."""
+        self.opened_by_silence = False
+        """It is not closed because calls were not answered: then a trial may take somebody's time."""
 
     def follow_breaker(self, settings: BreakerSettings) -> None:
         """Takes other settings: they hold from the next event on, an opening that runs stays as long as it was."""
@@ -97,11 +101,6 @@ class Gate:
     def closed(self) -> bool:
         """Whether it is closed."""
         return self._opened_at is None
-
-    @property
-    def opened_by_silence(self) -> bool:
-        """Whether it is not closed because calls were not answered: then a trial may take somebody's time."""
-        return self.opened_by in SILENCE_FAILURES
 
     def admits(self, now: float) -> bool:
         """Whether a call may be made: closed, or half-open with its one trial free."""
@@ -183,31 +182,44 @@ class Gate:
         self._closed_at = now
         self._forget_trials()
         self.opened_by = None
+        self.opened_by_silence = False
         self._before = None
         return Change.CLOSED
 
-    def _trial_failed(self, probe_id: str, kind: FailureKind, now: float) -> Change:
+    def _trial_failed(self, probe_id: str, kind: FailureKind, now: float, seconds: float) -> Change:
         """Opens a half-open gate again; a failure that is not a trial's changes nothing."""
         if self._opened_at is None or not self.release(probe_id):
             return Change.NONE
-        self._open(kind, now)
+        self._open(kind, now, seconds)
         return Change.OPENED
 
-    def _open(self, kind: FailureKind, now: float, *, busy: bool | None = None) -> None:
-        """Opens it; `busy` says whether there was traffic enough for a ramp, None that it was open already."""
+    def _open(self, kind: FailureKind, now: float, seconds: float = 0.0, *, busy: bool | None = None) -> None:
+        """Opens it for a failure that took so long; `busy` says whether there was traffic enough for a ramp, None that
+        it was open already.
+        """
         settings = self._settings
-        self._before = (self._opened_at, self._closed_at, self._openings, self.opened_by, self.reopen_at)
+        self._before = (
+            self._opened_at,
+            self._closed_at,
+            self._openings,
+            self.opened_by,
+            self.opened_by_silence,
+            self.reopen_at,
+        )
         if self._opened_at is None and self._closed_at is not None and now - self._closed_at >= settings.ramp_seconds:
             self._openings = 0
         # The exponent is bounded, as an endless fault would otherwise make a number too large to be a float.
         doubled = settings.open_seconds * 2.0 ** min(self._openings, 32)
         jitter = self._rng.uniform(1.0 - settings.open_jitter, 1.0 + settings.open_jitter)
-        self.reopen_at = max(self.reopen_at, now + min(doubled, settings.open_max_seconds) * jitter)
+        # Doubled, it is not longer than the longest by chance either: what is well again is used after that time.
+        longest = max(settings.open_seconds, settings.open_max_seconds / (1.0 + settings.open_jitter))
+        self.reopen_at = max(self.reopen_at, now + min(doubled, longest) * jitter)
         self._openings += 1
         self._opened_at = now
         if busy is not None:
             self._busy = busy
         self.opened_by = kind
+        self.opened_by_silence = is_silence(kind, seconds)
         self._forget_trials()
 
     def _undo_opening(self, since: float, *, trips: bool) -> Change:
@@ -220,7 +232,14 @@ class Gate:
             return Change.NONE
         if self._before is None or (self._before[0] is None and trips):
             return Change.NONE
-        self._opened_at, self._closed_at, self._openings, self.opened_by, self.reopen_at = self._before
+        (
+            self._opened_at,
+            self._closed_at,
+            self._openings,
+            self.opened_by,
+            self.opened_by_silence,
+            self.reopen_at,
+        ) = self._before
         self._before = None
         self._forget_trials()
         return Change.CLOSED if self.closed else Change.NONE

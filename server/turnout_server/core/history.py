@@ -62,11 +62,13 @@ class DecisionRecord:
     session_id: str
     sticky_key: str = ""
     attempts: tuple[AttemptHistory, ...] = ()
+    cached: bool = False
+    """Whether the answer was one that had been kept: then nothing was called."""
 
     @property
     def result(self) -> DecisionResult:
-        """OK once an attempt brought a complete answer; FAILED where all failed, or none could be made."""
-        if any(attempt.outcome.ok for attempt in self.attempts):
+        """OK once there is a complete answer; FAILED where all attempts failed, or none could be made."""
+        if self.cached or any(attempt.outcome.ok for attempt in self.attempts):
             return DecisionResult.OK
         if self.attempts or not self.decision.candidates:
             return DecisionResult.FAILED
@@ -145,7 +147,7 @@ class History:
         self._max_bytes = max_bytes
         self._grow(0)
 
-    def add(self, decision: Decision, query: RouteQuery) -> None:
+    def add(self, decision: Decision, query: RouteQuery, *, cached: bool = False) -> None:
         """Keeps a decision; a second one of the same id takes the first one's place."""
         self._drop(self._entries.pop(decision.decision_id, None))
         self._made.add(decision.decision_id, now=decision.decided_at)
@@ -156,6 +158,7 @@ class History:
             request_id=query.request_id,
             session_id=query.session_id,
             sticky_key=query.options.sticky_key,
+            cached=cached,
         )
         self._number += 1
         entry = _Entry(record, self._number, _record_bytes(record))
@@ -257,11 +260,16 @@ def _targets(record: DecisionRecord) -> list[Target]:
 
 
 def _record_bytes(record: DecisionRecord) -> int:
-    decision, caller = record.decision, record.caller
-    texts = len(decision.reason) + len(decision.task) + len(decision.tier) + len(record.request_id)
-    texts += len(record.session_id) + len(record.sticky_key) + len(caller.tenant) + len(caller.user)
-    texts += sum(120 + len(name) + len(value) for name, value in caller.labels.items())
-    return RECORD_BYTES + texts + _candidate_bytes(decision.candidates) + _rejection_bytes(decision.rejections)
+    caller = record.caller
+    texts = len(record.request_id) + len(record.session_id) + len(record.sticky_key) + len(caller.tenant)
+    texts += len(caller.user) + sum(120 + len(name) + len(value) for name, value in caller.labels.items())
+    return RECORD_BYTES + texts + decision_bytes(record.decision)
+
+
+def decision_bytes(decision: Decision) -> int:
+    """Returns an estimate of what the parts of a decision take that grow with what was asked and of whom."""
+    texts = len(decision.reason) + len(decision.task) + len(decision.tier)
+    return texts + _candidate_bytes(decision.candidates) + _rejection_bytes(decision.rejections)
 
 
 def _candidate_bytes(candidates: Sequence[Candidate]) -> int:

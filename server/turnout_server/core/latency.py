@@ -29,6 +29,8 @@ TOKENS_MINIMUM = 8
 RECENT_COUNT = 100
 PRIOR_SECONDS_MINIMUM = 1e-6
 QUANTILE = 0.95
+TELLING_COUNT = 20
+"""Of fewer values the 95th percentile is merely the highest."""
 
 
 class PeakRatio:
@@ -98,6 +100,11 @@ class RecentQuantile:
         self._known = None
 
     @property
+    def count(self) -> int:
+        """How many values it is of, at most a hundred."""
+        return len(self._values)
+
+    @property
     def p95(self) -> float | None:
         """The nearest-rank 95th percentile, None without values."""
         if self._known is None and self._values:
@@ -163,6 +170,17 @@ class LatencyEstimate:
         """The 95th percentile of the last hundred times to first token, in seconds; the prior before there is one."""
         measured = self._first_recent.p95
         return self._first_prior if measured is None else measured
+
+    def late_first_token(self, uncached_input_tokens: float) -> float | None:
+        """Returns the seconds after which a first token is later than 95 of 100; None with fewer than 20 measured.
+
+        The measured ones are of prompts as they came; what so many tokens add by the prior is added, so that a long
+        prompt is not late for being long.
+        """
+        measured = self._first_recent.p95 if self._first_recent.count >= TELLING_COUNT else None
+        if measured is None:
+            return None
+        return measured + self._first_prior * PREFILL_SHARE_PER_TOKEN * max(0.0, uncached_input_tokens)
 
     @property
     def p95_latency(self) -> float:

@@ -149,6 +149,13 @@ CALLER_FAILURES = frozenset(
 
 SILENCE_FAILURES = frozenset({FailureKind.TIMEOUT, FailureKind.STALLED})
 """A breaker opened by these is probed so that no user waits for the probe."""
+SILENT_CONNECTION_SECONDS = 1.0
+"""A failure to connect that took so long is silence too: nobody answered, and nobody refused."""
+
+
+def is_silence(failure: FailureKind | None, seconds: float) -> bool:
+    """Whether a failure that took so long means that the target did not answer at all, or stopped."""
+    return failure in SILENCE_FAILURES or (failure is FailureKind.CONNECTION and seconds >= SILENT_CONNECTION_SECONDS)
 
 
 class RejectionReason(StrEnum):
@@ -302,6 +309,10 @@ class RequestProfile:
     """Tokens of what is not text (images, audio, documents), already estimated."""
     url_capabilities: frozenset[Capability] = frozenset()
     """The media (VISION, AUDIO, DOCUMENTS) that the request holds by URL: only wires that take URLs will do."""
+    forms: frozenset[str] = frozenset()
+    """Forms and combinations of capabilities, as `forms` names them, that not every target with these has."""
+    prefilled: bool = False
+    """The conversation ends with a turn of the assistant, which the model is to go on from; not all of them do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,8 +382,8 @@ class Outcome:
 
     `decision_id` and `attempt_id` make it count once. `credential` is a label, never a secret; `reported` says that it
     belongs to the caller's own keys. `before_first_byte` tells, for CANCELLED, that nothing had come back yet.
-    `off_path` marks a trial of our own that no caller waited for. `possibly_billed` and `retry_reason` are as in
-    `AttemptRecord`.
+    `off_path` marks a trial of our own that no caller waited for. `possibly_billed`, `retry_reason` and `hedge` are as
+    in `AttemptRecord`.
     """
 
     target: Target
@@ -392,6 +403,7 @@ class Outcome:
     cost_nano_usd: int | None = None
     possibly_billed: bool = True
     retry_reason: str = ""
+    hedge: bool = False
     retry_after_seconds: float | None = None
     rate_limit: RateLimitReading | None = None
     estimated_input_tokens: int | None = None

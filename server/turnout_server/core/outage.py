@@ -57,13 +57,21 @@ class Refused(NamedTuple):
 
 
 class CoolDown:
-    """A pause after RATE_LIMITED or QUOTA_EXHAUSTED."""
+    """A pause after RATE_LIMITED or QUOTA_EXHAUSTED.
 
-    __slots__ = ("_next_seconds", "until")
+    When it is over nobody knows yet whether the provider is willing again, and all that had to wait may come at once.
+    So until one attempt is answered, they go one by one, 0.75 s apart: two in 1.5 s, which is what Failover Bench takes
+    for good conduct at a limiting provider.
+    """
+
+    __slots__ = ("_next_seconds", "_on_trial", "_refused_until", "until")
 
     def __init__(self) -> None:
         self._next_seconds = 0.0
+        self._refused_until = 0.0
+        self._on_trial = False
         self.until = 0.0
+        """When the next attempt may be made."""
 
     def refused(self, asked_seconds: float, now: float, settings: HealthSettings, rng: random.Random) -> bool:
         """Takes a refusal; `asked_seconds` is what the provider asks for at least, 0 for nothing.
@@ -72,14 +80,31 @@ class CoolDown:
         to 60 s until a success. Tells whether a pause began.
         """
         if asked_seconds <= 0.0:
-            if now < self.until:
+            if now < self._refused_until:
                 return False
             asked_seconds = max(settings.cooldown_seconds, self._next_seconds)
             self._next_seconds = min(2.0 * asked_seconds, settings.cooldown_max_seconds)
         wait = min(asked_seconds * (1.0 + rng.uniform(0.0, settings.cooldown_jitter)), settings.cooldown_limit_seconds)
-        before = self.until
-        self.until = max(before, now + wait)
-        return before <= now < self.until
+        before = self._refused_until
+        self._refused_until = max(before, now + wait)
+        self._on_trial = True
+        self.until = max(self.until, self._refused_until)
+        return before <= now < self._refused_until
+
+    def started(self, now: float, trial_seconds: float) -> bool:
+        """Takes an attempt: the first ones after a pause hold back the next. Tells whether this one does."""
+        if not self._on_trial or now < self._refused_until:
+            return False
+        self.until = max(self.until, now + trial_seconds)
+        return True
+
+    def answering(self, began_at: float) -> bool:
+        """Takes the beginning of an answer: an attempt since the pause ends the trial. Tells whether this one did."""
+        if not self._on_trial or began_at < self._refused_until:
+            return False
+        self._on_trial = False
+        self.until = self._refused_until
+        return True
 
     def success(self) -> None:
         """Takes a success: the doubling starts anew. A pause that runs goes on: the answer may be from before it."""
@@ -208,8 +233,11 @@ class Outages:
             return Blocked(RejectionReason.COOLING_DOWN, cools_until, FailureKind.RATE_LIMITED, "rate limited")
         return None
 
-    def success(self, key: Key, model: str) -> bool:
-        """Takes a complete answer; tells whether the credential had been out."""
+    def success(self, key: Key, model: str, began_at: float | None = None) -> bool:
+        """Takes a complete answer to an attempt of then, None where unknown; tells whether the credential was out."""
+        if began_at is not None and (self._by_key or self._by_model):
+            # An answer may be complete without any content.
+            self.answering(key, model, began_at)
         of_model = self._by_model.get(ModelKey(*key, model)) if self._by_model else None
         if of_model is not None:
             of_model.cool_down.success()
@@ -218,6 +246,21 @@ class Outages:
             return False
         whole.quota.success()
         return whole.key.works()
+
+    def started(self, key: Key, model: str, now: float) -> bool:
+        """Takes an attempt that is sent now; tells whether it holds back others until it is answered."""
+        seconds = self._settings.cooldown_trial_seconds
+        held = [pause.started(now, seconds) for pause in self._pauses(key, model)]
+        return any(held)
+
+    def answering(self, key: Key, model: str, began_at: float) -> bool:
+        """Takes the beginning of an answer to an attempt of then; tells whether others were held back for it."""
+        ended = [pause.answering(began_at) for pause in self._pauses(key, model)]
+        return any(ended)
+
+    def _pauses(self, key: Key, model: str) -> list[CoolDown]:
+        whole, of_model = self._by_key.get(key), self._by_model.get(ModelKey(*key, model))
+        return [*([] if whole is None else [whole.quota]), *([] if of_model is None else [of_model.cool_down])]
 
     def failure(
         self,

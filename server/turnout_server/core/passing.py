@@ -38,11 +38,20 @@ class Notable(NamedTuple):
     ramp: float
     suspect: bool
     health: HealthState
+    throttle: float = 0.0
+    """With which probability it is spared a call, 0 to below 1."""
+    crowd_limit: int | None = None
+    """How many calls at once it copes with, where it has as many."""
 
     @property
     def unsteady(self) -> bool:
-        """Whether it is a trial, or ramps up: no second request should be treated alike."""
-        return self.standing is not CLEAR or self.ramp < 1.0
+        """Whether it is a trial, ramps up or may be spared: no second request should be treated alike."""
+        return self.standing is not CLEAR or self.ramp < 1.0 or self.pressed
+
+    @property
+    def pressed(self) -> bool:
+        """Whether it may be spared a call."""
+        return self.throttle > 0.0 or self.crowd_limit is not None
 
 
 class Field(NamedTuple):
@@ -82,7 +91,7 @@ class Sieve:
             found = self._examined(index)
             if isinstance(found, Rejection):
                 made[index] = found
-            elif found.standing is not CLEAR or found.ramp < 1.0 or found.suspect:
+            elif found.suspect or found.unsteady:
                 notable[index] = found
         passing = shape.without(frozenset(made))
         selection = passing.selection
@@ -119,7 +128,7 @@ class Sieve:
         if isinstance(found, Rejection):
             return found
         ramp = min(target.breaker.ramp_factor(now), target.endpoint.ramp_factor(now))
-        return Notable(found, ramp, target.suspect(now), target.health(now))
+        return Notable(found, ramp, target.suspect(now), target.health(now), target.throttled(now), target.crowded(now))
 
     def _permanent(self, selection: Selection, costs: Sequence[float], smallest_window: float) -> Reasons:
         """Finds those that never fit a request of this length: for their tier, window, price or cost, in this order."""

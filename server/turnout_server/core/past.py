@@ -96,12 +96,14 @@ def _heading(outcome: Outcome, record: DecisionRecord | None) -> Heading:
 def _left(record: DecisionRecord, outcome: Outcome) -> Target | None:
     """Returns the target that a call was moved away from with this attempt, None where it was not.
 
-    A call of ours is moved once, however many targets it goes to; a plan may be used for many calls.
+    A call of ours is moved once, however many targets it goes to; a plan may be used for many calls. A hedge moves
+    nothing: it is made beside an attempt that goes on.
     """
-    if not record.attempts:
+    made = [attempt.outcome for attempt in record.attempts if not attempt.outcome.hedge]
+    if not made or outcome.hedge:
         return None
-    before = record.attempts[-1].outcome
+    before = made[-1]
     if before.ok or before.target == outcome.target:
         return None
-    moved_before = record.executing and any(a.outcome.target != before.target for a in record.attempts)
+    moved_before = record.executing and any(one.target != before.target for one in made)
     return None if moved_before else before.target

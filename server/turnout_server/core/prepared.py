@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from turnout_server.core.asking import resolve_needs
+from turnout_server.core.asking import NONE_ASKED, resolve_needs
 from turnout_server.core.columns import Facts
 from turnout_server.core.outputs import Outputs
 from turnout_server.core.preferences import preferred_names, preferred_order, resolve_ranking
@@ -88,6 +88,7 @@ class Prepared:
         names = preferred_names(policy, profile.task, caller.tier)
         # Who asks matters only where keys are bound to tenants.
         tenant = caller.tenant if caller.tenant in self.facts.tenants else ""
+        asked = hop.asked if profile.prefilled else NONE_ASKED
         key = (
             policy.name,
             names,
@@ -97,19 +98,22 @@ class Prepared:
             profile.capabilities,
             profile.custom_capabilities,
             profile.url_capabilities,
+            profile.forms,
+            profile.prefilled,
             options.include,
             options.exclude,
             options.force_target,
             options.regions,
             options.min_quality,
             hop.tried,
+            asked,
         )
         shape = self._shapes.get(key)
         if shape is not None:
             return shape
         preferred = preferred_order(self._fleet, names)
         shares = _shares(policy, self._fleet)
-        needs = resolve_needs(query, self._fleet, named=(*preferred, *shares), tried=hop.tried)
+        needs = resolve_needs(query, self._fleet, named=(*preferred, *shares), hop=hop)
         shape = Shape(
             self.facts,
             needs,
@@ -118,7 +122,7 @@ class Prepared:
             floor=floor,
             lacking=lacking(self.facts, credentials, tenant=caller.tenant, executing=query.executing),
         )
-        if not hop.tried:
+        if not (hop.tried or asked):
             # What one call has tried is of no use to another.
             self._shapes.keep(key, shape)
         return shape

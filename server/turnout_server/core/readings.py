@@ -101,6 +101,18 @@ class TargetReading(Protocol):
         """Whether its calls wait suspiciously long for a first token, or its endpoint could not be connected to."""
         ...
 
+    def pressed(self, now: float) -> bool:
+        """Whether it may have to be spared a call now, or within the next moments."""
+        ...
+
+    def throttled(self, now: float) -> float:
+        """With which probability it is spared a call that comes now, 0 to below 1."""
+        ...
+
+    def crowded(self, now: float) -> int | None:
+        """How many calls at once it copes with, by its refusals, where it has as many; None elsewhere."""
+        ...
+
 
 class VerdictReading(Protocol):
     """Whether there is a usable credential; `reason` is None where there is."""

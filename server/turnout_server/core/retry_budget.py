@@ -12,11 +12,10 @@ _BUCKET_COUNT = 20
 TIMEOUT_COST = 2
 
 
-class RetryBudget:
-    """Same-target retries and hedges, as a share of the requests of a sliding window, with a floor for quiet times.
+class ShareBudget:
+    """So much as a share of the requests of a sliding window, with a floor for quiet times.
 
-    The window is cut into 20 buckets, so it takes constant memory and forgets in steps of a twentieth. A retry after a
-    timeout costs two, since it holds its resources longest (the weighting of the AWS SDKs' retry token bucket).
+    The window is cut into 20 buckets, so it takes constant memory and forgets in steps of a twentieth.
     """
 
     __slots__ = (
@@ -30,10 +29,10 @@ class RetryBudget:
         "_spent_total",
     )
 
-    def __init__(self, settings: FailoverSettings) -> None:
-        self._ratio = settings.retry_budget_ratio
-        self._floor = settings.retry_budget_floor
-        self._bucket_seconds = settings.retry_budget_seconds / _BUCKET_COUNT
+    def __init__(self, *, ratio: float, floor: int, window_seconds: float) -> None:
+        self._ratio = ratio
+        self._floor = floor
+        self._bucket_seconds = window_seconds / _BUCKET_COUNT
         self._requests = [0] * _BUCKET_COUNT
         self._spent = [0] * _BUCKET_COUNT
         self._requests_total = 0
@@ -45,9 +44,8 @@ class RetryBudget:
         self._requests[self._slot(now)] += 1
         self._requests_total += 1
 
-    def try_spend(self, now: float, *, after_timeout: bool = False) -> bool:
-        """Takes one retry (two after a timeout) from the budget and tells whether there was one to take."""
-        cost = TIMEOUT_COST if after_timeout else 1
+    def take(self, now: float, cost: int = 1) -> bool:
+        """Takes `cost` from the budget and tells whether so much was there; else nothing is taken."""
         slot = self._slot(now)
         if self._spent_total + cost > self._allowance():
             return False
@@ -56,7 +54,7 @@ class RetryBudget:
         return True
 
     def remaining(self, now: float) -> float:
-        """Returns how many retries may be made now, never negative; for the metric `turnout.retry_budget.remaining`."""
+        """Returns how much may be taken now, never negative."""
         self._slot(now)
         return max(0.0, self._allowance() - self._spent_total)
 
@@ -76,3 +74,24 @@ class RetryBudget:
             self._requests[place] = self._spent[place] = 0
         self._oldest = max(self._oldest, oldest)
         return bucket % _BUCKET_COUNT
+
+
+class RetryBudget(ShareBudget):
+    """Same-target retries and hedges, as a share of all requests; see `settings`.
+
+    A retry after a timeout costs two, since it holds its resources longest (the weighting of the AWS SDKs' retry token
+    bucket).
+    """
+
+    __slots__ = ()
+
+    def __init__(self, settings: FailoverSettings) -> None:
+        super().__init__(
+            ratio=settings.retry_budget_ratio,
+            floor=settings.retry_budget_floor,
+            window_seconds=settings.retry_budget_seconds,
+        )
+
+    def try_spend(self, now: float, *, after_timeout: bool = False) -> bool:
+        """Takes one retry (two after a timeout) from the budget and tells whether there was one to take."""
+        return self.take(now, TIMEOUT_COST if after_timeout else 1)

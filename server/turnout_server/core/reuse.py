@@ -28,8 +28,11 @@ def valid_for_seconds(rejections: Iterable[Rejection], longest_seconds: float, n
 
 
 def is_reusable(line: Line, strategy: Strategy) -> bool:
-    """Whether the plan may serve an equal request: not for a probe, a ramp, or a strategy that takes turns."""
-    if not line.order or strategy in ONE_TIME_STRATEGIES:
+    """Whether the plan may serve an equal request.
+
+    Not for a probe, a ramp, where somebody is or may be spared the call, or for a strategy that takes turns.
+    """
+    if not line.order or line.spared or strategy in ONE_TIME_STRATEGIES:
         return False
     apart = line.scoring.notable
     return not any(apart[place].unsteady for place in line.order if place in apart) if apart else True

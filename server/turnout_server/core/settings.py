@@ -75,11 +75,34 @@ class HealthSettings:
     cooldown_max_seconds: float = 60.0
     cooldown_limit_seconds: float = 3600.0
     cooldown_jitter: float = 0.2
+    cooldown_trial_seconds: float = 0.75
     authentication_failures: int = 2
     authentication_span_seconds: float = 5.0
     authentication_out_seconds: float = 60.0
     authentication_out_max_seconds: float = 600.0
     permission_out_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureSettings:
+    """When a target that refuses calls is spared some of them; see `throttle` and `concurrency` for the formulas."""
+
+    throttle_multiplier: float | None = 2.0
+    """Calls sent for each that is accepted, in the long run; None switches client-side throttling off."""
+    throttle_window_seconds: float = 120.0
+    throttle_minimum_count: int = 10
+    throttle_floor_seconds: float = 1.0
+    ease_count: int = 5
+    ease_seconds: float = 5.0
+    adaptive_concurrency: bool = True
+    concurrency_floor: int = 3
+    concurrency_decrease: float = 0.7
+    concurrency_refused_count: int = 3
+    concurrency_refused_share: float = 0.1
+    concurrency_round_count: int = 10
+    concurrency_round_seconds: float = 1.0
+    concurrency_longest_round_seconds: float = 10.0
+    concurrency_memory_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +120,7 @@ class FailoverSettings:
 
     breaker: BreakerSettings = BreakerSettings()
     health: HealthSettings = HealthSettings()
+    pressure: PressureSettings = PressureSettings()
     backoff: BackoffSettings = BackoffSettings()
     max_attempts: int = 4
     retry_budget_ratio: float = 0.2
@@ -145,6 +169,18 @@ NO_SHARES: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """Which answers are kept for equal requests: at most `max_entries` of a policy, each for `ttl_seconds`.
+
+    Only those of requests at temperature 0, unless `any_temperature`.
+    """
+
+    max_entries: int = 1000
+    ttl_seconds: float = 300.0
+    any_temperature: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Named routing rules, inheritance already resolved."""
 
@@ -160,6 +196,12 @@ class Policy:
     wait_for_preferred_seconds: float = 0.0
     mid_stream: MidStreamPolicy = MidStreamPolicy.FAIL
     failover: FailoverSettings | None = None
+    hedge: bool = False
+    """Whether a second target is asked when the first is slow to begin."""
+    cache: CacheSettings | None = None
+    """Answers kept for equal requests; None: none are."""
+    trim: bool = False
+    """Whether old turns are left out of a prompt that no target can take otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

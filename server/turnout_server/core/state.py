@@ -15,17 +15,19 @@ from turnout_server.core.credentials import Credentials
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.faults import Effects, EndpointGroup, Faults, release_trial
 from turnout_server.core.fleet import Fleet
+from turnout_server.core.hedging import HedgeBudget
 from turnout_server.core.learning import learn
 from turnout_server.core.model import FailureKind, Feedback, Outcome, Probe, Target
 from turnout_server.core.once import SeenKeys
 from turnout_server.core.past import Past
 from turnout_server.core.placing import place
 from turnout_server.core.prepared import Prepared
+from turnout_server.core.pressure import take_refusal
 from turnout_server.core.recorded import Adopted, Recorded, RecordResult, rejected
 from turnout_server.core.retry_budget import RetryBudget
 from turnout_server.core.settings import Settings
-from turnout_server.core.status import StatusReport
-from turnout_server.core.status_report import StatusReader
+from turnout_server.core.status import StatusReport, TargetGauges
+from turnout_server.core.status_report import StatusReader, Steps, finished
 from turnout_server.core.target_state import TargetState
 from turnout_server.core.tokens import OutputLengths, TokenRatios
 from turnout_server.core.trends import Trend, TrendQuery, trend
@@ -56,6 +58,7 @@ class FleetState:
         self.lengths = OutputLengths()
         self.token_ratios = TokenRatios()
         self.retry_budget = RetryBudget(failover)
+        self.hedge_budget = HedgeBudget()
         self.past = Past(settings.history_max_bytes, now=now)
         self.history = self.past.history
         self.missing_outcomes = 0
@@ -123,18 +126,32 @@ class FleetState:
         target = self.targets[index]
         self._running[attempt_id] = target
         target.in_flight += 1
+        target.throttle.sent(now)
+        target.concurrency.sent(target.in_flight, now)
         target.suspects.started(attempt_id, now)
         if target.suspects.may_be:
             self._restless.add(index)
         target.statistics.last_request_at = now
-        self.credentials.started(target.spec, credential)
-        self._touch((index,))
+        holds_back = self.credentials.started(target.spec, credential, now)
+        self._touch(self._of_provider(target) if holds_back else (index,))
 
-    def first_token(self, attempt_id: str, now: float, *, began_at: float | None = None) -> None:
-        """Takes note that a target has begun to answer; `began_at` is when the attempt began, None where unknown."""
+    def first_token(
+        self, attempt_id: str, now: float, *, began_at: float | None = None, credential: str | None = None
+    ) -> None:
+        """Takes note that a target has begun to answer.
+
+        `began_at` is when the attempt began, `credential` the label of the key that it used; None where unknown.
+        """
         target = self._running.get(attempt_id)
         if target is None:
             return
+        target.throttle.accepted(now)
+        if (
+            began_at is not None
+            and credential is not None
+            and self.credentials.answering(target.spec, credential, began_at)
+        ):
+            self._touch(self._of_provider(target))
         if began_at is not None and target.breaker.consecutive_failures:
             target.breaker.answering(began_at)
         if target.endpoint.doubted and self._is_here(target):
@@ -181,7 +198,9 @@ class FleetState:
             self.credentials.seen(target.spec, outcome.credential, now)
         # Judged before it is learned from: what is late is late by what was known before.
         failure = _counted_failure(outcome, target)
+        begins = take_refusal(outcome, failure, target, now)
         effects = self._faults.judge(outcome, failure, target, self._group_of[target.index], call_id=call_id, now=now)
+        effects.events.extend(_of_target(name, target, now) for name in begins)
         if outcome.ok:
             self.past.compare_estimates(outcome, target.index, target.spec, self.lengths)
             learn(target, outcome, self.lengths, self.token_ratios, now)
@@ -246,6 +265,13 @@ class FleetState:
             )
         self._touch((index,))
         return probe
+
+    def spared(self, targets: Iterable[Target], now: float) -> None:
+        """Takes note of targets that a call would have gone to, and that were spared it."""
+        for target in targets:
+            index = self.fleet.index(target)
+            if index is not None:
+                self.targets[index].throttle.spare(now)
 
     def release_probe(self, index: int, probe_id: str, now: float) -> None:  # noqa: ARG002  # nothing to remember it by
         """Ends a trial that tells nothing: the caller went away, or the attempt was never made."""
@@ -318,6 +344,14 @@ class FleetState:
 
     def status(self, *, providers: Sequence[str], window_seconds: float, now: float, now_wall: float) -> StatusReport:
         """Returns how the providers named are doing, all of them without names."""
+        return finished(
+            self.status_steps(providers=providers, window_seconds=window_seconds, now=now, now_wall=now_wall)
+        )
+
+    def status_steps(
+        self, *, providers: Sequence[str], window_seconds: float, now: float, now_wall: float
+    ) -> Steps[StatusReport]:
+        """Makes the same piece by piece."""
         reader = StatusReader(
             self.targets,
             self.groups,
@@ -327,7 +361,21 @@ class FleetState:
             window_seconds=window_seconds,
             now=now,
         )
-        return reader.report(providers or self.fleet.providers, now_wall)
+        return reader.steps(providers or self.fleet.providers, now_wall)
+
+    def gauges(self, now: float) -> list[TargetGauges]:
+        """Returns what is measured of all targets: hundreds take some milliseconds."""
+        return [
+            TargetGauges(
+                target.spec.target,
+                target.score(now),
+                target.breaker.state(now),
+                target.in_flight,
+                target.throttle.pressure(now),
+                target.concurrency_limit(now),
+            )
+            for target in self.targets
+        ]
 
     def trend(self, indexes: Iterable[int], wanted: TrendQuery, *, now: float, now_wall: float) -> Trend:
         """Returns one measure of some targets together over time."""
@@ -374,6 +422,11 @@ class FleetState:
     def _apply(self, effects: Effects) -> None:
         self._touch(effects.touched)
         self._restless.update(index for index in effects.touched if self.targets[index].restless)
+
+    def _of_provider(self, target: TargetState) -> list[int]:
+        """Returns the places of the provider's targets: what its keys are refused may hold at all of them."""
+        provider = target.spec.target.provider
+        return [index for index, spec in enumerate(self.fleet.specs) if spec.target.provider == provider]
 
     def _touch(self, indexes: Iterable[int]) -> None:
         self.revision += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from turnout_server.core.accuracy import EstimateAccuracy
 from turnout_server.core.credentials import CredentialStatus
@@ -67,6 +68,21 @@ class TargetStatus:
     """Whether it could serve some call of ours now."""
     estimates: EstimateAccuracy
     """How well tokens and cost are estimated, of its model at all endpoints."""
+    throttle: float = 0.0
+    """With which probability a call that would go to it goes elsewhere, 0 to below 1; see `throttle`."""
+    concurrency_limit: int | None = None
+    """Calls that may be in flight, as configured or as learned from its refusals; None without a limit."""
+
+
+class TargetGauges(NamedTuple):
+    """What is measured of a target again and again, and costs little to read: no window is summed up for it."""
+
+    target: Target
+    score: float
+    breaker: BreakerState
+    in_flight: int
+    throttle: float
+    concurrency_limit: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

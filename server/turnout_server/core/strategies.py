@@ -18,6 +18,7 @@ from turnout_server.core.asking import Hop
 from turnout_server.core.filters import CLEAR, Standing
 from turnout_server.core.groups import FAILED_PROVIDER, FAILED_REGION, LATE, NOT_PREFERRED, SILENT, SLOW, SUSPECT
 from turnout_server.core.model import Priority, Strategy
+from turnout_server.core.sparing import can_stand_in, is_spared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,16 +74,17 @@ class Lineup:
 class Line:
     """Those that passed in order, best first: `order` holds their places, `groups` the group bits by place.
 
-    `left_out` are half-open ones whose trial goes to somebody else.
+    `left_out` are half-open ones whose trial goes to somebody else, `spared` those that came first and were spared.
     """
 
-    __slots__ = ("_loads", "_shares", "groups", "held", "left_out", "near", "order", "scoring")
+    __slots__ = ("_loads", "_shares", "groups", "held", "left_out", "near", "order", "scoring", "spared")
 
     def __init__(self, scoring: Scoring, groups: Sequence[int]) -> None:
         self.scoring = scoring
         self.groups = groups
         self.order: Sequence[int] = ()
-        self.left_out: list[int] = []
+        self.left_out: Sequence[int] = ()
+        self.spared: Sequence[int] = ()
         self.near: Sequence[int] = ()
         """The first and its near-equals, where chance has decided among them."""
         self.held: int | None = None
@@ -147,16 +149,9 @@ def line_up(
         order.sort(key=places.__getitem__)
     if mixed:
         order.sort(key=groups.__getitem__)
-    near: list[int] = []
-    line.held = None if lineup.kept is None else _held(order, line, lineup)
-    if line.held is not None:
-        order.remove(line.held)
-        order.insert(0, line.held)
-    elif strategy in CHANCE_STRATEGIES and order and groups[order[0]] & NOT_PREFERRED:
-        near = _near_equals(order, line, lineup.near_equal)
-        chosen = _better_of_two(near, line, rng)
-        order.remove(chosen)
-        order.insert(0, chosen)
+    near = _put_first(order, line, lineup, rng)
+    if scoring.notable:
+        near = _spare(order, near, line, lineup, rng)
     if not lineup.executing and scoring.notable:
         line.left_out = sorted(place for place in order[1:] if scoring.standing(place) is not CLEAR)
         order = [order[0], *(place for place in order[1:] if scoring.standing(place) is CLEAR)] if order else order
@@ -164,6 +159,42 @@ def line_up(
     _share(line, near, lineup)
     line.pack()
     return line
+
+
+def _put_first(order: list[int], line: Line, lineup: Lineup, rng: Random) -> list[int]:
+    """Puts first whoever the key stays at, or chance among near-equals; returns these."""
+    line.held = None if lineup.kept is None else _held(order, line, lineup)
+    if line.held is not None:
+        order.remove(line.held)
+        order.insert(0, line.held)
+        return []
+    if not (lineup.ranking.strategy in CHANCE_STRATEGIES and order and line.groups[order[0]] & NOT_PREFERRED):
+        return []
+    near = _near_equals(order, line, lineup.near_equal)
+    chosen = _better_of_two(near, line, rng)
+    order.remove(chosen)
+    order.insert(0, chosen)
+    return near
+
+
+def _spare(order: list[int], near: list[int], line: Line, lineup: Lineup, rng: Random) -> list[int]:
+    """Takes whoever comes first and is spared out of the line while somebody can stand in; returns near-equals."""
+    notable = line.scoring.notable
+    spared: list[int] = []
+    while order and is_spared(notable.get(order[0]), rng):
+        spared.append(order.pop(0))
+        lineup.kept = None
+        if not any(can_stand_in(place, line.groups, notable) for place in order):
+            # The one that refuses least.
+            best = min(spared, key=lambda place: notable[place].throttle)
+            spared.remove(best)
+            order.insert(0, best)
+            line.held = None
+            near = []
+            break
+        near = _put_first(order, line, lineup, rng)
+    line.spared = spared
+    return near
 
 
 def _places(order: Sequence[int], line: Line, lineup: Lineup, facts: Facts, rng: Random) -> dict[int, float]:

@@ -6,6 +6,7 @@ import random
 from collections import deque
 
 from turnout_server.core.breaker import Breaker
+from turnout_server.core.concurrency import ConcurrencyLimit
 from turnout_server.core.endpoint import EndpointBreaker
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.health import Availability, Slowness, health_score, health_state
@@ -14,10 +15,14 @@ from turnout_server.core.model import BreakerState, HealthState
 from turnout_server.core.settings import FailoverSettings
 from turnout_server.core.statistics import TargetStatistics
 from turnout_server.core.suspect import SuspectWatch
+from turnout_server.core.throttle import Throttle
 
 UNPROVEN_COUNT = 5
 UNPROVEN_SECONDS = 10.0
 """At most 5 outcomes without a known decision count for a target's health in 10 s: nobody can talk it dead."""
+
+MOMENT_SECONDS = 0.25
+"""For so long decisions may read that a target is not pressed."""
 
 _OPEN = BreakerState.OPEN
 
@@ -30,6 +35,7 @@ class TargetState:
         "_unproven",
         "availability",
         "breaker",
+        "concurrency",
         "drained",
         "endpoint",
         "in_flight",
@@ -39,6 +45,7 @@ class TargetState:
         "spec",
         "statistics",
         "suspects",
+        "throttle",
     )
 
     def __init__(
@@ -53,6 +60,8 @@ class TargetState:
         self.slowness = Slowness()
         self.suspects = SuspectWatch(settings.health)
         self.statistics = TargetStatistics()
+        self.throttle = Throttle(settings.pressure)
+        self.concurrency = ConcurrencyLimit(settings.pressure)
         self.in_flight = 0
         self.drained = False
         self._threshold = settings.breaker.consecutive_failures
@@ -68,6 +77,8 @@ class TargetState:
         self.breaker.follow(settings.breaker)
         self.availability.follow(settings.health)
         self.suspects.follow(settings.health)
+        self.throttle.follow(settings.pressure)
+        self.concurrency.follow(settings.pressure)
         self._threshold = settings.breaker.consecutive_failures
 
     def health(self, now: float) -> HealthState:
@@ -108,6 +119,34 @@ class TargetState:
         """Whether one more call of ours may run."""
         limit = self.spec.max_concurrency
         return limit is None or self.in_flight < limit
+
+    def begin_anew(self) -> None:
+        """Forgets what was before its breaker closed: it says nothing about after."""
+        self.availability.reset()
+        self.throttle.reset()
+        self.concurrency.reset()
+
+    def pressed(self, now: float) -> bool:
+        """Whether it may have to be spared calls now; most have refused nothing, and cost two look-ups."""
+        throttle = self.throttle
+        # Forgetting alone can raise it, so that what is kept of this for a moment looks a moment ahead.
+        if throttle.troubled and (throttle.pressure(now) > 0.0 or throttle.pressure(now + MOMENT_SECONDS) > 0.0):
+            return True
+        return self.concurrency.in_force and self.crowded(now) is not None
+
+    def throttled(self, now: float) -> float:
+        """With which probability it is spared a call that comes now."""
+        return self.throttle.share(now)
+
+    def crowded(self, now: float) -> int | None:
+        """How many calls at once it copes with, where it has as many in flight; None elsewhere."""
+        limit = self.concurrency.limit(now)
+        return limit if limit is not None and self.in_flight >= limit else None
+
+    def concurrency_limit(self, now: float) -> int | None:
+        """The calls that may be in flight: as configured, or as learned where that is less; None without either."""
+        limits = (self.spec.max_concurrency, self.concurrency.limit(now))
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def take_unproven(self, now: float) -> bool:
         """Tells whether an outcome that no decision of ours vouches for may count for health now."""

@@ -11,10 +11,13 @@ from turnout_server.core.model import FailureKind, MidStreamPolicy, Target
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.attempt import Attempt
 from turnout_server.execution.ends import CallEnd, error_of
-from turnout_server.execution.hops import CallFacts, Chosen, Hops
+from turnout_server.execution.facts import CallFacts, Chosen
+from turnout_server.execution.hedging import Pair
+from turnout_server.execution.hops import Hops
 from turnout_server.execution.running import Running, Shell
 from turnout_server.execution.sending import upstream_call
 from turnout_server.execution.settling import Sent
+from turnout_server.execution.shortening import with_trimming
 from turnout_server.ports import UpstreamError
 
 
@@ -46,22 +49,38 @@ class Call:
         chosen = self._hops.first()
         restarted: Restarted | None = None
         while True:
-            attempt_id = chosen.permit.attempt_id
             # Whoever has a permit settles it, so nothing may come between the two: the caller could go away there.
-            async with self._running(chosen) as running:
+            running = self._running(chosen)
+            pair = self._pair(chosen, running, restarted)
+            lane = pair or running
+            async with lane:
                 if restarted is not None:
                     yield restarted
                 yielded_at = clock()
-                yield AttemptStarted(attempt_id=attempt_id, target=chosen.permit.spec.target)
+                yield AttemptStarted(attempt_id=running.attempt_id, target=chosen.permit.spec.target)
                 # The caller may have been slow to take the event; that is not the target's time.
                 self._outside_seconds += clock() - yielded_at
                 attempt = self._begin(running, chosen)
-                while (deltas := await attempt.read()) is not None:
+                read = attempt.read
+                if pair is not None:
+                    pair.start(attempt)
+                    read = pair.read
+                    second = await pair.second(self._running)
+                    if second is not None:
+                        yielded_at = clock()
+                        yield AttemptStarted(
+                            attempt_id=second.permit.attempt_id, target=second.permit.spec.target, hedge=True
+                        )
+                        self._outside_seconds += clock() - yielded_at
+                        pair.start_second(self._begin)
+                while (deltas := await read()) is not None:
                     self._deliver(deltas)
-                    self._check_size(attempt)
+                    self._check_size(lane.attempt)
                     yielded_at = clock()
-                    yield AttemptDeltas(attempt_id=attempt_id, deltas=deltas)
+                    yield AttemptDeltas(attempt_id=lane.attempt_id, deltas=deltas)
                     self._outside_seconds += clock() - yielded_at
+            if pair is not None:
+                chosen, running = self._settled(pair)
             self._note(running)
             if running.error is None:
                 yield self._completed(running)
@@ -73,7 +92,7 @@ class Call:
             if self._delivered:
                 self._delivered = False
                 self._delivered_bytes = 0
-                restarted = Restarted(discarded_attempt_id=attempt_id, failure=running.error.kind)
+                restarted = Restarted(discarded_attempt_id=running.attempt_id, failure=running.error.kind)
             chosen = following
 
     def _running(self, chosen: Chosen) -> Running:
@@ -85,7 +104,26 @@ class Call:
             text_bytes=None if profile.extra_input_tokens else profile.input_bytes,
             tokens_per_byte=self._shell.router.tokens_per_byte(chosen.permit.spec.target),
         )
-        return Running(self._shell, chosen.permit, query=facts.query, sent=sent, reason=chosen.reason)
+        return Running(
+            self._shell, chosen.permit, query=facts.query, sent=sent, reason=chosen.reason, hedge=chosen.hedge
+        )
+
+    def _pair(self, chosen: Chosen, running: Running, restarted: Restarted | None) -> Pair | None:
+        """Returns what may begin a second attempt beside this one, None where none is to be."""
+        waits = self._hops.patience(chosen) if self._facts.hedging and restarted is None else None
+        return None if waits is None else Pair(self._shell, self._hops, chosen, running, waits)
+
+    def _settled(self, pair: Pair) -> tuple[Chosen, Running]:
+        """Notes those of a pair that do not count any more, and returns the one that does."""
+        for other in pair.others:
+            assert other.record is not None
+            self._records.append(other.record)
+            self._note_asked(other)
+        lead = pair.lead
+        if lead.chosen.hedge:
+            # While both were waited for, it was for the second as well.
+            self._outside_seconds += pair.alone_seconds
+        return lead.chosen, lead.running
 
     def _begin(self, running: Running, chosen: Chosen) -> Attempt:
         facts = self._facts
@@ -107,10 +145,10 @@ class Call:
             self._delivered = True
             self._delivered_bytes += sum(map(delta_bytes, deltas))
 
-    def _check_size(self, attempt: Attempt) -> None:
+    def _check_size(self, attempt: Attempt | None) -> None:
         """Ends an answer that no single message can hold. Nobody else's would be shorter, so nobody else is asked."""
         most = self._shell.max_answer_bytes
-        if not self._facts.streaming and attempt.received_bytes > most:
+        if not self._facts.streaming and attempt is not None and attempt.received_bytes > most:
             raise UpstreamError(
                 FailureKind.INVALID_REQUEST,
                 f"the answer is larger than {most} bytes, the most that one message holds; ask for fewer tokens, or "
@@ -121,10 +159,13 @@ class Call:
     def _note(self, running: Running) -> None:
         assert running.record is not None
         self._records.append(running.record)
-        if running.error is not None and running.error.retry_after_seconds is not None:
-            self._asked[running.record.target] = running.error.retry_after_seconds
+        self._note_asked(running)
         if running.attempt is not None:
             self._outside_seconds += running.attempt.waited_seconds
+
+    def _note_asked(self, running: Running) -> None:
+        if running.error is not None and running.error.retry_after_seconds is not None and running.record is not None:
+            self._asked[running.record.target] = running.error.retry_after_seconds
 
     async def _following(self, failed: Chosen, running: Running) -> Chosen | None:
         assert running.error is not None
@@ -146,7 +187,9 @@ class Call:
             cost_nano_usd=record.cost_nano_usd,
             model=attempt.model,
             response_id=attempt.response_id,
-            notices=router.notices(self._facts.decision, self._facts.query, record.target),
+            notices=with_trimming(
+                router.notices(self._facts.decision, self._facts.query, record.target), self._facts.trimming
+            ),
         )
 
     def _end(self, running: Running) -> CallEnd:

@@ -8,17 +8,21 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 from turnout_server.core.call import AttemptDeltas, AttemptStarted, CallEvent, CallResult, Completed
-from turnout_server.core.chat import ChatInput, ChatOutput
+from turnout_server.core.chat import ChatInput
 from turnout_server.core.deadlines import call_times
 from turnout_server.core.decision import Decision
 from turnout_server.core.demands import agreed_input, demanded_profile
 from turnout_server.core.errors import TurnoutError
+from turnout_server.core.hedging import wants_hedge
 from turnout_server.core.model import RouteQuery, Target
+from turnout_server.core.trimming import TrimReport
 from turnout_server.execution.call import Call
-from turnout_server.execution.gather import Gatherer
-from turnout_server.execution.hops import CallFacts, Hops
+from turnout_server.execution.facts import CallFacts
+from turnout_server.execution.gather import Gatherer, result_of
+from turnout_server.execution.hops import Hops
 from turnout_server.execution.probing import Probing
 from turnout_server.execution.running import Shell
+from turnout_server.execution.shortening import Shortened, shortened
 from turnout_server.execution.upstreams import Upstreams
 from turnout_server.ports import Upstream
 from turnout_server.router import Router
@@ -71,7 +75,8 @@ class Executor:
         `query.deadline_seconds` is what the caller's deadline leaves, None for no deadline; the profile may be empty,
         since the input says what is needed. `on_decision` is told the decision before anything is sent.
         """
-        facts = self._facts(query, chat, streaming=False)
+        short = await self._shortened(query, chat, streaming=False) if self._router.trims(query) else None
+        facts = self._facts(query, chat, streaming=False, short=short)
         if on_decision is not None:
             on_decision(facts.decision)
         gathered = Gatherer()
@@ -88,27 +93,15 @@ class Executor:
                     case _:
                         pass
         assert completed is not None, "a call ended without an answer and without an error"
-        return CallResult(
-            output=ChatOutput(
-                parts=gathered.parts(completed.target.provider),
-                finish_reason=completed.finish_reason,
-                model=completed.model,
-                response_id=completed.response_id,
-            ),
-            target=completed.target,
-            decision=facts.decision,
-            attempts=completed.attempts,
-            usage=completed.usage,
-            cost_nano_usd=completed.cost_nano_usd,
-            notices=completed.notices,
-        )
+        return result_of(completed, facts.decision, gathered)
 
     async def execute_stream(self, query: RouteQuery, chat: ChatInput) -> AsyncGenerator[CallEvent]:
         """Yields the decision, then what happens, Completed last; raises as `execute` does.
 
         To be closed (`aclosing`) by whoever iterates it: closing it closes the provider's connection.
         """
-        facts = self._facts(query, chat, streaming=True)
+        short = await self._shortened(query, chat, streaming=True) if self._router.trims(query) else None
+        facts = self._facts(query, chat, streaming=True, short=short)
         yield facts.decision
         async with aclosing(self._run(facts)) as events:
             async for event in events:
@@ -123,9 +116,22 @@ class Executor:
         await self._probing.aclose()
         await self._upstreams.aclose()
 
-    def _facts(self, query: RouteQuery, chat: ChatInput, *, streaming: bool) -> CallFacts:
-        """Decides. Raises as `Router.decide_call` does, and InvalidRequestError where profile and input disagree."""
+    async def _shortened(self, query: RouteQuery, chat: ChatInput, *, streaming: bool) -> Shortened | None:
         now = self._clock()
+        times = call_times(query.deadline_seconds, self._router.settings.failover, now=now)
+        query = dataclasses.replace(query, executing=True, deadline_seconds=max(0.0, times.ends_at - now))
+        return await shortened(self._router, query, chat, streaming=streaming, began_at=now)
+
+    def _facts(
+        self, query: RouteQuery, chat: ChatInput, *, streaming: bool, short: Shortened | None = None
+    ) -> CallFacts:
+        """Decides. Raises as `Router.decide_call` does, and InvalidRequestError where profile and input disagree.
+
+        `short` is what is sent in place of `chat`, which is too long.
+        """
+        now = self._clock()
+        if short is not None:
+            now, chat = short.began_at, short.chat
         given_seconds = query.deadline_seconds
         times = call_times(given_seconds, self._router.settings.failover, now=now)
         query = dataclasses.replace(
@@ -135,6 +141,10 @@ class Executor:
             deadline_seconds=max(0.0, times.ends_at - now),
         )
         decision = self._router.decide_call(query)
+        policy = self._router.policy(decision)
+        hedging = wants_hedge(policy, query.options) and len(decision.candidates) > 1
+        if hedging:
+            self._router.hedgeable_call()
         self._probing.start(decision.probes_wanted, query.caller.tenant)
         settings = self._router.failover_settings(decision)
         return CallFacts(
@@ -142,12 +152,17 @@ class Executor:
             query=query,
             chat=agreed_input(chat, query.profile),
             decision=decision,
-            policy=self._router.policy(decision),
+            policy=policy,
             settings=settings,
             # Only now is the policy known, which may have a time limit of its own.
             times=call_times(given_seconds, settings, now=now),
             streaming=streaming,
+            hedging=hedging,
+            trimming=None if short is None else self._report(short, decision),
         )
+
+    def _report(self, short: Shortened, decision: Decision) -> TrimReport:
+        return short.report(decision, self._router.tokens_per_byte(decision.candidates[0].target))
 
     async def _run(self, facts: CallFacts) -> AsyncGenerator[CallEvent]:
         hops = Hops(facts, self._router, clock=self._clock, rng=self._rng, waiting=self._waiting)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from turnout_server.core.call import CallResult, Completed
 from turnout_server.core.chat import (
+    ChatOutput,
     Delta,
     Part,
     Reasoning,
@@ -15,6 +17,30 @@ from turnout_server.core.chat import (
     ToolCall,
     ToolCallDelta,
 )
+from turnout_server.core.decision import Decision
+
+FRAGMENTS_MAXIMUM = 1024
+"""So many short fragments are joined into one: by itself each takes some 60 bytes, however short it is."""
+
+
+class _Fragments:
+    """A text that grows by short fragments, in memory little more than the text itself; each joined at most twice."""
+
+    __slots__ = ("_joined", "_last")
+
+    def __init__(self) -> None:
+        self._joined: list[str] = []
+        self._last: list[str] = []
+
+    def append(self, fragment: str) -> None:
+        """Adds a fragment."""
+        self._last.append(fragment)
+        if len(self._last) >= FRAGMENTS_MAXIMUM:
+            self._joined.append("".join(self._last))
+            self._last.clear()
+
+    def __str__(self) -> str:
+        return "".join([*self._joined, *self._last])
 
 
 class _Piece:
@@ -24,10 +50,10 @@ class _Piece:
 
     def __init__(self) -> None:
         self.kind: type[TextDelta | ReasoningDelta | ToolCallDelta] | None = None
-        self.texts: list[str] = []
+        self.texts = _Fragments()
         self.id = ""
         self.name = ""
-        self.arguments: list[str] = []
+        self.arguments = _Fragments()
         self.redacted: list[bytes] = []
         self.signature: list[str] = []
 
@@ -80,12 +106,32 @@ class Gatherer:
 
 
 def _content(piece: _Piece) -> Text | Reasoning | ToolCall:
-    text = "".join(piece.texts)
+    text = str(piece.texts)
     if piece.kind is ToolCallDelta:
-        return ToolCall(id=piece.id, name=piece.name, arguments_json="".join(piece.arguments))
+        return ToolCall(id=piece.id, name=piece.name, arguments_json=str(piece.arguments))
     if piece.kind is ReasoningDelta:
         return Reasoning(text=text, redacted_data=b"".join(piece.redacted) if piece.redacted else None)
     if piece.kind is None:
         # A signature alone: the vendor hides the thinking that it belongs to.
         return Reasoning()
     return Text(text=text)
+
+
+def result_of(completed: Completed, decision: Decision, gathered: Gatherer) -> CallResult:
+    """Returns what a stream came to as a whole answer, of its end and what was gathered on the way."""
+    return CallResult(
+        output=ChatOutput(
+            parts=gathered.parts(completed.target.provider),
+            finish_reason=completed.finish_reason,
+            model=completed.model,
+            response_id=completed.response_id,
+        ),
+        target=completed.target,
+        decision=decision,
+        attempts=completed.attempts,
+        usage=completed.usage,
+        cost_nano_usd=completed.cost_nano_usd,
+        cached=completed.cached,
+        joined=completed.joined,
+        notices=completed.notices,
+    )

@@ -6,22 +6,22 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from turnout_server.core.backoff import backoff_seconds, quick_retry_seconds
-from turnout_server.core.chat import ChatInput
-from turnout_server.core.deadlines import (
-    CallTimes,
-    first_token_limit_seconds,
-    streams_unary,
-    whole_answer_limit_seconds,
-)
+from turnout_server.core.deadlines import first_token_limit_seconds, streams_unary, whole_answer_limit_seconds
 from turnout_server.core.decide import Hop
 from turnout_server.core.decision import Candidate, Decision, Rejection
 from turnout_server.core.failover import RULES, Situation, Step, next_steps
-from turnout_server.core.model import HEALTH_FAILURES, Capability, FailureKind, RejectionReason, RouteQuery, Target
-from turnout_server.core.permits import Permit
-from turnout_server.core.settings import FailoverSettings, Policy
+from turnout_server.core.hedging import HedgeResult, Patience, within_cost_limit
+from turnout_server.core.model import (
+    HEALTH_FAILURES,
+    Capability,
+    FailureKind,
+    RejectionReason,
+    Target,
+    is_silence,
+)
+from turnout_server.execution.facts import CallFacts, Chosen
 from turnout_server.router import Router
 
 UNKNOWN_SECONDS = 1.0
@@ -29,33 +29,6 @@ UNKNOWN_SECONDS = 1.0
 NO_KEYS: frozenset[str] = frozenset()
 WAIT_MARGIN_SECONDS = 0.001
 """Added to a wait for a cool-down's end, so that clocks of different grain agree that it is over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The next attempt: permitted, with what limits it. `reason` tells why it is made, "" for the first."""
-
-    permit: Permit
-    candidate: Candidate
-    streaming: bool
-    answer_limit_seconds: float
-    others_remain: bool
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallFacts:
-    """What holds for a whole call."""
-
-    call_id: str
-    query: RouteQuery
-    chat: ChatInput
-    decision: Decision
-    policy: Policy
-    settings: FailoverSettings
-    times: CallTimes
-    streaming: bool
-    """The caller gets a stream."""
 
 
 class Hops:
@@ -83,6 +56,7 @@ class Hops:
         self._failed_providers: set[str] = set()
         self._failed_regions: set[str] = set()
         self._trial_failed = False
+        self._hedged = False
         self._minimum_context: int | None = None
         self._again_count = 0
         self._attempt_count = 0
@@ -114,11 +88,7 @@ class Hops:
 
         `delivered` says that the caller has seen content of the failed attempt.
         """
-        self._note(failed, failure)
-        larger = failure is FailureKind.CONTEXT_LENGTH
-        if larger:
-            window = failed.candidate.spec.context_window_tokens or self._facts.decision.input_tokens or 0
-            self._minimum_context = max(self._minimum_context or 0, window + 1)
+        self.note(failed, failure)
         ahead = self._ahead(self._tried)
         for step in next_steps(
             self._situation(failed, failure, delivered=delivered, others_remain=bool(ahead.candidates))
@@ -142,7 +112,68 @@ class Hops:
             waits.append(asked.get(target, UNKNOWN_SECONDS) if free_at is None else free_at - now)
         return min(waits, default=None)
 
-    def _note(self, failed: Chosen, failure: FailureKind) -> None:
+    @property
+    def failover_on_refusal(self) -> bool:
+        """Whether others may be asked for what one has refused."""
+        return self._facts.policy.failover_on_refusal
+
+    def patience(self, chosen: Chosen) -> Patience | None:
+        """Returns for how long to wait for an attempt alone before another is begun beside it; None: it is not."""
+        if self._hedged:
+            return None
+        candidate = chosen.candidate
+        return self._router.patience(
+            chosen.permit,
+            self._facts.query,
+            input_tokens=self._facts.decision.input_tokens or 0,
+            predicted_seconds=candidate.expected_time_to_first_token_seconds
+            if chosen.streaming
+            else candidate.expected_latency_seconds,
+            streaming=chosen.streaming,
+        )
+
+    def hedge(self, first: Chosen, waited: Patience) -> Chosen | None:
+        """Takes the best target that may be asked beside a first that is late, once in a call; None: there is none."""
+        target = first.permit.spec.target
+        if not self._router.may_hedge() or self._attempt_count >= self._facts.settings.max_attempts:
+            self._router.hedge_ended(target, HedgeResult.NOT_ALLOWED)
+            return None
+        reason = f"hedge: {target} had no content within {waited.seconds:.3g} s, {waited.measure}"
+        before = self.rejections
+        ahead = self._ahead(self._tried | {target}, self._failed_providers | {target.provider})
+        # Whatever is in the way of a hedge is no reason for how the call ends.
+        self.rejections = before
+        facts = self._facts
+        limit = self._router.cost_limit_nano_usd(facts.query, facts.policy) if ahead.candidates else None
+        for candidate in ahead.candidates:
+            if candidate.half_open or not self._router.may_be_second(candidate.target):
+                continue
+            if not within_cost_limit(first.candidate, candidate, limit):
+                continue
+            chosen = self._permitted(candidate, ahead, reason)
+            if chosen is not None:
+                self._hedged = True
+                self._router.hedged(first.permit, chosen.permit, waited)
+                return dataclasses.replace(chosen, hedge=True)
+        self._router.hedge_ended(target, HedgeResult.NOBODY)
+        return None
+
+    def lost(self, first: Chosen, waited_seconds: float) -> None:
+        """Takes note of a first attempt that the second was quicker than.
+
+        Should the second fail after all, others are asked before it is again; if it was silent, it is not.
+        """
+        target = first.permit.spec.target
+        self._failed_providers.add(target.provider)
+        if self._router.was_silent(target, waited_seconds, streaming=first.streaming):
+            self._tried.add(target)
+            self._barred.add(target)
+
+    def note(self, failed: Chosen, failure: FailureKind) -> None:
+        """Takes note of a failure, for whatever comes after it."""
+        if failure is FailureKind.CONTEXT_LENGTH:
+            window = failed.candidate.spec.context_window_tokens or self._facts.decision.input_tokens or 0
+            self._minimum_context = max(self._minimum_context or 0, window + 1)
         target = failed.permit.spec.target
         self._tried.add(target)
         self._failed_providers.add(target.provider)
@@ -156,8 +187,15 @@ class Hops:
             # A wrong key is wrong for the provider's other models too; whether it is out for all calls takes longer.
             refused = self._refused_keys.get(target.provider, NO_KEYS)
             self._refused_keys[target.provider] = refused | {failed.permit.credential}
-        if Step.SAME_AGAIN not in RULES[failure]:
+        if Step.SAME_AGAIN not in RULES[self._as_ruled(failed, failure)]:
             self._barred.add(target)
+
+    def _as_ruled(self, failed: Chosen, failure: FailureKind) -> FailureKind:
+        """Returns the kind whose rule holds: where nobody answered for long, asking the same target again helps no more
+        than after a timeout, whatever it was that did not come.
+        """
+        silent = is_silence(failure, self._clock() - failed.permit.started_at)
+        return FailureKind.TIMEOUT if silent and failure is FailureKind.CONNECTION else failure
 
     def _situation(self, failed: Chosen, failure: FailureKind, *, delivered: bool, others_remain: bool) -> Situation:
         facts = self._facts
@@ -165,7 +203,7 @@ class Hops:
         now = self._clock()
         cool_down_ends = self._router.cool_down_ends(spec, facts.query) if failure is FailureKind.RATE_LIMITED else None
         return Situation(
-            failure=failure,
+            failure=self._as_ruled(failed, failure),
             attempts_left=facts.settings.max_attempts - self._attempt_count,
             others_remain=others_remain,
             quick_retry_used=spec.target in self._quick_retried,
@@ -232,7 +270,7 @@ class Hops:
             self.paused_seconds += self._clock() - began_at
         return True
 
-    def _ahead(self, tried: set[Target]) -> Decision:
+    def _ahead(self, tried: set[Target], failed_providers: set[str] | None = None) -> Decision:
         facts = self._facts
         query = dataclasses.replace(facts.query, deadline_seconds=max(0.0, facts.times.ends_at - self._clock()))
         decision = self._router.decide_hop(
@@ -240,7 +278,8 @@ class Hops:
             facts.decision,
             Hop(
                 tried=frozenset(tried),
-                failed_providers=frozenset(self._failed_providers),
+                asked=frozenset(self._tried | tried),
+                failed_providers=frozenset(failed_providers or self._failed_providers),
                 failed_regions=frozenset(self._failed_regions),
                 minimum_context=self._minimum_context,
             ),
@@ -277,7 +316,8 @@ class Hops:
         effort = facts.query.profile.reasoning_effort
         streaming = facts.streaming or (
             Capability.STREAMING in spec.capabilities
-            and streams_unary(facts.decision.expected_output_tokens, effort, facts.settings)
+            # Only a stream shows when the first content is late.
+            and (facts.hedging or streams_unary(facts.decision.expected_output_tokens, effort, facts.settings))
         )
         first_token_seconds = candidate.expected_time_to_first_token_seconds
         limit = first_token_limit_seconds(spec, first_token_seconds, facts.settings, effort=effort)

@@ -23,6 +23,7 @@ class Probing:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._running: set[asyncio.Task[None]] = set()
+        self._ending = False
 
     def start(self, targets: tuple[Target, ...], tenant: str) -> None:
         """Starts the trials that nobody else makes now, with keys that the tenant may use; returns at once."""
@@ -37,18 +38,19 @@ class Probing:
             permit = router.begin_probe(target, lease_seconds=ends_after, tenant=tenant)
             if permit is None:
                 continue
-            task = asyncio.create_task(self._probe(permit, limit, ends_after), name=f"probe of {target}")
+            task = asyncio.create_task(self._probe(permit, limit, ends_after, tenant), name=f"probe of {target}")
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     async def aclose(self) -> None:
         """Ends the trials that run."""
+        self._ending = True
         running = tuple(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _probe(self, permit: Permit, limit_seconds: float, ends_after_seconds: float) -> None:
+    async def _probe(self, permit: Permit, limit_seconds: float, ends_after_seconds: float, tenant: str) -> None:
         router = self._shell.router
         settings = router.settings.failover
         now = self._shell.clock()
@@ -73,6 +75,10 @@ class Probing:
                 # is what the trial was to find out.
                 if error.kind is not FailureKind.INVALID_REQUEST:
                     raise
+        target = permit.spec.target
+        if running.error is None and not self._ending and router.fleet.index(target) is not None:
+            # Where one trial is not enough, the next need not wait for somebody to ask.
+            self.start((target,), tenant)
 
 
 def _streams(permit: Permit) -> bool:

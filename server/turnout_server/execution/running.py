@@ -41,12 +41,15 @@ class Running:
     unless an exception came through.
     """
 
-    def __init__(self, shell: Shell, permit: Permit, *, query: RouteQuery, sent: Sent, reason: str) -> None:
+    def __init__(
+        self, shell: Shell, permit: Permit, *, query: RouteQuery, sent: Sent, reason: str, hedge: bool = False
+    ) -> None:
         self._shell = shell
         self._permit = permit
         self._query = query
         self._sent = sent
         self._reason = reason
+        self._hedge = hedge
         self._began_at = shell.clock()
         self._upstream: Upstream | None = None
         self.attempt: Attempt | None = None
@@ -60,12 +63,28 @@ class Running:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        kept = self.settle(error)
+        await self.close()
+        return kept
+
+    @property
+    def attempt_id(self) -> str:
+        """Its id, as deltas carry it."""
+        return self._permit.attempt_id
+
+    @property
+    def settled(self) -> bool:
+        """Whether its end is recorded."""
+        return self.record is not None
+
+    def settle(self, error: BaseException | None) -> bool:
+        """Records how the attempt ended, None for success; tells whether the error is kept. To be called once."""
         kept = True
         match error:
             case None:
                 pass
             case UpstreamError():
-                self.error = error
+                self.error = _without_frames(error)
             case OutOfTimeError():
                 self.out_of_time = True
                 self.error = UpstreamError(FailureKind.CANCELLED, "the call's time ran out")
@@ -77,13 +96,21 @@ class Running:
                 self.error = UpstreamError(FailureKind.UNKNOWN, fault)
                 kept = False
         self._settle()
+        return kept
+
+    async def close(self) -> None:
+        """Closes the provider's connection."""
         try:
             if self.attempt is not None:
                 await self.attempt.close()
         finally:
-            if self._upstream is not None:
-                self._shell.upstreams.give_back(self._upstream)
-        return kept
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Has no more use for the provider; may be told twice."""
+        if self._upstream is not None:
+            self._shell.upstreams.give_back(self._upstream)
+            self._upstream = None
 
     def begin(
         self, call: UpstreamCall, limits: AttemptLimits, settings: FailoverSettings, *, streaming: bool
@@ -119,5 +146,14 @@ class Running:
             now_wall=self._shell.wall(),
             began_at=self._began_at,
             reason=self._reason,
+            hedge=self._hedge,
         )
         self._shell.router.finish(self._permit, outcome, self.record)
+
+
+def _without_frames(error: UpstreamError) -> UpstreamError:
+    """Forgets where an error came through: its frames hold the attempt that keeps it, and with it the whole request,
+    until the collector comes by. Its detail says what happened.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

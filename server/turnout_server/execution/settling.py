@@ -33,6 +33,7 @@ def settle(  # names and types say the rest
     now_wall: float,
     began_at: float,
     reason: str = "",
+    hedge: bool = False,
 ) -> tuple[Outcome, AttemptRecord]:
     """Returns the outcome and the record of an attempt that ended; `error` is None for success.
 
@@ -80,6 +81,7 @@ def settle(  # names and types say the rest
         cost_nano_usd=cost,
         possibly_billed=possibly_billed,
         retry_reason=reason,
+        hedge=hedge,
     )
     outcome = Outcome(
         target=permit.spec.target,
@@ -98,6 +100,7 @@ def settle(  # names and types say the rest
         cost_nano_usd=cost,
         possibly_billed=possibly_billed,
         retry_reason=reason,
+        hedge=hedge,
         retry_after_seconds=None if error is None else error.retry_after_seconds,
         rate_limit=rate_limit,
         estimated_input_tokens=sent.tokens,

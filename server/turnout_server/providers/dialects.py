@@ -68,6 +68,8 @@ class Dialect:
     reasoning_back: ReasoningBack = ReasoningBack.NOT
     repeats_reasoning: bool = False
     """A piece of streamed reasoning may repeat all before it: the vendor's guide says so, not all of its servers do."""
+    closes_objects: bool = False
+    """Its strict schemas must say of every object that it has no further properties."""
     think_tags: bool = False
     """Its models may think in the text of the answer, between `<think>` and `</think>` at its beginning."""
     answers_after_tools: bool = False
@@ -75,13 +77,15 @@ class Dialect:
     fetches_media: bool = True
     """It takes media by URL, as far as its wire does; others want the bytes."""
     media_form: MediaForm = MediaForm.FILES
+    many_makers: bool = False
+    """Its models are of many makers, whose names theirs begin with; each takes back only its own reasoning."""
     asks_for_cost: bool = False
     """It states what a call cost, when asked to."""
     refuses: frozenset[str] = frozenset()
     """Fields that no model of the vendor takes: dropped, because the caller cannot know which target is chosen."""
 
 
-OPENAI = Dialect(vendor="openai", max_tokens_field="max_completion_tokens")
+OPENAI = Dialect(vendor="openai", max_tokens_field="max_completion_tokens", closes_objects=True)
 OPENAI_COMPATIBLE = Dialect(think_tags=True)
 ANTHROPIC = Dialect(vendor="anthropic", authentication=Authentication.API_KEY)
 GOOGLE = Dialect(vendor="google", authentication=Authentication.GOOGLE_API_KEY)
@@ -101,12 +105,14 @@ GROQ = Dialect(
     max_tokens_field="max_completion_tokens",
     stream_usage=False,
     reasoning_back=ReasoningBack.FIELD,
+    closes_objects=True,
     think_tags=True,
 )
 CEREBRAS = Dialect(
     vendor="cerebras",
     max_tokens_field="max_completion_tokens",
     reasoning_back=ReasoningBack.FIELD,
+    closes_objects=True,
     think_tags=True,
 )
 XAI = Dialect(vendor="xai", max_tokens_field="max_completion_tokens")
@@ -129,6 +135,7 @@ OPENROUTER = Dialect(
     vendor="openrouter",
     reasoning_back=ReasoningBack.DETAILS,
     think_tags=True,
+    many_makers=True,
     asks_for_cost=True,
 )
 

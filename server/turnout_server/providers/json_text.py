@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 
 import orjson
 
+from turnout_server.providers.exact_json import exact, loads_exact
 from turnout_server.providers.failures import invalid_request, protocol_error
 
 _UNSAFE_ID = re.compile(r"[^A-Za-z0-9_-]")
+JsonSchema = dict[str, object]
+
+FAILED = "Error: "
+"""Stands before what a failed tool returned."""
+_SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""Keywords of JSON Schema whose values are schemas by names of the caller's."""
+_LITERAL = frozenset({"const", "enum", "default", "examples", "required"})
+"""Keywords whose values are no schemas, whatever they look like."""
 MAX_TOOL_CALL_ID_CHARACTERS = 40
 """OpenAI refuses longer ones; every other vendor's fit."""
 
@@ -39,7 +48,7 @@ def loads_tolerant(data: bytes) -> object:
     """Parses what the strict parser refused for half a character; UpstreamError PROTOCOL if that was not the reason."""
     if b"\\u" in data:
         try:
-            value: object = json.loads(data)
+            value = loads_exact(data)
         except ValueError:
             pass
         else:
@@ -60,19 +69,76 @@ def caller_schema(text: str, what: str) -> dict[str, object]:
     """Parses a JSON schema of the caller's; "" is a schema of no parameters."""
     if not text:
         return {"type": "object", "properties": {}}
-    value = caller_json(text, what)
+    data = text.encode()
+    value = exact(data, caller_json(text, what))
     if not isinstance(value, dict):
         raise invalid_request(f"{what} is not a JSON object")
     return value
 
 
-def tool_arguments(text: str) -> dict[str, object]:
-    """Returns tool arguments as the object that some wires demand, also where a model wrote something else."""
+def closed_objects(schema: object) -> object:
+    """Returns the schema with `additionalProperties: false` on every object that does not say, as strict modes require.
+
+    What fits the closed schema fits the open one too.
+    """
+    return _changed(schema, _closed)
+
+
+def without_const(schema: object) -> object:
+    """Returns the schema with `enum` of one value in place of each `const`, which means the same."""
+    return _changed(schema, _enumerated)
+
+
+def _closed(schema: JsonSchema) -> JsonSchema:
+    kind = schema.get("type")
+    is_object = kind == "object" or (isinstance(kind, list) and "object" in kind)
+    return {**schema, "additionalProperties": False} if is_object and "additionalProperties" not in schema else schema
+
+
+def _enumerated(schema: JsonSchema) -> JsonSchema:
+    if "const" not in schema:
+        return schema
+    return {"enum" if key == "const" else key: [value] if key == "const" else value for key, value in schema.items()}
+
+
+def _changed(schema: object, change: Callable[[JsonSchema], JsonSchema]) -> object:
+    """Returns a schema with a change made to it and to every schema within it."""
+    if isinstance(schema, list):
+        return [_changed(value, change) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner: JsonSchema = {}
+    for key, value in schema.items():
+        if key in _LITERAL:
+            inner[key] = value
+        elif key in _SCHEMAS_BY_NAME and isinstance(value, dict):
+            # A property may have the name of a keyword.
+            inner[key] = {name: _changed(part, change) for name, part in value.items()}
+        else:
+            inner[key] = _changed(value, change)
+    return change(inner)
+
+
+def wire_name(name: str) -> str:
+    """Returns the name of a schema as every vendor takes it: letters, digits, `_` and `-`."""
+    return _UNSAFE_ID.sub("_", name)
+
+
+def tool_arguments(text: str) -> object:
+    """Returns tool arguments as the object that some wires demand, also where a model wrote something else.
+
+    An object stays as it was written: parsed and written anew, its long numbers would be rounded.
+    """
     try:
         value = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
         value = None
-    return value if isinstance(value, dict) else {"arguments": text}
+    return orjson.Fragment(text or "{}") if isinstance(value, dict) else {"arguments": text}
+
+
+def result_text(text: str, *, is_error: bool) -> str:
+    """Returns what a tool returned, for wires that have no other mark of a failure."""
+    return f"{FAILED}{text}" if is_error else text
 
 
 def word(value: object) -> str:

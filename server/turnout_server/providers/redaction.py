@@ -10,6 +10,10 @@ from turnout_server.core.chat import ChatInput, Part, Reasoning, Text, ToolCall,
 MAX_MESSAGE_CHARACTERS = 300
 RUN_OF_WORDS = 3
 """So many words in a row that also stand in the prompt are taken for a quotation of it."""
+SEARCHED_CHARACTERS = 512 * 1024
+"""In longer requests nothing is looked for, and the message is not shown: a million take 80 ms, while every other call
+waits. Code and status say what happened.
+"""
 LONG_WORD_CHARACTERS = 12
 """A single word this long that also stands in the prompt is one too."""
 
@@ -27,20 +31,22 @@ _GAP = "…"
 
 def safe_message(message: str, *, chat: ChatInput | None, secret: str = "") -> str:
     """Returns the message on one line, cut to 300 characters, without the secret, anything like a key, and without what
-    it quotes from the request.
+    it quotes from the request; "" where the request is too long to look for quotations in.
     """
     text = _CONTROL.sub(" ", message[: 4 * MAX_MESSAGE_CHARACTERS]).strip()
     if secret:
         text = text.replace(secret, _GAP)
     text = _KEY.sub(_GAP, text)
     if chat is not None:
-        text = _without_quotations(text, "\n".join(_texts(chat)))
+        prompt = "\n".join(_texts(chat, SEARCHED_CHARACTERS))
+        text = _without_quotations(text, prompt) if len(prompt) <= SEARCHED_CHARACTERS else ""
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + _GAP
 
 
 def _without_quotations(message: str, prompt: str) -> str:
     """Leaves out the words that stand in the prompt, however the message breaks lines, escapes or punctuates them."""
-    wanted = _WORD.findall(_unescaped(prompt))
+    # What controls a prompt holds is all the same: none is part of a word.
+    wanted = _WORD.findall(_ESCAPED.sub(_character, prompt) if "\\" in prompt else prompt)
     if not wanted:
         return message
     message = _unescaped(message)
@@ -73,9 +79,14 @@ def _character(escape: re.Match[str]) -> str:
     return chr(int(code, 16)) if code else " "
 
 
-def _texts(chat: ChatInput) -> Iterator[str]:
+def _texts(chat: ChatInput, enough: int) -> Iterator[str]:
+    """Yields the request's own texts, until they have more than `enough` characters together."""
     for message in chat.messages:
-        yield from _part_texts(message.parts)
+        for text in _part_texts(message.parts):
+            yield text
+            enough -= len(text)
+            if enough < 0:
+                return
 
 
 def _part_texts(parts: Iterable[Part]) -> Iterator[str]:

@@ -113,6 +113,10 @@ class Secrets:
         if reference is not None and reference.command:
             self._commands.refused(reference, secret)
 
+    def known(self) -> tuple[str, ...]:
+        """Returns the secrets as they were at the last look, so that they can be taken out of what is written."""
+        return tuple(value for value in self._last.values() if value)
+
     def start_commands(self) -> None:
         """Starts the commands whose tokens are missing or old; returns at once. Called now and then."""
         self._commands.start_due(reference for reference in self._references.values() if reference.command)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from turnout_server.providers.framing import MAX_EVENT_BYTES, EventTooLargeError
 
 BOM = b"\xef\xbb\xbf"
+_COLON = 0x3A
 
 
 class EventSplitter:
@@ -47,6 +48,9 @@ class EventSplitter:
         self._scanned = len(buffer)
         events: list[bytes] = []
         for block in blocks:
+            if not block or (block[0] == _COLON and b"\n" not in block):
+                # Blank lines and comments mean nothing, and whoever sends a flood of them gets no more time than that.
+                continue
             if len(block) > MAX_EVENT_BYTES:
                 raise EventTooLargeError
             data = _data(block)

@@ -20,6 +20,8 @@ from turnout_server.core.model import FailureKind
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.addresses import AddressRefusedError, socket_factory
 from turnout_server.providers.connection import ProviderConnection
+from turnout_server.providers.large_json import LargeBody
+from turnout_server.providers.unpacking import unpacked
 
 KEEPALIVE_SECONDS = 30.0
 WRITE_BYTES = 64 * 1024
@@ -45,7 +47,9 @@ class Answer(Protocol):
         ...
 
     def chunks(self) -> AsyncGenerator[bytes]:
-        """Yields the body as each read from the socket brings it; raises UpstreamError TRUNCATED if it breaks off."""
+        """Yields the body as each read from the socket brings it; raises UpstreamError TRUNCATED if it breaks off,
+        PROTOCOL if it is compressed in a way that cannot be undone.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -60,7 +64,7 @@ class Answer(Protocol):
 class Transport(Protocol):
     """Sends one request over HTTP."""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes | LargeBody) -> Answer:
         """Sends the request and waits for the head of the answer; raises only UpstreamError."""
         ...
 
@@ -119,10 +123,10 @@ class HttpTransport:
         self._finishing: dict[asyncio.Task[None], HttpAnswer] = {}
         self._urls: dict[str, httpx.URL] = {}
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes | LargeBody) -> HttpAnswer:
         """Sends the request and waits for the head of the answer; raises only UpstreamError."""
         address = self._urls.get(url) or self._parsed(url)
-        if len(body) > WRITE_BYTES:
+        if isinstance(body, LargeBody) or len(body) > WRITE_BYTES:
             request = httpx.Request(
                 "POST",
                 address,
@@ -191,10 +195,14 @@ class HttpAnswer:
         return ""
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yields the body as each read from the socket brings it; raises UpstreamError TRUNCATED if it breaks off."""
+        """Yields the body as each read from the socket brings it; raises UpstreamError TRUNCATED if it breaks off,
+        PROTOCOL if it is compressed in a way that cannot be undone.
+        """
         try:
             async for chunk in self._source():
                 yield chunk
+        except UpstreamError:
+            raise
         except Exception as error:
             raise UpstreamError(
                 FailureKind.TRUNCATED, "the connection broke in the middle of the answer", http_status=self.status
@@ -228,13 +236,9 @@ class HttpAnswer:
     def _source(self) -> AsyncIterator[bytes]:
         if self._stream is None:
             stream = self._response.stream
-            # Compressed though we asked for none: httpx knows how to undo it.
-            packed = self.header("content-encoding") not in {"", "identity"}
-            self._stream = (
-                self._response.aiter_bytes()
-                if packed or not isinstance(stream, httpx.AsyncByteStream)
-                else aiter(stream)
-            )
+            source = aiter(stream) if isinstance(stream, httpx.AsyncByteStream) else self._response.aiter_raw()
+            encoding = self.header("content-encoding")
+            self._stream = source if encoding in {"", "identity"} else unpacked(source, encoding)
         return self._stream
 
     async def _finish(self) -> None:
@@ -253,10 +257,14 @@ class HttpAnswer:
 class _Pieces(httpx.AsyncByteStream):
     """A large body, written piece by piece so that other calls get their turn in between."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | LargeBody) -> None:
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if isinstance(self._body, LargeBody):
+            async for piece in self._body:
+                yield piece
+            return
         view = memoryview(self._body)
         for start in range(0, len(view), WRITE_BYTES):
             yield bytes(view[start : start + WRITE_BYTES])

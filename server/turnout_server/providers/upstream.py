@@ -16,11 +16,14 @@ from turnout_server.core.chat import ChatInput
 from turnout_server.core.model import FailureKind, RateLimitReading
 from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.providers.anthropic import AnthropicWire
+from turnout_server.providers.base64_text import written
 from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.dialects import Authentication, Dialect
 from turnout_server.providers.error_bodies import NO_HEADERS
+from turnout_server.providers.exact_json import exact
 from turnout_server.providers.failures import failure, invalid_request, parse_error, protocol_error
 from turnout_server.providers.gemini import GeminiWire
+from turnout_server.providers.large_json import LARGE_BYTES, LargeBody, large_body, payload_bytes
 from turnout_server.providers.ollama import OllamaWire
 from turnout_server.providers.openai import OpenAIWire
 from turnout_server.providers.ratelimit_headers import Headers, rate_limit_headers, reading, retry_after
@@ -36,6 +39,12 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 ERROR_BODY_SECONDS = 2.0
 """How long the body of an error may take; after it the status alone decides."""
+
+READ_BYTES = 16 * 1024
+"""So much of a stream is read without a pause: about a hundred events, in a few milliseconds."""
+
+TOOL_CALL_MARKS = (b'"tool_calls"', b'"tool_use"', b'"functionCall"')
+"""What stands in whole answers that may have tool calls, whose numbers are not to be rounded."""
 
 USER_AGENT = "turnout"
 OK = 200
@@ -76,11 +85,20 @@ class HttpUpstream:
             yield (head,)
             reading = StreamReading(self._wire.decoder(call, self._dialect), self._wire.splitter())
             chunks = answer.chunks()
+            since = 0
             try:
                 async for chunk in chunks:
-                    events = reading.feed(chunk)
-                    if events:
-                        yield events
+                    for piece in pieces_of(chunk):
+                        events = reading.feed(piece)
+                        if events:
+                            yield events
+                        if reading.over:
+                            break
+                        since += len(piece)
+                        if since >= READ_BYTES:
+                            # What has piled up comes without a pause, in large chunks or in many small ones.
+                            since = 0
+                            await asyncio.sleep(0)
                     if reading.over:
                         break
                 else:
@@ -138,7 +156,7 @@ class HttpUpstream:
             self._headers(
                 call.credential, secret, accept=self._wire.accepts if stream else "application/json", call=call
             ),
-            self._content(call, stream),
+            await self._content(call, stream),
         )
         try:
             return answer, await self._head(answer, call.chat, call.credential, secret)
@@ -182,9 +200,14 @@ class HttpUpstream:
             headers.update(call.trace_headers)
         return headers
 
-    def _content(self, call: UpstreamCall, stream: bool) -> bytes:  # noqa: FBT001 - private
+    async def _content(self, call: UpstreamCall, stream: bool) -> bytes | LargeBody:  # noqa: FBT001 - private
         try:
-            return orjson.dumps(self._wire.body(call, self._dialect, stream=stream))
+            if payload_bytes(call.chat) < LARGE_BYTES:
+                return orjson.dumps(self._wire.body(call, self._dialect, stream=stream), default=written)
+            await asyncio.sleep(0)
+            body = self._wire.body(call, self._dialect, stream=stream)
+            await asyncio.sleep(0)
+            return await large_body(body)
         except (TypeError, orjson.JSONEncodeError) as error:
             raise invalid_request(f"the request cannot be written as JSON: {error}") from None
 
@@ -227,15 +250,32 @@ class HttpUpstream:
         return self._wire.whole(await _parsed(answer), call, self._dialect)
 
 
+def pieces_of(chunk: bytes) -> Sequence[bytes]:
+    """Returns the chunk in pieces of at most `READ_BYTES`: itself, where it is no longer.
+
+    A socket that was not read for a moment gives all at once what has come meanwhile: thousands of events.
+    """
+    if len(chunk) <= READ_BYTES:
+        return (chunk,)
+    return [chunk[start : start + READ_BYTES] for start in range(0, len(chunk), READ_BYTES)]
+
+
 async def _parsed(answer: Answer) -> object:
     body, complete = await _read(answer, MAX_ANSWER_BYTES)
     if not complete:
         raise protocol_error("the answer is larger than 32 MiB")
+    large = len(body) >= LARGE_BYTES
+    if large:
+        await asyncio.sleep(0)
     try:
         parsed: object = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise protocol_error("the answer is not valid JSON") from None
-    return parsed
+    # A long answer may have long numbers in its text, and parsing all of it anew would hold up everybody else.
+    if large:
+        await asyncio.sleep(0)
+        return parsed
+    return exact(body, parsed) if any(mark in body for mark in TOOL_CALL_MARKS) else parsed
 
 
 async def _read(answer: Answer, limit: int) -> tuple[bytes, bool]:

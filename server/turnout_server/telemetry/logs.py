@@ -133,7 +133,7 @@ def add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) ->
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Takes secrets out of one log event."""
     for key, value in event.items():
-        event[key] = REDACTED if _is_secret(key) else _redacted(value, 0)
+        event[key] = REDACTED if is_secret(key) else _redacted(value, 0)
     return event
 
 
@@ -142,7 +142,8 @@ def redact_text(text: str) -> str:
     return _SECRET_SHAPES.sub(REDACTED, text)
 
 
-def _is_secret(key: str) -> bool:
+def is_secret(key: str) -> bool:
+    """Whether what stands under a key of this name is a credential."""
     name = key.lower().replace("-", "_")
     return name in _SECRET_KEYS or name.endswith(_SECRET_KEY_ENDS)
 
@@ -157,7 +158,7 @@ def _redacted(value: Any, depth: int) -> Any:
             return "…"
         case Mapping():
             return {
-                str(key): REDACTED if _is_secret(str(key)) else _redacted(inner, depth + 1)
+                str(key): REDACTED if is_secret(str(key)) else _redacted(inner, depth + 1)
                 for key, inner in value.items()
             }
         case list() | tuple() | set() | frozenset():

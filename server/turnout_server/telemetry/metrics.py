@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     from turnout_server.core.call import AttemptRecord
     from turnout_server.core.decision import Decision
     from turnout_server.core.events import Event
+    from turnout_server.core.hedging import HedgeResult
     from turnout_server.core.model import FailureKind, Target
     from turnout_server.core.shapes import FirstReasons
-    from turnout_server.core.status import StatusReport
+    from turnout_server.core.status import TargetGauges
+    from turnout_server.execution.answer_cache import AnswerCache
+    from turnout_server.execution.once import Once
+    from turnout_server.telemetry.request_log import RequestLog
 
 MAX_LABEL_SETS = 4096
 OTHER = "_OTHER"
+HEDGE_LABELS = ("target", "result")
 SHARED_MAXIMUM = 64
 """Sets of rejections counted as one until somebody scrapes; beyond, they are taken apart at once."""
 
@@ -66,7 +71,7 @@ class _Counts:
 class Metrics(Collector):
     """Everything that is counted. Implements the router's instruments.
 
-    `watch` gives it the router's status, from which gauges are read at scrape time.
+    `watch` gives it the router's gauges, which are read at scrape time.
     """
 
     def __init__(self) -> None:
@@ -75,6 +80,7 @@ class Metrics(Collector):
         self._rejections = _Counts("turnout_rejections", "Targets rejected, by first reason.", ("target", "reason"))
         self._attempts = _Counts("turnout_attempts", "Attempts that ended.", ("target", "outcome"))
         self._failovers = _Counts("turnout_failovers", "Calls moved to another target.", ("from", "to", "failure"))
+        self._hedges = _Counts("turnout_hedges", "Hedges by the slow target and what became of them.", HEDGE_LABELS)
         self._cost = _Counts("turnout_cost_usd", "What attempts cost, as far as known.", ("target",))
         self._unknown_price = _Counts("turnout_price_unknown", "Attempts whose cost is not known.", ("target",))
         self._outcomes = _Counts("turnout_outcomes", "Reports of outcomes, by what became of them.", ("result",))
@@ -83,18 +89,29 @@ class Metrics(Collector):
         """How many decisions each set of rejections stands for that is shared by all decisions of one shape."""
         self._overhead = [0] * (len(OVERHEAD_BUCKETS) + 1)
         self._overhead_sum = 0.0
-        self._status: Callable[[], StatusReport] | None = None
+        self._gauges: Callable[[], Sequence[TargetGauges]] | None = None
         self._shed: Callable[[], int] | None = None
+        self._once: Once | None = None
+        self._cache: AnswerCache | None = None
+        self._request_log: RequestLog | None = None
         self._budgets: Callable[[], Sequence[BudgetReport]] | None = None
         self.registry.register(self)
 
-    def watch(self, status: Callable[[], StatusReport]) -> None:
+    def watch(self, gauges: Callable[[], Sequence[TargetGauges]]) -> None:
         """Reads gauges of targets from here at each scrape."""
-        self._status = status
+        self._gauges = gauges
 
     def watch_shed(self, read: Callable[[], int]) -> None:
         """Counts calls that were shed for overload from here."""
         self._shed = read
+
+    def watch_answers(self, once: Once, cache: AnswerCache) -> None:
+        """Reads from here at each scrape how many requests were answered by what was there already."""
+        self._once, self._cache = once, cache
+
+    def watch_request_log(self, request_log: RequestLog) -> None:
+        """Reads from here at each scrape how many lines were written and dropped."""
+        self._request_log = request_log
 
     def watch_budgets(self, read: Callable[[], Sequence[BudgetReport]]) -> None:
         """Reads what remains of budgets from here at each scrape."""
@@ -129,6 +146,10 @@ class Metrics(Collector):
         """Counts a call that moved on after a failure."""
         self._failovers.add((str(from_target), str(to_target), failure.value))
 
+    def hedge(self, target: Target, result: HedgeResult) -> None:
+        """Counts what became of a hedge beside an attempt at a target that was late, or why there was none."""
+        self._hedges.add((str(target), result.value))
+
     def outcome(self, result: str) -> None:
         """Counts a report by what became of it: accepted, duplicate, rejected or missing."""
         self._outcomes.add((result,))
@@ -150,7 +171,14 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yields everything, for the registry."""
         self._count_shared()
-        for counts in (self._decisions, self._rejections, self._attempts, self._failovers, self._unknown_price):
+        for counts in (
+            self._decisions,
+            self._rejections,
+            self._attempts,
+            self._failovers,
+            self._hedges,
+            self._unknown_price,
+        ):
             yield counts.family()
         yield self._cost.family(scale=NANO_USD)
         yield self._outcomes.family()
@@ -158,10 +186,14 @@ class Metrics(Collector):
         yield self._overhead_family()
         if self._shed is not None:
             yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
+        if self._once is not None and self._cache is not None:
+            yield from _answers(self._once, self._cache)
+        if self._request_log is not None:
+            yield _lines(self._request_log)
         if self._budgets is not None:
             yield _remaining(self._budgets())
-        if self._status is not None:
-            yield from _target_gauges(self._status())
+        if self._gauges is not None:
+            yield from _target_gauges(self._gauges())
 
     def _count_shared(self) -> None:
         for shared, decision_count in self._shared.items():
@@ -179,6 +211,34 @@ class Metrics(Collector):
         )
 
 
+def _lines(log: RequestLog) -> Metric:
+    family = CounterMetricFamily(
+        "turnout_request_log_lines", "Lines of the request log, by what became of them.", labels=("result",)
+    )
+    family.add_metric(("written",), log.written_count)
+    family.add_metric(("dropped",), log.dropped_count)
+    return family
+
+
+def _answers(once: Once, cache: AnswerCache) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "turnout_requests_joined",
+        "Requests that got the answer of an earlier one of their id.",
+        value=once.joined_count,
+    )
+    looks = CounterMetricFamily(
+        "turnout_cache_requests", "Requests that an answer might be kept for.", labels=("policy", "result")
+    )
+    for result, counts in (("hit", cache.hit_counts), ("miss", cache.miss_counts)):
+        for policy, count in counts.items():
+            looks.add_metric((policy, result), count)
+    yield looks
+    kept = GaugeMetricFamily("turnout_answers_kept_bytes", "What answers that are kept take.", labels=("what",))
+    kept.add_metric(("cache",), cache.size_bytes)
+    kept.add_metric(("request_id",), once.size_bytes)
+    yield kept
+
+
 def _remaining(reports: Iterable[BudgetReport]) -> Metric:
     """Values of a scope are callers' words, and many: what is told of each budget is the one with the least left."""
     help_text = "What remains of a budget, of the value of its scope that has used the most."
@@ -189,17 +249,27 @@ def _remaining(reports: Iterable[BudgetReport]) -> Metric:
     return family
 
 
-def _target_gauges(report: StatusReport) -> Iterable[Metric]:
+def _target_gauges(gauges: Sequence[TargetGauges]) -> Iterable[Metric]:
     score = GaugeMetricFamily("turnout_target_health", "Health score, 0 to 100.", labels=("target",))
     breaker = GaugeMetricFamily(
         "turnout_target_breaker", "1 for the state the breaker is in.", labels=("target", "state")
     )
     in_flight = GaugeMetricFamily("turnout_target_in_flight", "Calls under way.", labels=("target",))
-    for provider in report.providers:
-        for state in provider.targets:
-            name = str(state.target)
-            score.add_metric((name,), state.score)
-            in_flight.add_metric((name,), state.in_flight)
-            for known in BreakerState:
-                breaker.add_metric((name, known.value), float(known is state.breaker))
-    return (score, breaker, in_flight)
+    throttle = GaugeMetricFamily(
+        "turnout_target_throttle_ratio",
+        "Share of its calls that go elsewhere since it refuses many.",
+        labels=("target",),
+    )
+    limit = GaugeMetricFamily(
+        "turnout_target_concurrency_limit", "Calls that may be under way; absent without a limit.", labels=("target",)
+    )
+    for state in gauges:
+        name = str(state.target)
+        score.add_metric((name,), state.score)
+        in_flight.add_metric((name,), state.in_flight)
+        throttle.add_metric((name,), state.throttle)
+        if state.concurrency_limit is not None:
+            limit.add_metric((name,), state.concurrency_limit)
+        for known in BreakerState:
+            breaker.add_metric((name, known.value), float(known is state.breaker))
+    return (score, breaker, in_flight, throttle, limit)

@@ -33,6 +33,13 @@ def outgoing_headers() -> tuple[tuple[str, str], ...]:
     return tuple(carrier.items())
 
 
+def add_to_span(name: str, fields: Mapping[str, str | int | float]) -> None:
+    """Adds something that happened to the span of the call under way, where one is recorded."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.add_event(f"turnout.{name}", {f"turnout.{key}": value for key, value in fields.items()})
+
+
 def trace_ids() -> tuple[str, str] | None:
     """Returns trace id and span id of the current context in hex, or None where there is none."""
     span = trace.get_current_span().get_span_context()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ from turnout_server.core.model import (
     Target,
     Usage,
 )
+from turnout_server.core.settings import CacheSettings, Policy
+from turnout_server.execution.answering import Answering
 
 EXPLAINED = Path(__file__).parent / "explained"
 USAGE = Usage(input_tokens=120, output_tokens=340, cached_input_tokens=20)
@@ -131,9 +134,30 @@ def report(
     world.router.report([outcome], [])
 
 
+async def hedged() -> str:
+    """A first that is late, and then quicker than the second after all; the second is let go."""
+    late = answer("fine", usage=USAGE, first_after=1.8)
+    world = World({"a/m": [late], "b/m": [answer("never")]}, policy=Policy(hedge=True))
+    result = await world.executor.execute(query(), chat("Why is the sky blue?"))
+    return explained(world, result.decision.decision_id)
+
+
+async def kept() -> str:
+    """An answer that an equal request got a while ago."""
+    world = World({"a/m": [answer("fine", usage=USAGE)], "b/m": [answer("no")]}, policy=Policy(cache=CacheSettings()))
+    answering = Answering(world.executor, world.router, clock=world.loop.clock)
+    cold, plain = chat("Why is the sky blue?", temperature=0.0), replace(query(), request_id="")
+    await answering.execute(plain, cold, principal="")
+    await asyncio.sleep(30.0)
+    result = await answering.execute(plain, cold, principal="")
+    return explained(world, result.decision.decision_id)
+
+
 SITUATIONS: dict[str, Callable[[], Awaitable[str]]] = {
     "happy": happy,
     "failover": failover,
+    "hedged": hedged,
+    "kept": kept,
     "all_rejected": all_rejected,
     "half_open_trial": half_open_trial,
     "advised": advised,

@@ -7,9 +7,9 @@ import pytest
 from tests.unit.config.loading import loaded, parts
 from turnout_server.config.build import build, policy_version
 from turnout_server.config.load import load
-from turnout_server.core.fleet import TargetSpec
+from turnout_server.core.fleet import Prefill, TargetSpec
 from turnout_server.core.model import Capability, Target
-from turnout_server.core.settings import PRESETS, FailoverSettings, Preset, QualityFloor
+from turnout_server.core.settings import PRESETS, CacheSettings, FailoverSettings, Preset, QualityFloor
 
 CUSTOM = """
 providers:
@@ -77,6 +77,20 @@ def test_custom_provider_is_built_from_its_rows(tmp_path: Path) -> None:
     assert spec.price.cache_write_per_million is None
     assert Capability.LONG_CONTEXT in spec.capabilities
     assert spec.url_capabilities == {Capability.VISION}
+
+
+def test_target_knows_whether_its_model_takes_a_prefill(tmp_path: Path) -> None:
+    environ = {"ANTHROPIC_API_KEY": "a-key", "MISTRAL_API_KEY": "m-key", "GEMINI_API_KEY": "g-key"}
+    specs = build(load(None, environ).configuration, environ).fleet.specs
+    known = {spec.target.provider: set[Prefill]() for spec in specs}
+    for spec in specs:
+        known[spec.target.provider].add(spec.prefill)
+    (own,) = parts(tmp_path, CUSTOM).fleet.specs
+
+    assert {Prefill.REFUSED, Prefill.TAKEN_WITHOUT_THINKING} == known["anthropic"]
+    assert {Prefill.REFUSED} == known["mistral"]
+    assert {Prefill.REFUSED, Prefill.TAKEN} <= known["google"]
+    assert Prefill.UNKNOWN is own.prefill
 
 
 def test_media_that_a_wire_cannot_carry_are_no_capability(tmp_path: Path) -> None:
@@ -294,3 +308,31 @@ def test_policy_version_changes_with_routing_and_failover_and_with_nothing_else(
 
 def test_history_is_bounded_in_bytes(tmp_path: Path) -> None:
     assert parts(tmp_path, "history: {max_mib: 2}").settings.history_max_bytes == 2 * 1024 * 1024
+
+
+def test_a_policy_keeps_answers_and_leaves_turns_out_only_where_it_says_so(tmp_path: Path) -> None:
+    text = """
+    routing:
+      policies:
+        plain: {}
+        base: {cache: {enabled: true, max_entries: 5, ttl_seconds: 60, any_temperature: true}, trim: {enabled: true}}
+        heir: {inherits: base, cache: {ttl_seconds: 7}}
+        tuned: {cache: {max_entries: 5}}
+    """
+    policies = parts(tmp_path, text).settings.routing.policies
+
+    assert {name: (policy.cache, policy.trim) for name, policy in policies.items()} == {
+        "default": (None, False),
+        "plain": (None, False),
+        "base": (CacheSettings(max_entries=5, ttl_seconds=60.0, any_temperature=True), True),
+        "heir": (CacheSettings(max_entries=5, ttl_seconds=7.0, any_temperature=True), True),
+        "tuned": (None, False),
+    }
+
+
+def test_what_protects_targets_that_refuse_calls_can_be_changed_and_switched_off(tmp_path: Path) -> None:
+    changed = parts(tmp_path, "failover: {throttle_multiplier: 1.5, adaptive_concurrency: false}").settings.failover
+    off = parts(tmp_path, "failover: {throttle_multiplier: null}").settings.failover
+
+    assert (changed.pressure.throttle_multiplier, changed.pressure.adaptive_concurrency) == (1.5, False)
+    assert (off.pressure.throttle_multiplier, off.pressure.adaptive_concurrency) == (None, True)

@@ -7,6 +7,8 @@ from turnout_server.config.catalog import ModelRow, built_in
 from turnout_server.config.load import load
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import Capability
+from turnout_server.providers.dialects import dialect_of
+from turnout_server.providers.forms import lacking_capabilities
 
 KEYS = {variable: "planted" for row in built_in().values() for variable in row.key_variables}
 ROWS = [(provider, model) for provider, row in built_in().items() for model in row.models]
@@ -33,7 +35,8 @@ def test_target_is_what_the_catalog_says(specs: dict[str, TargetSpec], provider:
     )
     assert (row.silent_thinking, row.deprecated) == (spec.silent_thinking, spec.deprecated)
     media = frozenset({Capability.VISION, Capability.AUDIO, Capability.DOCUMENTS})
-    assert row.capabilities - spec.capabilities <= media
+    unasked = lacking_capabilities(spec, dialect_of(provider, spec.wire))
+    assert row.capabilities - spec.capabilities <= media | unasked
     assert spec.capabilities - row.capabilities <= {Capability.LONG_CONTEXT}
 
 

@@ -29,6 +29,7 @@ routing:
       wait_for_preferred_seconds: 11
       quality_floor: 12
       mid_stream: RESTART
+      hedge: {enabled: true}
   tiers: {pro: {max_cost_usd: 0.2}, staff: {max_cost_usd: null}}
 """
 
@@ -61,4 +62,5 @@ def test_keys_of_a_policy_arrive(tmp_path: Path) -> None:
         failover_on_refusal=True,
         wait_for_preferred_seconds=11,
         mid_stream=MidStreamPolicy.RESTART,
+        hedge=True,
     )

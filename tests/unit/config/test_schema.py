@@ -56,6 +56,8 @@ failover:
   suspect: {attempts: 5, seconds: 2}
   max_attempts: 4
   retry_budget_ratio: 0.2
+  throttle_multiplier: 2
+  adaptive_concurrency: true
   backoff: {kind: exponential, base_seconds: 0.2, max_seconds: 5}
   first_token_timeout_seconds: null
   idle_timeout_seconds: 20

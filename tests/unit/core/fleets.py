@@ -95,6 +95,8 @@ class SetTarget:
     drained: bool = False
     suspected: bool = False
     health_state: HealthState = HealthState.HEALTHY
+    throttle: float = 0.0
+    crowd_limit: int | None = None
 
     @property
     def restless(self) -> bool:
@@ -105,6 +107,15 @@ class SetTarget:
 
     def suspect(self, now: float) -> bool:  # noqa: ARG002  # likewise
         return self.suspected
+
+    def pressed(self, now: float) -> bool:  # noqa: ARG002  # likewise
+        return self.throttle > 0.0 or self.crowd_limit is not None
+
+    def throttled(self, now: float) -> float:  # noqa: ARG002  # likewise
+        return self.throttle
+
+    def crowded(self, now: float) -> int | None:  # noqa: ARG002  # likewise
+        return self.crowd_limit
 
 
 @dataclass

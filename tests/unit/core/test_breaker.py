@@ -217,6 +217,32 @@ def test_open_time_never_ends_in_an_overflow() -> None:
     assert gate.reopen_at < float("inf")
 
 
+def test_no_open_time_is_longer_than_the_longest_and_chance_spreads_those_too() -> None:
+    last = []
+    for seed in range(200):
+        gate = breaker(BreakerSettings(), seed)
+        fail(gate, T - 2.0, T - 1.0, T)
+        for _ in range(5):
+            try_once(gate, gate.reopen_at, ok=False)
+        tried_at = gate.reopen_at
+        try_once(gate, tried_at, ok=False)
+        last.append(gate.reopen_at - tried_at)
+
+    assert 24.8 < max(last) <= 25.0
+    assert 20.4 < min(last) < 20.7
+
+
+def test_chance_spreads_the_first_open_time_even_where_none_is_longer() -> None:
+    first = []
+    for seed in range(200):
+        gate = breaker(BreakerSettings(open_seconds=300.0, open_max_seconds=300.0), seed)
+        fail(gate, T - 2.0, T - 1.0, T)
+        first.append(gate.reopen_at - T)
+
+    assert 329.0 < max(first) <= 330.0
+    assert 270.0 <= min(first) < 271.0
+
+
 def test_jitter_spreads_open_times_by_ten_percent_either_way() -> None:
     spans = []
     for seed in range(300):
@@ -436,6 +462,16 @@ def test_breaker_opened_by_silence_says_so(kind: FailureKind) -> None:
 @pytest.mark.parametrize("kind", [FailureKind.SERVER_ERROR, FailureKind.CONNECTION, FailureKind.OVERLOADED])
 def test_breaker_opened_by_an_answer_is_not_silent(kind: FailureKind) -> None:
     assert not opened(kind=kind).opened_by_silence
+
+
+@pytest.mark.parametrize(("seconds", "silence"), [(0.9, False), (1.0, True)])
+def test_failure_to_connect_that_took_a_second_is_silence(seconds: float, silence: bool) -> None:  # noqa: FBT001
+    gate = opened()
+    probe = gate.lease(now=T + 10.0, lease_seconds=10.0, probe_id="p")
+    assert probe is not None
+    gate.record_failure(FailureKind.CONNECTION, "trial", T + 10.0 + seconds, probe_id="p", seconds=seconds)
+
+    assert gate.opened_by_silence is silence
 
 
 def test_closing_forgets_the_failures_behind_the_opening() -> None:

@@ -22,7 +22,7 @@ from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.expectation import Expectation
 from turnout_server.core.explain import HELD
 from turnout_server.core.filters import examine
-from turnout_server.core.fleet import Fleet, Price, PriceTier, TargetSpec
+from turnout_server.core.fleet import Fleet, Prefill, Price, PriceTier, TargetSpec
 from turnout_server.core.model import (
     HEALTH_FAILURES,
     BreakerState,
@@ -78,6 +78,7 @@ def specs(draw: st.DrawFn) -> list[TargetSpec]:
             capabilities=draw(ABLE),
             region=draw(st.sampled_from(["", "eu", "us"])),
             deprecated=draw(MAYBE),
+            prefill=draw(st.sampled_from(Prefill)),
             latency_prior_seconds=draw(st.sampled_from([0.01, 0.4, 3.0, 30.0])),
             seconds_per_output_token_prior=draw(st.sampled_from([0.001, 0.02])),
             max_concurrency=draw(st.sampled_from([None, 1])),
@@ -111,6 +112,8 @@ HAPPENINGS: dict[str, st.SearchStrategy[Any]] = {
     "samples": st.sampled_from([1, 3, 30]),
     "verdict": VERDICTS,
     "room": st.sampled_from([-1.0, 10.0, 5000.0]),
+    "throttle": st.sampled_from([0.1, 0.5, 0.99]),
+    "crowd_limit": st.sampled_from([3, 30]),
 }
 HAPPENED = st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=2, unique=True)
 
@@ -150,6 +153,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         input_bytes=draw(st.sampled_from([None, 9000])) if tokens is None else None,
         max_output_tokens=draw(st.sampled_from([None, 1, 300, 5000])),
         capabilities=draw(ASKED),
+        prefilled=draw(MAYBE),
     )
     limits = {
         "max_cost_usd": st.sampled_from([None, None, None, 0.0, 0.002, 0.1]),
@@ -206,8 +210,10 @@ def test_columns_reject_whom_the_filters_reject_one_by_one(
     added = told[len(expected) :]
 
     assert told[: len(expected)] == list(expected.values())
-    # Those added have passed: their one trial goes to somebody else.
+    # Those added have passed: their one trial goes to somebody else, or they are spared this call.
     assert {r.target for r in added}.isdisjoint(r.target for r in expected.values())
+    spared = [r.target for r in added if r.reasons[0] in {RejectionReason.THROTTLED, RejectionReason.CONCURRENCY}]
+    assert set(decision.spared) == set(spared)
     names = [str(each.target) for each in told] + [str(each.target) for each in decision.candidates]
     assert sorted(names) == sorted(str(each.spec.target) for each in fleet.targets)
     for candidate in decision.candidates:

@@ -248,6 +248,55 @@ def test_beginning_of_a_cool_down_is_news_once() -> None:
     assert refuse(keys, KIND.RATE_LIMITED, retry_after=20.0) is None
 
 
+def test_after_a_cool_down_attempts_go_one_by_one_until_one_is_answered() -> None:
+    keys = credentials()
+    refuse(keys, KIND.RATE_LIMITED, retry_after=30.0)
+
+    assert ask(keys, at=T + 30.0).label == "k"
+
+    keys.started(M, "k", T + 30.0)
+
+    assert ask(keys, at=T + 30.5) == Verdict(
+        None, RejectionReason.COOLING_DOWN, T + 30.75, "rate limited; free in 0.2 s"
+    )
+    assert ask(keys, at=T + 30.75).label == "k"
+
+    keys.started(M, "k", T + 30.75)
+    keys.answering(M, "k", T + 30.0)
+
+    assert ask(keys, at=T + 30.8).label == "k"
+
+    keys.started(M, "k", T + 30.8)
+
+    assert ask(keys, at=T + 30.8).label == "k"
+
+
+def test_answer_to_an_attempt_from_before_the_cool_down_says_nothing_of_its_end() -> None:
+    keys = credentials()
+    refuse(keys, KIND.RATE_LIMITED, retry_after=30.0)
+    keys.started(M, "k", T + 30.0)
+    keys.answering(M, "k", T - 1.0)
+    keys.success(Key("p", "k"), "m", T - 1.0)
+
+    assert ask(keys, at=T + 30.5).retry_at == T + 30.75
+
+
+def test_refusal_of_a_trial_doubles_though_others_are_held_back() -> None:
+    keys = credentials()
+    refuse(keys, KIND.RATE_LIMITED)
+    keys.started(M, "k", T + 5.0)
+    refuse(keys, KIND.RATE_LIMITED, T + 5.1)
+
+    assert ask(keys, at=T + 5.1).retry_at == T + 15.1
+
+
+def test_attempts_before_any_refusal_hold_back_nobody() -> None:
+    keys = credentials()
+
+    assert not keys.started(M, "k", T)
+    assert ask(keys).label == "k"
+
+
 # QUOTA_EXHAUSTED.
 
 
@@ -357,7 +406,7 @@ def test_used_up_headroom_blocks_until_its_reset() -> None:
 
     assert ask(keys).label == "k"
 
-    keys.started(M, "k")
+    keys.started(M, "k", T)
 
     assert ask(keys)[:3] == (None, RejectionReason.RATE_LIMIT, T + 20.0)
     assert ask(keys, OTHER_MODEL).label == "k"

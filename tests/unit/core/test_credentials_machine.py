@@ -51,12 +51,30 @@ REASONS = {RejectionReason.COOLING_DOWN, RejectionReason.CREDENTIALS, RejectionR
 
 @dataclass
 class Pause:
-    """A cool-down: what is asked for, else 5 s doubling to 60 s until a success; a longer one stays."""
+    """A cool-down: what is asked for, else 5 s doubling to 60 s until a success; a longer one stays.
+
+    After it each attempt holds back the next for 0.75 s, until one of them is answered.
+    """
 
     until: float = 0.0
     next_seconds: float = 5.0
+    on_trial: bool = False
+    trial_until: float = 0.0
+
+    def started(self, now: float) -> bool:
+        holds_back = self.on_trial and now >= self.until
+        if holds_back:
+            self.trial_until = max(self.trial_until, now + 0.75)
+        return holds_back
+
+    def answered(self, began_at: float) -> bool:
+        ends = self.on_trial and began_at >= self.until
+        if ends:
+            self.on_trial, self.trial_until = False, 0.0
+        return ends
 
     def refused(self, asked: float | None, now: float) -> None:
+        self.on_trial = True
         if asked:
             self.until = max(self.until, now + min(asked, 3600.0))
         elif now >= self.until:
@@ -91,8 +109,11 @@ class Known:
         self.wrong_until, self.outs = 0.0, 0
 
     def until(self, model: str) -> float:
-        limit = self.limits[model].until if model in self.limits else 0.0
-        return max(self.quota.until, limit, self.denied_until.get(model, 0.0), self.wrong_until)
+        until = max(max(pause.until, pause.trial_until) for pause in self.pauses(model))
+        return max(until, self.denied_until.get(model, 0.0), self.wrong_until)
+
+    def pauses(self, model: str) -> list[Pause]:
+        return [self.quota, self.limits.get(model, Pause())]
 
 
 @dataclass
@@ -200,11 +221,25 @@ class CredentialsMachine(RuleBasedStateMachine):
     @rule(where=SPEC, label=LABEL)
     def start(self, where: TargetSpec, label: str) -> None:
         """A request of ours is not for the headers to tell."""
-        self.keys.started(where, label)
+        held = [pause.started(self.now) for pause in self.known.get(label, Known()).pauses(where.target.model)]
+
+        assert self.keys.started(where, label, self.now) is any(held)
+
         known = self.buckets.get((label, where.target.model))
         if known is not None and known.requests is not None:
             left, full_at = known.requests
             known.requests = (max(0, left - 1), full_at)
+
+    @rule(where=SPEC, label=LABEL, ago=st.sampled_from([0.0, 0.5, 5.0, 60.0]), whole=st.booleans())
+    def answer(self, where: TargetSpec, label: str, ago: float, whole: bool) -> None:  # noqa: FBT001  # drawn
+        """The beginning of an answer, or a whole one of which the beginning was not told."""
+        began_at, known = self.now - ago, self.known.setdefault(label, Known())
+        ended = [pause.answered(began_at) for pause in known.pauses(where.target.model)]
+        if whole:
+            self.keys.success(Key("p", label), where.target.model, began_at)
+            known.works(where.target.model)
+        else:
+            assert self.keys.answering(where, label, began_at) is any(ended)
 
     @rule(label=LABEL)
     def change(self, label: str) -> None:

@@ -10,9 +10,10 @@ from turnout_server.core.deadlines import (
     first_token_limit_seconds,
     streams_unary,
     whole_answer_limit_seconds,
+    with_less_time,
 )
 from turnout_server.core.fleet import TargetSpec
-from turnout_server.core.model import ReasoningEffort, Target
+from turnout_server.core.model import ReasoningEffort, RouteQuery, Target
 from turnout_server.core.settings import FailoverSettings
 
 SETTINGS = FailoverSettings()
@@ -172,3 +173,15 @@ def test_no_attempt_is_allowed_beyond_the_calls_end(
     limits = attempt_limits(spec(), times, SETTINGS, now=now, answer_limit_seconds=limit, others_remain=others_remain)
 
     assert now <= limits.first_content_at <= limits.ends_at <= given_seconds
+
+
+@pytest.mark.parametrize(
+    ("given_seconds", "spent_seconds", "left_seconds"),
+    [(None, 5.0, None), (10.0, 0.0, 10.0), (10.0, -1.0, 10.0), (10.0, 4.0, 6.0), (10.0, 11.0, 0.0)],
+)
+def test_time_that_was_spent_is_not_left(
+    given_seconds: float | None, spent_seconds: float, left_seconds: float | None
+) -> None:
+    query = RouteQuery(deadline_seconds=given_seconds, request_id="r")
+
+    assert with_less_time(query, spent_seconds) == RouteQuery(deadline_seconds=left_seconds, request_id="r")

@@ -176,3 +176,26 @@ def test_what_only_the_profile_says_of_the_answer_is_sent_too() -> None:
 
     assert (sent.max_output_tokens, sent.reasoning_effort) == (50, ReasoningEffort.LOW)
     assert agreed_input(sent, demanded_profile(given, sent, streaming=False)) is sent
+
+
+USER, ASSISTANT, SYSTEM, TOOL_ROLE = Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL
+
+
+@pytest.mark.parametrize(
+    ("roles", "prefilled"),
+    [
+        ((), False),
+        ((USER,), False),
+        ((USER, ASSISTANT), True),
+        ((USER, ASSISTANT, USER), False),
+        ((USER, ASSISTANT, TOOL_ROLE), False),
+        ((USER, ASSISTANT, SYSTEM), True),
+        ((SYSTEM,), False),
+    ],
+)
+def test_conversation_ends_with_the_assistant_where_its_last_turn_does(
+    roles: tuple[Role, ...], *, prefilled: bool
+) -> None:
+    turns = tuple(Message(role=role, parts=(Part(content=Text(text="so")),)) for role in roles)
+
+    assert prefilled is demanded_profile(NOTHING, ChatInput(messages=turns), streaming=False).prefilled

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tests.unit.core.fleets import NOW, SetBreaker, SetFleet, SetVerdict, decided, names, reasons, rejection, spec, warm
 from turnout_server.core.decide import Hop, unavailable
 from turnout_server.core.errors import AllTargetsUnavailableError
+from turnout_server.core.fleet import Prefill
+from turnout_server.core.forms import Form
 from turnout_server.core.model import (
     REASON_ORDER,
     BreakerState,
@@ -106,6 +108,19 @@ def test_image_by_url_needs_a_wire_that_takes_urls() -> None:
 
     assert reasons(decision, "odd/model") == (R.CAPABILITY,)
     assert names(decision.candidates) == [GOOD]
+
+
+def test_a_target_that_lacks_a_form_of_its_capabilities_is_rejected_by_the_forms_name() -> None:
+    calling = frozenset({Capability.TOOLS})
+    lacking = spec("odd/model", capabilities=calling, lacking_forms=frozenset({Form.FORCED_TOOLS, Form.SERIAL_TOOLS}))
+    fleet = SetFleet(spec(GOOD, capabilities=calling), lacking)
+    forced = decided(fleet, profile=profile(capabilities=calling, forms=frozenset({Form.FORCED_TOOLS})))
+    named = decided(fleet, profile=profile(capabilities=calling, forms=frozenset({Form.NAMED_TOOL})))
+
+    assert [((RejectionReason.CAPABILITY,), "lacks TOOLS with tool_choice REQUIRED")] == [
+        (rejection.reasons, rejection.detail) for rejection in forced.rejections
+    ]
+    assert () == tuple(named.rejections)
 
 
 @pytest.mark.parametrize(("window", "fits"), [(199_999, False), (200_000, True), (None, False)])
@@ -543,6 +558,55 @@ def test_filters_hold_for_a_hop_as_for_the_first_choice() -> None:
     )
 
     assert decision.candidates == ()
+
+
+THINKS = frozenset({Capability.THINKING})
+
+
+@pytest.mark.parametrize(
+    ("prefill", "thinking", "first", "fallback"),
+    [
+        (Prefill.TAKEN, False, True, True),
+        (Prefill.TAKEN, True, True, True),
+        (Prefill.TAKEN_WITHOUT_THINKING, False, True, True),
+        (Prefill.TAKEN_WITHOUT_THINKING, True, False, False),
+        (Prefill.UNKNOWN, False, True, False),
+        (Prefill.REFUSED, False, False, False),
+    ],
+)
+def test_conversation_that_ends_with_the_assistant_goes_to_no_fallback_that_may_refuse_it(
+    prefill: Prefill, *, thinking: bool, first: bool, fallback: bool
+) -> None:
+    fleet = SetFleet(
+        spec(GOOD, prefill=Prefill.TAKEN, capabilities=THINKS), spec("odd/model", prefill=prefill, capabilities=THINKS)
+    )
+    asked = profile(prefilled=True, capabilities=THINKS if thinking else frozenset())
+    good = fleet.at(GOOD).spec.target
+    # A target may be asked again after it failed: then it is among those asked, and not among those left out.
+    hops = [Hop(tried=frozenset({good}), asked=frozenset({good})), Hop(asked=frozenset({good}))]
+    decisions = [decided(fleet, profile=asked, executing=True, hop=hop) for hop in (None, *hops)]
+
+    assert [first, fallback, fallback] == ["odd/model" in names(d.candidates) for d in decisions]
+    assert all(
+        reasons(d, "odd/model") == (R.CAPABILITY,) and "assistant" in rejection(d, "odd/model").detail
+        for d in decisions
+        if "odd/model" not in names(d.candidates)
+    )
+
+
+def test_first_choice_of_which_nothing_is_known_may_be_asked_again() -> None:
+    fleet = SetFleet(spec(GOOD), spec("odd/model"))
+    hop = Hop(asked=frozenset({fleet.at(GOOD).spec.target}))
+    decision = decided(fleet, profile=profile(prefilled=True), executing=True, hop=hop)
+
+    assert [GOOD] == names(decision.candidates)
+
+
+def test_who_refuses_a_prefill_takes_every_other_conversation() -> None:
+    fleet = beside_a_good_one(prefill=Prefill.REFUSED)
+    hop = Hop(asked=frozenset({fleet.at(GOOD).spec.target}))
+
+    assert {GOOD, "odd/model"} == set(names(decided(fleet, executing=True, hop=hop).candidates))
 
 
 @pytest.mark.parametrize(

@@ -305,3 +305,32 @@ def test_prediction_never_rises_without_a_new_measurement(waits: list[float]) ->
         seen.append(estimate.time_to_first_token(0, now))
 
     assert sorted(seen, reverse=True) == seen
+
+
+def test_late_first_token_is_known_from_twenty_on_and_grows_with_the_prompt() -> None:
+    estimate = LatencyEstimate(1.0, 0.01)
+    for number in range(19):
+        observed(estimate, 0.5, now=NOW + number)
+
+    assert estimate.late_first_token(0) is None
+
+    observed(estimate, 4.0, now=NOW + 19)
+
+    assert estimate.late_first_token(0) == 0.5
+    assert estimate.late_first_token(10_000) == pytest.approx(0.5 + 0.3)
+    assert estimate.late_first_token(-1) == 0.5
+
+
+def test_late_first_token_is_not_learned_from_answers_that_were_not_streamed() -> None:
+    estimate = LatencyEstimate(1.0, 0.01)
+    for number in range(50):
+        estimate.observe(
+            time_to_first_token_seconds=0.5,
+            latency_seconds=1.0,
+            uncached_input_tokens=0,
+            output_tokens=10,
+            streamed=False,
+            now=NOW + number,
+        )
+
+    assert estimate.late_first_token(0) is None

@@ -71,6 +71,26 @@ def test_call_is_moved_once_from_where_it_failed_and_a_plan_as_often_as_it_is_us
     assert {h.target: each.moved_count for h, each in sums(made).items() if each.moved_count} == expected
 
 
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        # The first was let go, the second was, the first failed and the second went on.
+        ([(A, False, False), (B, True, True)], {}),
+        ([(B, False, True), (A, True, False)], {}),
+        # Both failed, and then the call moved.
+        ([(A, False, False), (B, False, True), (C, True, False)], {A: 1}),
+    ],
+)
+def test_hedge_moves_no_call(ends: Sequence[tuple[Target, bool, bool]], expected: dict[Target, int]) -> None:
+    made = past()
+    for number, (target, ok, hedge) in enumerate(ends):
+        failure = None if ok else FailureKind.CANCELLED
+        outcome = Outcome(target=target, decision_id="d", attempt_id=f"a{number}", failure=failure, hedge=hedge)
+        made.ended(outcome, NOW)
+
+    assert {h.target: each.moved_count for h, each in sums(made).items() if each.moved_count} == expected
+
+
 def test_judgement_counts_where_its_attempt_does_though_it_came_first() -> None:
     made = past()
     made.history.judged(Feedback(decision_id="d", attempt_id="a0", quality=0.25))

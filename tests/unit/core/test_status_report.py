@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.core.fleets import spec
@@ -16,6 +18,7 @@ from turnout_server.core.model import (
     Usage,
 )
 from turnout_server.core.status import ProviderStatus, StatusReport, TargetStatus
+from turnout_server.core.status_report import TARGETS_AT_ONCE, Steps
 
 KIND = FailureKind
 
@@ -215,3 +218,25 @@ def test_report_names_one_moment_on_both_clocks() -> None:
     told = report(fleet)
 
     assert (told.as_of, told.as_of_wall) == (START, 1.7e9 + START)
+
+
+def in_pieces(steps: Steps[StatusReport]) -> tuple[int, StatusReport]:
+    """Does the work; returns how many pauses there were, and what it came to."""
+    pauses = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return pauses, end.value
+        pauses += 1
+
+
+def test_the_status_of_hundreds_of_targets_is_made_piece_by_piece_and_comes_to_the_same() -> None:
+    fleet = LiveFleet(*(spec(f"{'abc'[n % 3]}/m{n}") for n in range(100)))
+    for n in range(100):
+        fleet.ended(f"{'abc'[n % 3]}/m{n}", latency_seconds=1.0)
+    wanted: dict[str, Any] = {"providers": (), "window_seconds": 300.0, "now": fleet.now, "now_wall": 1e9}
+    pauses, told = in_pieces(fleet.state.status_steps(**wanted))
+
+    assert pauses == 100 // TARGETS_AT_ONCE
+    assert told == fleet.state.status(**wanted)

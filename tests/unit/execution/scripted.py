@@ -30,6 +30,7 @@ from turnout_server.core.chat import (
 from turnout_server.core.decision import Decision
 from turnout_server.core.events import Event
 from turnout_server.core.fleet import Fleet, Price, TargetSpec
+from turnout_server.core.hedging import HedgeResult
 from turnout_server.core.model import (
     Capability,
     FailureKind,
@@ -166,6 +167,7 @@ class Instruments:
         self.decisions: list[Decision] = []
         self.attempts: list[AttemptRecord] = []
         self.failovers: list[tuple[str, str, FailureKind]] = []
+        self.hedges: list[tuple[str, HedgeResult]] = []
         self.outcomes: list[str] = []
         self.overheads: list[float] = []
 
@@ -177,6 +179,9 @@ class Instruments:
 
     def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
         self.failovers.append((str(from_target), str(to_target), failure))
+
+    def hedge(self, target: Target, result: HedgeResult) -> None:
+        self.hedges.append((str(target), result))
 
     def outcome(self, result: str) -> None:
         self.outcomes.append(result)

@@ -28,6 +28,7 @@ from turnout_server.core.chat import Finished
 from turnout_server.core.errors import CallError, StreamInterruptedError, TurnoutError
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import SILENCE_FAILURES, FailureKind, FinishReason, MidStreamPolicy, Usage
+from turnout_server.core.settings import Policy
 
 STEPS: st.SearchStrategy[Step] = st.one_of(
     st.sampled_from([0.0, 0.1, 1.0, 15.0, 30.0, SILENCE]),
@@ -59,15 +60,17 @@ TARGETS = st.dictionaries(NAMES, st.lists(SCRIPTS, min_size=1, max_size=3), min_
     deadline_seconds=st.sampled_from([0.1, 2.0, 40.0, 300.0, None]),
     mid_stream=st.sampled_from(MidStreamPolicy),
     calls=st.integers(1, 4),
+    hedge=st.booleans(),
 )
 def test_every_call_ends_once_in_time_honestly_and_leaves_nothing_open(
     targets: dict[str | TargetSpec, list[Script]],
     deadline_seconds: float | None,
     mid_stream: MidStreamPolicy,
     calls: int,
+    hedge: bool,  # noqa: FBT001  # drawn
 ) -> None:
     async def main() -> None:
-        world = World(targets)
+        world = World(targets, policy=Policy(hedge=hedge))
         streams = (one_stream(world, deadline_seconds, mid_stream) for _ in range(calls))
         unaries = (one_unary(world, deadline_seconds) for _ in range(calls))
         await asyncio.gather(*streams, *unaries)

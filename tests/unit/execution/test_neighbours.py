@@ -37,7 +37,7 @@ async def test_after_a_fault_of_the_target_another_region_is_asked_first(
 
 @in_virtual_time
 async def test_quick_retry_is_made_by_the_first_call_only_that_cannot_connect() -> None:
-    world = World({"a/m": [[2.0, fail(K.CONNECTION)]], "b/m": [answer("fine")]})
+    world = World({"a/m": [[0.9, fail(K.CONNECTION)]], "b/m": [answer("fine")]})
     calls = []
     for _ in range(2):
         calls.append(asyncio.create_task(world.executor.execute(asking(), chat())))

@@ -56,6 +56,14 @@ async def test_server_error_and_broken_connection_get_one_quick_retry_on_the_sam
     assert world.upstream.played[2].began_at == pause
 
 
+@pytest.mark.parametrize("options", [{}, {"allow_fallback": False}])
+@in_virtual_time
+async def test_target_that_nobody_can_connect_to_in_time_is_not_asked_again(options: dict[str, bool]) -> None:
+    world = World({"a/m": [[2.0, fail(K.CONNECTION)]], "b/m": [[fail(K.OVERLOADED)]]})
+
+    assert (await tried(world, **options)).count("a/m") == 1
+
+
 @in_virtual_time
 async def test_a_call_makes_one_trial_of_a_half_open_target_while_a_closed_one_can_be_asked() -> None:
     touchy = FailoverSettings(breaker=BreakerSettings(consecutive_failures=1, consecutive_span_seconds=0.0))
@@ -401,7 +409,7 @@ async def test_trial_off_the_path_uses_a_key_of_the_caller_it_is_made_for() -> N
     await world.executor.execute(acme, HELLO)
     await asyncio.sleep(1.0)
 
-    assert [p.call.credential for p in world.upstream.played if p.name == "a/m"] == ["acme's"] * 4
+    assert [p.call.credential for p in world.upstream.played if p.name == "a/m"] == ["acme's"] * 5
 
 
 @in_virtual_time

@@ -12,6 +12,7 @@ from turnout_server.core.model import FailureKind, Target
 from turnout_server.ports import UpstreamCall, UpstreamError
 from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.dialects import OPENAI
+from turnout_server.providers.large_json import LargeBody
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import HttpUpstream, wire_of
 
@@ -51,7 +52,7 @@ class OneAnswer:
     def __init__(self, answer: LongAnswer) -> None:
         self._answer = answer
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> LongAnswer:  # noqa: ARG002  # the protocol's
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes | LargeBody) -> LongAnswer:  # noqa: ARG002  # the protocol's
         return self._answer
 
     async def get(self, url: str, headers: Mapping[str, str]) -> LongAnswer:  # noqa: ARG002  # the protocol's

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from turnout_server.core.chat import ChatInput, Message, Part, Role, Text, ToolCall, ToolResult
@@ -45,3 +47,13 @@ def test_tool_arguments_and_results_are_part_of_the_prompt() -> None:
 
 def test_long_messages_are_cut() -> None:
     assert 300 == len(safe_message("word " * 500, chat=None))
+
+
+def test_messages_about_prompts_too_long_to_look_through_are_not_shown() -> None:
+    chat = chat_of(Part(content=Text(text="where does it stop? " * 30_000)), Part(content=Text(text="hunter2zz")))
+    message = "the prompt is too long: hunter2zz"
+    began_at = time.thread_time()
+
+    assert "" == safe_message(message, chat=chat)
+    # Looking for quotations in all of it takes thirty times as long.
+    assert time.thread_time() - began_at < 0.02

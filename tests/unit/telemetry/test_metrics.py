@@ -1,15 +1,14 @@
 """What is counted, and that labels stay bounded."""
 
-from types import SimpleNamespace
-from typing import Any
-
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.core.budgets import NOW_WALL, budget, payer
 from turnout_server.core.budget import BudgetScope
 from turnout_server.core.budget_ledger import Ledger
 from turnout_server.core.call import AttemptRecord
+from turnout_server.core.hedging import HedgeResult
 from turnout_server.core.model import BreakerState, FailureKind, Target
+from turnout_server.core.status import TargetGauges
 from turnout_server.telemetry.metrics import MAX_LABEL_SETS, Metrics
 
 OPENAI = Target("openai", "gpt-4o")
@@ -63,6 +62,18 @@ def test_failovers_tell_from_where_to_where_and_why() -> None:
     assert samples(metrics)["turnout_failovers_total", labels] == 1
 
 
+def test_hedges_tell_which_target_was_late_and_what_became_of_them() -> None:
+    metrics = Metrics()
+    metrics.hedge(OPENAI, HedgeResult.WON)
+    metrics.hedge(OPENAI, HedgeResult.NOT_ALLOWED)
+    metrics.hedge(OPENAI, HedgeResult.NOT_ALLOWED)
+
+    found = samples(metrics)
+
+    assert found["turnout_hedges_total", (("result", "won"), ("target", "openai/gpt-4o"))] == 1
+    assert found["turnout_hedges_total", (("result", "not_allowed"), ("target", "openai/gpt-4o"))] == 2
+
+
 def test_overhead_falls_into_its_bucket() -> None:
     metrics = Metrics()
     metrics.overhead(0.0004)
@@ -87,8 +98,12 @@ def test_label_sets_are_bounded() -> None:
 
 def test_gauges_of_targets_are_read_when_somebody_asks() -> None:
     metrics = Metrics()
-    state: Any = SimpleNamespace(target=OPENAI, score=87.5, breaker=BreakerState.OPEN, in_flight=3)
-    metrics.watch(lambda: SimpleNamespace(providers=[SimpleNamespace(targets=[state])]))  # type: ignore[arg-type,return-value]  # all that is read of a report
+    metrics.watch(
+        lambda: [
+            TargetGauges(OPENAI, 87.5, BreakerState.OPEN, 3, 0.25, 12),
+            TargetGauges(ANTHROPIC, 90.0, BreakerState.CLOSED, 0, 0.0, None),
+        ]
+    )
 
     found = samples(metrics)
 
@@ -96,6 +111,10 @@ def test_gauges_of_targets_are_read_when_somebody_asks() -> None:
     assert found["turnout_target_in_flight", (("target", "openai/gpt-4o"),)] == 3
     assert found["turnout_target_breaker", (("state", "OPEN"), ("target", "openai/gpt-4o"))] == 1
     assert found["turnout_target_breaker", (("state", "CLOSED"), ("target", "openai/gpt-4o"))] == 0
+    assert found["turnout_target_throttle_ratio", (("target", "openai/gpt-4o"),)] == 0.25
+    assert found["turnout_target_concurrency_limit", (("target", "openai/gpt-4o"),)] == 12
+    # No limit is no number.
+    assert ("turnout_target_concurrency_limit", (("target", str(ANTHROPIC)),)) not in found
 
 
 def test_what_remains_of_a_budget_is_that_of_the_value_with_the_least() -> None:

@@ -1,10 +1,11 @@
 """The caller's trace context, as far as it follows the specification."""
 
 import pytest
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from opentelemetry import context as trace_context
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
-from turnout_server.telemetry.tracing import outgoing_headers, parse, trace_ids
+from turnout_server.telemetry.tracing import add_to_span, outgoing_headers, parse, trace_ids
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -29,3 +30,16 @@ def test_a_malformed_context_counts_as_absent(traceparent: str) -> None:
     trace_context.detach(token)
 
     assert ids is None
+
+
+def test_what_happens_in_a_call_is_an_event_of_its_span() -> None:
+    tracer = TracerProvider().get_tracer("tests")
+    with tracer.start_as_current_span("call") as span:
+        add_to_span("hedged", {"second": "b/m", "waited_seconds": 0.2})
+    add_to_span("hedged", {"second": "nobody listens"})
+    assert isinstance(span, ReadableSpan)
+    (event,) = span.events
+
+    assert not trace.get_current_span().is_recording()
+    assert event.name == "turnout.hedged"
+    assert event.attributes == {"turnout.second": "b/m", "turnout.waited_seconds": 0.2}

@@ -1038,6 +1038,7 @@ class DecisionRecord(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     kind: Global___DecisionKind.ValueType
     """What kind of request it was for; never UNSPECIFIED."""
     result: Global___DecisionResult.ValueType
@@ -1046,6 +1047,8 @@ class DecisionRecord(_message.Message):
     """The caller's id of the request. Empty: none."""
     session_id: _builtins.str
     """The session. Empty: none."""
+    cached: _builtins.bool
+    """Whether the answer came from the response cache; then nothing was called."""
     @_builtins.property
     def decision(self) -> _router_pb2.Decision:
         """The decision, always in full."""
@@ -1073,10 +1076,11 @@ class DecisionRecord(_message.Message):
         request_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
         feedback: _abc.Iterable[_router_pb2.Feedback] | None = ...,
+        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "caller", b"caller", "decision", b"decision", "feedback", b"feedback", "kind", b"kind", "request_id", b"request_id", "result", b"result", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "caller", b"caller", "decision", b"decision", "feedback", b"feedback", "kind", b"kind", "request_id", b"request_id", "result", b"result", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -928,7 +928,9 @@ class ExecuteRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The caller's own id of the request, at most 256 characters. Empty: none."""
+    """The caller's own id of the request, at most 256 characters: within 10 minutes the same request with the same id gets
+    the answer of the first one, running or done, and another request with it is refused. Empty: none.
+    """
     session_id: _builtins.str
     """The session the request belongs to, at most 256 characters: like options.sticky_key, where that is empty, it keeps
     the target that answered it last. Empty: none.
@@ -980,7 +982,9 @@ class ExecuteStreamRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """The caller's own id of the request, at most 256 characters. Empty: none."""
+    """The caller's own id of the request, at most 256 characters: it gets the answer of an earlier Execute with the same id;
+    while a stream of it runs, another request with it is refused. Empty: none.
+    """
     session_id: _builtins.str
     """The session the request belongs to, at most 256 characters: like options.sticky_key, where that is empty, it keeps
     the target that answered it last. Empty: none.
@@ -1033,10 +1037,15 @@ class ExecuteResponse(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
     cost_usd: _builtins.float
     """What the answering attempt cost, in USD, at least 0. Absent: unknown."""
     cached: _builtins.bool
     """Whether the answer came from the response cache; then nothing was called and nothing is owed."""
+    joined: _builtins.bool
+    """Whether it is the answer of an earlier call with the same request id: decision, attempts and cost are that call's, and
+    were counted once.
+    """
     @_builtins.property
     def output(self) -> Global___ChatOutput:
         """The answer; always set."""
@@ -1072,10 +1081,11 @@ class ExecuteResponse(_message.Message):
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         cached: _builtins.bool = ...,
         notices: Global___Notices | None = ...,
+        joined: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "cost_usd", b"cost_usd", "decision", b"decision", "notices", b"notices", "output", b"output", "target", b"target", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempts", b"attempts", "cached", b"cached", "cost_usd", b"cost_usd", "decision", b"decision", "notices", b"notices", "output", b"output", "target", b"target", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempts", b"attempts", "cached", b"cached", "cost_usd", b"cost_usd", "decision", b"decision", "joined", b"joined", "notices", b"notices", "output", b"output", "target", b"target", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
@@ -1147,8 +1157,11 @@ class AttemptStarted(_message.Message):
 
     ATTEMPT_ID_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
+    HEDGE_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """The attempt's id, unique; deltas carry it."""
+    hedge: _builtins.bool
+    """Whether it is begun beside the attempt before it, which is late: deltas come of one of the two only."""
     @_builtins.property
     def target(self) -> Global___Target:
         """The target; always set."""
@@ -1158,10 +1171,11 @@ class AttemptStarted(_message.Message):
         *,
         attempt_id: _builtins.str = ...,
         target: Global___Target | None = ...,
+        hedge: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "hedge", b"hedge", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1313,8 +1327,8 @@ class RoutingOptions(_message.Message):
     mid_stream: Global___MidStreamPolicy.ValueType
     """What happens when a stream breaks after output began. UNSPECIFIED: the policy's."""
     hedge: _builtins.bool
-    """Whether a second target may be called when the first is slow. Absent: the policy's; hedging is not available in this
-    version, so that a call is never hedged.
+    """Whether a second target may be called when the first is slow to begin; both are paid for. Calls of PRIORITY_LOW and
+    calls without fallback never are. Absent: the policy's.
     """
     detail: Global___DecisionDetail.ValueType
     """How much of the decision the answer shows. UNSPECIFIED: BASIC."""
@@ -2267,7 +2281,7 @@ class Attempt(_message.Message):
     cost_usd: _builtins.float
     """What it cost in USD, at least 0. Absent: unknown."""
     hedge: _builtins.bool
-    """Whether it was the second of a hedged pair."""
+    """Whether it was the second of a hedged pair. Where the first had content before it, this one comes before the first."""
     possibly_billed: _builtins.bool
     """Whether the provider can have charged for it; false only where that is certain."""
     retry_reason: _builtins.str
@@ -2341,16 +2355,21 @@ class Completion(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     RESPONSE_ID_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
     """Why it ended; never UNSPECIFIED."""
     cost_usd: _builtins.float
     """What the answering attempt cost, in USD, at least 0. Absent: unknown."""
     cached: _builtins.bool
-    """Whether the answer came from the response cache."""
+    """Whether the answer came from the response cache; then nothing was called and nothing is owed."""
     model: _builtins.str
     """The model as the provider named it. Empty: it did not."""
     response_id: _builtins.str
     """The provider's id of the response. Empty: it gave none."""
+    joined: _builtins.bool
+    """Whether it is the answer of an earlier unary call with the same request id: decision, attempts and cost are that
+    call's, and were counted once.
+    """
     @_builtins.property
     def target(self) -> Global___Target:
         """The target that produced it; always set."""
@@ -2379,10 +2398,11 @@ class Completion(_message.Message):
         model: _builtins.str = ...,
         response_id: _builtins.str = ...,
         notices: Global___Notices | None = ...,
+        joined: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "cost_usd", b"cost_usd", "notices", b"notices", "target", b"target", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempts", b"attempts", "cached", b"cached", "cost_usd", b"cost_usd", "finish_reason", b"finish_reason", "model", b"model", "notices", b"notices", "response_id", b"response_id", "target", b"target", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "attempts", b"attempts", "cached", b"cached", "cost_usd", b"cost_usd", "finish_reason", b"finish_reason", "joined", b"joined", "model", b"model", "notices", b"notices", "response_id", b"response_id", "target", b"target", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
@@ -2525,26 +2545,47 @@ class TrimReport(_message.Message):
     REMOVED_MESSAGES_FIELD_NUMBER: _builtins.int
     REMOVED_TOKENS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REPEATED_MESSAGES_FIELD_NUMBER: _builtins.int
+    TOKENS_BEFORE_FIELD_NUMBER: _builtins.int
+    TOKENS_AFTER_FIELD_NUMBER: _builtins.int
     removed_messages: _builtins.int
     """Messages left out, at least 1."""
     removed_tokens: _builtins.int
     """Estimated tokens left out, at least 0. Absent: unknown."""
     reason: _builtins.str
     """Why."""
+    repeated_messages: _builtins.int
+    """Of the messages left out, those that stand again later in the conversation; 0 to `removed_messages`."""
+    tokens_before: _builtins.int
+    """Estimated tokens of the prompt as it came, at least 0. Absent: unknown."""
+    tokens_after: _builtins.int
+    """Estimated tokens of the prompt as it was sent, at least 0. Absent: unknown."""
     def __init__(
         self,
         *,
         removed_messages: _builtins.int = ...,
         removed_tokens: _builtins.int | None = ...,
         reason: _builtins.str = ...,
+        repeated_messages: _builtins.int = ...,
+        tokens_before: _builtins.int | None = ...,
+        tokens_after: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_removed_tokens", b"_removed_tokens", "removed_tokens", b"removed_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_removed_tokens", b"_removed_tokens", "_tokens_after", b"_tokens_after", "_tokens_before", b"_tokens_before", "removed_tokens", b"removed_tokens", "tokens_after", b"tokens_after", "tokens_before", b"tokens_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_removed_tokens", b"_removed_tokens", "reason", b"reason", "removed_messages", b"removed_messages", "removed_tokens", b"removed_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_removed_tokens", b"_removed_tokens", "_tokens_after", b"_tokens_after", "_tokens_before", b"_tokens_before", "reason", b"reason", "removed_messages", b"removed_messages", "removed_tokens", b"removed_tokens", "repeated_messages", b"repeated_messages", "tokens_after", b"tokens_after", "tokens_before", b"tokens_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__removed_tokens: _TypeAlias = _typing.Literal["removed_tokens"]  # noqa: Y015
     _WhichOneofArgType__removed_tokens: _TypeAlias = _typing.Literal["_removed_tokens", b"_removed_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__tokens_after: _TypeAlias = _typing.Literal["tokens_after"]  # noqa: Y015
+    _WhichOneofArgType__tokens_after: _TypeAlias = _typing.Literal["_tokens_after", b"_tokens_after"]  # noqa: Y015
+    _WhichOneofReturnType__tokens_before: _TypeAlias = _typing.Literal["tokens_before"]  # noqa: Y015
+    _WhichOneofArgType__tokens_before: _TypeAlias = _typing.Literal["_tokens_before", b"_tokens_before"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__removed_tokens) -> _WhichOneofReturnType__removed_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_after) -> _WhichOneofReturnType__tokens_after | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens_before) -> _WhichOneofReturnType__tokens_before | None: ...
 
 Global___TrimReport: _TypeAlias = TrimReport  # noqa: Y015
 
@@ -3650,6 +3691,8 @@ class TargetState(_message.Message):
     INPUT_ESTIMATE_FIELD_NUMBER: _builtins.int
     OUTPUT_ESTIMATE_FIELD_NUMBER: _builtins.int
     COST_ESTIMATE_FIELD_NUMBER: _builtins.int
+    THROTTLE_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_LIMIT_FIELD_NUMBER: _builtins.int
     health: Global___HealthState.ValueType
     """Its health; never UNSPECIFIED."""
     score: _builtins.float
@@ -3686,6 +3729,12 @@ class TargetState(_message.Message):
     """Outcomes the latency predictions rest on, at least 0."""
     request_count: _builtins.int
     """Attempts that ended, at least 0."""
+    throttle: _builtins.float
+    """With which probability a call that would go to it goes elsewhere, since it refuses many; 0 to below 1, 0 for none."""
+    concurrency_limit: _builtins.int
+    """Calls that may be under way: as configured, or as learned from its refusals where that is less; at least 1. Absent: no
+    limit.
+    """
     @_builtins.property
     def target(self) -> Global___Target:
         """The target; always set."""
@@ -3779,11 +3828,15 @@ class TargetState(_message.Message):
         input_estimate: Global___EstimateAccuracy | None = ...,
         output_estimate: Global___EstimateAccuracy | None = ...,
         cost_estimate: Global___EstimateAccuracy | None = ...,
+        throttle: _builtins.float = ...,
+        concurrency_limit: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "headroom", b"headroom", "input_estimate", b"input_estimate", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "success_rate", b"success_rate", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit", "_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "concurrency_limit", b"concurrency_limit", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "headroom", b"headroom", "input_estimate", b"input_estimate", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "success_rate", b"success_rate", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "availability", b"availability", "breaker", b"breaker", "consecutive_failures", b"consecutive_failures", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "cost_usd", b"cost_usd", "drained", b"drained", "error_rates", b"error_rates", "headroom", b"headroom", "health", b"health", "in_flight", b"in_flight", "input_estimate", b"input_estimate", "input_tokens", b"input_tokens", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens", b"output_tokens", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "request_count", b"request_count", "sample_count", b"sample_count", "score", b"score", "success_rate", b"success_rate", "suspect", b"suspect", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit", "_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "availability", b"availability", "breaker", b"breaker", "concurrency_limit", b"concurrency_limit", "consecutive_failures", b"consecutive_failures", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "cost_usd", b"cost_usd", "drained", b"drained", "error_rates", b"error_rates", "headroom", b"headroom", "health", b"health", "in_flight", b"in_flight", "input_estimate", b"input_estimate", "input_tokens", b"input_tokens", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens", b"output_tokens", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "request_count", b"request_count", "sample_count", b"sample_count", "score", b"score", "success_rate", b"success_rate", "suspect", b"suspect", "target", b"target", "throttle", b"throttle", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concurrency_limit: _TypeAlias = _typing.Literal["concurrency_limit"]  # noqa: Y015
+    _WhichOneofArgType__concurrency_limit: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit"]  # noqa: Y015
     _WhichOneofReturnType__cost_per_request_usd: _TypeAlias = _typing.Literal["cost_per_request_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_per_request_usd: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd"]  # noqa: Y015
     _WhichOneofReturnType__headroom: _TypeAlias = _typing.Literal["headroom"]  # noqa: Y015
@@ -3794,6 +3847,8 @@ class TargetState(_message.Message):
     _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
     _WhichOneofReturnType__utilisation: _TypeAlias = _typing.Literal["utilisation"]  # noqa: Y015
     _WhichOneofArgType__utilisation: _TypeAlias = _typing.Literal["_utilisation", b"_utilisation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrency_limit) -> _WhichOneofReturnType__concurrency_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_per_request_usd) -> _WhichOneofReturnType__cost_per_request_usd | None: ...
     @_typing.overload

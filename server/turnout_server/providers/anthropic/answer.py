@@ -22,6 +22,7 @@ from turnout_server.core.model import FailureKind, FinishReason, Usage
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.anthropic.structured import ANSWER_TOOL
 from turnout_server.providers.counts import token_count
+from turnout_server.providers.exact_json import arguments_text
 from turnout_server.providers.failures import failure, protocol_error, read_error
 from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, word
 from turnout_server.providers.wire import Events, finish
@@ -154,7 +155,7 @@ class AnthropicDecoder:
 
     def _start_tool_use(self, index: int, block: Any, out: Events) -> None:
         given = block.get("input")
-        arguments = orjson.dumps(given).decode() if given else ""
+        arguments = arguments_text(given) if given else ""
         if self._by_tool and block["name"] == ANSWER_TOOL:
             self._answer_blocks.add(index)
             if arguments:

@@ -10,6 +10,8 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from turnout_server.core.fleet import Prefill
+
 _FAMILY_FIRST = re.compile(r"claude-(opus|sonnet|haiku|fable|mythos)-(\d+)(?:[.-](\d{1,2}))?(?!\d)")
 _VERSION_FIRST = re.compile(r"claude-(\d+)(?:[.-](\d{1,2}))?-(opus|sonnet|haiku)")
 
@@ -19,6 +21,8 @@ SCHEMA_SINCE = (4, 5)
 """Structured outputs (`output_config.format`)."""
 ADAPTIVE_SINCE = (4, 6)
 """`thinking: adaptive` with `output_config.effort`; before it `thinking: enabled` with a budget in tokens."""
+NO_PREFILL_SINCE = (4, 6)
+"""From here on, and in the fable and mythos families, a conversation that ends with the assistant's turn is refused."""
 NO_SAMPLING_SINCE = (4, 7)
 """From here on any temperature or top_p other than the default is refused."""
 THINKS_BY_DEFAULT_SINCE = (5, 0)
@@ -47,6 +51,7 @@ class ModelFacts(NamedTuple):
     sampling: bool = True
     one_sampler: bool = False
     schema: bool = False
+    prefill: Prefill = Prefill.UNKNOWN
 
 
 def facts_of(model: str) -> ModelFacts:
@@ -75,4 +80,5 @@ def facts_of(model: str) -> ModelFacts:
         sampling=version < NO_SAMPLING_SINCE,
         one_sampler=version >= ONE_SAMPLER_SINCE,
         schema=version >= SCHEMA_SINCE,
+        prefill=Prefill.REFUSED if always or version >= NO_PREFILL_SINCE else Prefill.TAKEN_WITHOUT_THINKING,
     )

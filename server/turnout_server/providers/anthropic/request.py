@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
 
 from turnout_server.core.chat import (
@@ -24,6 +23,7 @@ from turnout_server.ports import UpstreamCall
 from turnout_server.providers.anthropic.models import ModelFacts, facts_of
 from turnout_server.providers.anthropic.structured import add_json_format
 from turnout_server.providers.anthropic.thinking import add_thinking
+from turnout_server.providers.base64_text import Base64Text
 from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.json_text import caller_schema, tool_arguments, tool_call_id
 from turnout_server.providers.media import DEFAULT_MEDIA_TYPE
@@ -216,5 +216,5 @@ def _media(media: Media) -> JsonObject:
     if kind == "document" and media_type.startswith("text/"):
         text = media.data.decode("utf-8", "replace")
         return {"type": kind, "source": {"type": "text", "media_type": "text/plain", "data": text}}
-    data = b64encode(media.data).decode("ascii")
+    data = Base64Text(media.data)
     return {"type": kind, "source": {"type": "base64", "media_type": media_type, "data": data}}

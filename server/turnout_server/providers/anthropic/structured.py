@@ -4,14 +4,13 @@ that the model must call and whose input is the answer, else by an instruction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum, auto
 
 from turnout_server.core.chat import ChatInput
 from turnout_server.core.model import ReasoningEffort
 from turnout_server.ports import UpstreamCall
 from turnout_server.providers.anthropic.models import ModelFacts, facts_of
-from turnout_server.providers.json_text import caller_schema
+from turnout_server.providers.json_text import caller_schema, closed_objects
 from turnout_server.providers.wire import JsonObject
 
 ANSWER_TOOL = "turnout_json_answer"
@@ -64,15 +63,3 @@ def add_json_format(body: JsonObject, chat: ChatInput, facts: ModelFacts) -> str
         body["tool_choice"] = {"type": "tool", "name": ANSWER_TOOL}
         return ""
     return f"{_INSTRUCTION} It must fit this JSON schema: {wanted.schema_json}" if wanted.schema_json else _INSTRUCTION
-
-
-def closed_objects(schema: object) -> object:
-    """Returns the schema with `additionalProperties: false` on every object that does not say, as the API requires."""
-    if isinstance(schema, Mapping):
-        closed = {key: closed_objects(value) for key, value in schema.items()}
-        if closed.get("type") == "object" and "additionalProperties" not in closed:
-            closed["additionalProperties"] = False
-        return closed
-    if isinstance(schema, list):
-        return [closed_objects(value) for value in schema]
-    return schema

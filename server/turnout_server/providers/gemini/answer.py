@@ -23,6 +23,7 @@ from turnout_server.core.chat import (
 from turnout_server.core.model import FailureKind, FinishReason, Usage
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.counts import token_count
+from turnout_server.providers.exact_json import arguments_text, exact
 from turnout_server.providers.failures import failure, hidden_error, protocol_error
 from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, tool_call_id, word
 from turnout_server.providers.wire import Events, finish
@@ -104,6 +105,8 @@ class GeminiDecoder:
         """Reads the data of one event, and appends what it means."""
         try:
             response = orjson.loads(data)
+            if b'"functionCall"' in data:
+                response = exact(data, response)
         except orjson.JSONDecodeError:
             response = loads_tolerant(data)
             self._halves = self._halves or HalfCharacters()
@@ -195,7 +198,7 @@ class GeminiDecoder:
                 part_index=self._parts - 1,
                 id=tool_call_id(str(call.get("id") or "")) or f"call_{uuid4().hex}",
                 name=word(name),
-                arguments_fragment=orjson.dumps(arguments).decode(),
+                arguments_fragment=arguments_text(arguments),
             )
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from turnout_server.core.chat import (
     ToolCall,
     ToolResult,
 )
+from turnout_server.providers.base64_text import Base64Text
 from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.gemini.models import ModelFacts
 from turnout_server.providers.json_text import tool_arguments, tool_call_id
@@ -165,5 +165,5 @@ def _media(media: Media) -> JsonObject:
     if media.data is None:
         raise invalid_request(f"a {media.kind.value.lower()} part has neither data nor url")
     media_type = media.media_type or DEFAULT_MEDIA_TYPE[media.kind]
-    data = b64encode(media.data).decode("ascii")
+    data = Base64Text(media.data)
     return {"inlineData": {"mimeType": _AUDIO_TYPES.get(media_type, media_type), "data": data}}

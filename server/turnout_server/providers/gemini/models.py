@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from turnout_server.core.fleet import Prefill
 from turnout_server.core.model import ReasoningEffort
 
 _NUMBERED = re.compile(r"gemini-(\d+)(?:\.(\d+))?(?:-(pro|flash-lite|flash))?(?![a-z])")
@@ -28,8 +29,10 @@ LEVELS_SINCE = (3, 0)
 
 Since then, too, JSON goes together with tools, tools return media, and a call without its signature is refused.
 """
-NO_SAMPLING_SINCE = (3, 6)
-"""From here on, and in 3.5 flash-lite, temperature and topP are without effect, and announced to be refused."""
+SINCE_3_6 = (3, 6)
+"""From here on, and in 3.5 flash-lite, temperature and topP are without effect, and announced to be refused; and a
+conversation that ends with a turn of the model is refused.
+"""
 NO_MINIMAL_SINCE = (3, 7)
 """From here on MINIMAL is refused; pro models never took it."""
 
@@ -76,6 +79,8 @@ class ModelFacts(NamedTuple):
     """Results of tools hold media; before, media follow them in a turn of their own."""
     signs_calls: bool = False
     """A turn whose first tool call has no signature is refused."""
+    prefill: Prefill = Prefill.UNKNOWN
+    """A name ending in `-latest` may mean another generation tomorrow."""
 
 
 def facts_of(model: str) -> ModelFacts:
@@ -91,11 +96,17 @@ def facts_of(model: str) -> ModelFacts:
         version, family = LATEST, latest[1]
     if version < LEVELS_SINCE:
         return ModelFacts(
-            budget=_BUDGETS.get(family) if version >= THINKS_SINCE else None, schema=version >= SCHEMA_SINCE
+            budget=_BUDGETS.get(family) if version >= THINKS_SINCE else None,
+            schema=version >= SCHEMA_SINCE,
+            prefill=Prefill.TAKEN,
         )
+    # What came with 3.6 came with one model before it.
+    since_3_6 = version >= SINCE_3_6 or (version, family) == ((3, 5), "flash-lite")
+    prefill = Prefill.REFUSED if since_3_6 else Prefill.TAKEN
     return ModelFacts(
         levels=_levels_of(version, family),
-        sampling=version < NO_SAMPLING_SINCE and (version, family) != ((3, 5), "flash-lite"),
+        sampling=not since_3_6,
+        prefill=Prefill.UNKNOWN if numbered is None else prefill,
         json_with_tools=True,
         media_in_results=True,
         signs_calls=True,

@@ -7,7 +7,7 @@ from turnout_server.ports import UpstreamCall
 from turnout_server.providers.gemini.contents import Contents
 from turnout_server.providers.gemini.models import ModelFacts, facts_of
 from turnout_server.providers.gemini.thinking import thinking_config
-from turnout_server.providers.json_text import caller_schema
+from turnout_server.providers.json_text import caller_schema, without_const
 from turnout_server.providers.options import add_provider_options
 from turnout_server.providers.wire import JsonObject
 
@@ -76,7 +76,7 @@ def _add_json_format(config: JsonObject, chat: ChatInput, facts: ModelFacts) -> 
     schema = caller_schema(wanted.schema_json, "response_format.schema_json")
     if by_words or not facts.schema:
         return f"{_INSTRUCTION} It must fit this JSON schema: {wanted.schema_json}"
-    config["responseJsonSchema"] = schema
+    config["responseJsonSchema"] = without_const(schema)
     return ""
 
 

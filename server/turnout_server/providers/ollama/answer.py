@@ -22,6 +22,7 @@ from turnout_server.core.chat import (
 from turnout_server.core.model import FailureKind, FinishReason, Usage
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.counts import token_count
+from turnout_server.providers.exact_json import arguments_text, exact
 from turnout_server.providers.failures import failure, hidden_error, protocol_error
 from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, word
 from turnout_server.providers.wire import Events, finish
@@ -54,6 +55,8 @@ class OllamaDecoder:
         """Reads one line, and appends what it means."""
         try:
             line = orjson.loads(data)
+            if b'"tool_calls"' in data:
+                line = exact(data, line)
         except orjson.JSONDecodeError:
             line = loads_tolerant(data)
             self._halves = self._halves or HalfCharacters()
@@ -124,7 +127,7 @@ class OllamaDecoder:
                 id=word(call.get("id")) or f"call_{uuid4().hex}",
                 name=word(name),
                 # An object by the vendor's documentation; some servers send it as text.
-                arguments_fragment=arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode(),
+                arguments_fragment=arguments if isinstance(arguments, str) else arguments_text(arguments or {}),
             )
         )
 

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import orjson
 
 from turnout_server.core.chat import ChatInput
+from turnout_server.providers.base64_text import written
 
 SMALLEST_TOKENS = 8192
 """Most requests fit, so that a model is loaded once and stays."""
 BYTES_PER_TOKEN = 3
 """Fewer than usual: a window too large costs memory, one too small loses the beginning of the prompt."""
 IMAGE_TOKENS = 1500
+COUNTED_CHARACTERS = 64 * 1024
 ANSWER_TOKENS = 2048
 """Left for an answer whose length is not limited."""
 
@@ -28,11 +30,8 @@ def context_tokens(
     is small: then the server's own setting holds.
     """
     image_count = sum(len(entry.get("images", ())) for entry in messages if isinstance(entry, dict))
-    words = [
-        {key: value for key, value in entry.items() if key != "images"} if isinstance(entry, dict) else entry
-        for entry in messages
-    ]
-    prompt = (len(orjson.dumps(words)) + len(orjson.dumps(tools or []))) // BYTES_PER_TOKEN
+    byte_count = sum(map(_entry_bytes, messages)) + len(orjson.dumps(tools or [], default=written))
+    prompt = byte_count // BYTES_PER_TOKEN
     answer = limit if limit is not None else chat.max_output_tokens
     needed = prompt + image_count * IMAGE_TOKENS + (ANSWER_TOKENS if answer is None else answer)
     if largest is None and needed <= SMALLEST_TOKENS // 2:
@@ -41,3 +40,16 @@ def context_tokens(
     while window < needed:
         window *= 2
     return window if largest is None else min(window, largest)
+
+
+def _entry_bytes(entry: object) -> int:
+    """Returns about how many bytes of text an entry has. A long text is not written a second time only to be counted:
+    its characters are, and those outside of ASCII as the three bytes that most of them have.
+    """
+    if not isinstance(entry, dict):
+        return len(orjson.dumps(entry, default=written))
+    text = entry.get("content")
+    if not isinstance(text, str) or len(text) <= COUNTED_CHARACTERS:
+        return len(orjson.dumps({key: value for key, value in entry.items() if key != "images"}, default=written))
+    rest = {key: value for key, value in entry.items() if key not in {"content", "images"}}
+    return len(text) * (1 if text.isascii() else 3) + len(orjson.dumps(rest))

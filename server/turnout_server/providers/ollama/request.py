@@ -6,8 +6,7 @@ parallel calls, cache breakpoints. A tool that must be called is then the only o
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from turnout_server.core.chat import (
     ChatInput,
@@ -25,8 +24,9 @@ from turnout_server.core.chat import (
 )
 from turnout_server.core.model import Capability, ReasoningEffort
 from turnout_server.ports import UpstreamCall
+from turnout_server.providers.base64_text import Base64Text
 from turnout_server.providers.failures import invalid_request
-from turnout_server.providers.json_text import caller_schema, tool_arguments
+from turnout_server.providers.json_text import caller_schema, result_text, tool_arguments
 from turnout_server.providers.ollama.context import context_tokens
 from turnout_server.providers.options import add_provider_options
 from turnout_server.providers.wire import JsonObject
@@ -39,7 +39,8 @@ _LEVELLED = "gpt-oss"
 def request_body(call: UpstreamCall, *, stream: bool) -> JsonObject:
     """Returns the request as the wire wants it; UpstreamError INVALID_REQUEST for what it cannot carry."""
     chat, spec = call.chat, call.spec
-    messages = [entry for message in chat.messages for entry in _entries(message, spec.target.provider)]
+    names: dict[str, str] = {}
+    messages = [entry for message in chat.messages for entry in _entries(message, spec.target.provider, names)]
     body: JsonObject = {"model": spec.target.model, "messages": messages, "stream": stream}
     tools = _offered(chat)
     if tools:
@@ -98,11 +99,16 @@ def _think(effort: ReasoningEffort, model: str) -> bool | str:
     return effort is not ReasoningEffort.NONE
 
 
-def _entries(message: Message, provider: str) -> Iterator[JsonObject]:
-    """Yields one entry for each tool result of a turn, and one for all the rest of it."""
+def _entries(message: Message, provider: str, names: dict[str, str]) -> Iterator[JsonObject]:
+    """Yields one entry for each tool result of a turn, and one for all the rest of it.
+
+    `names` are those of the tools called so far, by the ids of the calls.
+    """
     for part in message.parts:
         if isinstance(part.content, ToolResult):
-            yield from _result(part.content)
+            yield from _result(part.content, names)
+        elif isinstance(part.content, ToolCall):
+            names[part.content.id] = part.content.name
     rest = [part for part in message.parts if not isinstance(part.content, ToolResult)]
     if message.role is Role.TOOL or not rest:
         return
@@ -134,17 +140,19 @@ def _entries(message: Message, provider: str) -> Iterator[JsonObject]:
     yield entry
 
 
-def _result(result: ToolResult) -> Iterator[JsonObject]:
-    entry: JsonObject = {"role": "tool", "content": _text(result.content)}
-    if result.name:
-        entry["tool_name"] = result.name
+def _result(result: ToolResult, names: Mapping[str, str]) -> Iterator[JsonObject]:
+    entry: JsonObject = {"role": "tool", "content": result_text(_text(result.content), is_error=result.is_error)}
+    # The wire has no ids for results: a name and their order are all that tells which call each one answers.
+    name = result.name or names.get(result.tool_call_id)
+    if name:
+        entry["tool_name"] = name
     images = [_image(part.content) for part in result.content if isinstance(part.content, Media)]
     yield entry
     if images:
         # A tool's entry holds text only.
         yield {
             "role": "user",
-            "content": f"Returned by the tool {result.name or result.tool_call_id}:",
+            "content": f"Returned by the tool {name or result.tool_call_id}:",
             "images": images,
         }
 
@@ -153,9 +161,9 @@ def _text(parts: tuple[Part, ...]) -> str:
     return "\n".join(part.content.text for part in parts if isinstance(part.content, Text))
 
 
-def _image(media: Media) -> str:
+def _image(media: Media) -> Base64Text:
     if media.kind is not MediaKind.IMAGE:
         raise invalid_request(f"the ollama wire takes images, not {media.kind.value.lower()} parts")
     if media.data is None:
         raise invalid_request("the ollama wire takes images as bytes only, not by URL")
-    return b64encode(media.data).decode("ascii")
+    return Base64Text(media.data)

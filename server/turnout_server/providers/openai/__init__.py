@@ -53,12 +53,12 @@ class OpenAIWire:
 
     def decoder(self, call: UpstreamCall, dialect: Dialect) -> Decoder:
         """Returns what reads one streamed answer."""
-        return OpenAIDecoder(call.chat, dialect)
+        return OpenAIDecoder(call.chat, dialect, call.spec.target.model)
 
     def whole(self, answer: object, call: UpstreamCall, dialect: Dialect) -> Events:
         """Reads an answer that came in one piece: a chunk whose delta is called message."""
         out: Events = []
-        decoder = OpenAIDecoder(call.chat, dialect)
+        decoder = OpenAIDecoder(call.chat, dialect, call.spec.target.model)
         decoder.read(answer, out)
         if not decoder.finished:
             raise UpstreamError(FailureKind.PROTOCOL, "the answer has no finish reason", http_status=200)

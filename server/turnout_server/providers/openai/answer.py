@@ -21,8 +21,10 @@ from turnout_server.core.chat import (
 from turnout_server.core.model import FailureKind, FinishReason
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.dialects import OPENAI_COMPATIBLE, Dialect
+from turnout_server.providers.exact_json import exact
 from turnout_server.providers.failures import failure, hidden_error, protocol_error
 from turnout_server.providers.json_text import HalfCharacters, loads_tolerant, word
+from turnout_server.providers.openai.reasoning import maker_of
 from turnout_server.providers.openai.think_tags import Pieces
 from turnout_server.providers.openai.thinking import Thinking
 from turnout_server.providers.openai.tool_calls import ToolCalls
@@ -51,7 +53,9 @@ class OpenAIDecoder:
     __slots__ = (
         "_calls",
         "_chat",
+        "_dialect",
         "_halves",
+        "_model",
         "_parts",
         "_refused",
         "_started",
@@ -63,8 +67,10 @@ class OpenAIDecoder:
         "finished",
     )
 
-    def __init__(self, chat: ChatInput, dialect: Dialect = OPENAI_COMPATIBLE) -> None:
+    def __init__(self, chat: ChatInput, dialect: Dialect = OPENAI_COMPATIBLE, model: str = "") -> None:
         self._chat = chat
+        self._dialect = dialect
+        self._model = model
         self._vendor = dialect.vendor
         self._started = False
         self._streamed = False
@@ -85,6 +91,9 @@ class OpenAIDecoder:
             return
         try:
             chunk = orjson.loads(data)
+            if b'"arguments":{' in data:
+                # Some servers send them as an object.
+                chunk = exact(data, chunk)
         except orjson.JSONDecodeError:
             chunk = loads_tolerant(data)
             self._halves = self._halves or HalfCharacters()
@@ -119,7 +128,10 @@ class OpenAIDecoder:
             if choices is None:
                 raise ValueError
             self._started = True
-            out.append(ResponseStarted(model=word(chunk.get("model")), response_id=word(chunk.get("id"))))
+            model = word(chunk.get("model"))
+            # What was asked for may stand for whichever model the vendor thinks best.
+            self._model = model if "/" in model else self._model
+            out.append(ResponseStarted(model=model, response_id=word(chunk.get("id"))))
         if choices and not self.finished:
             self._choice(choices[0], out)
         usage = stated_usage(chunk, choices)
@@ -212,6 +224,8 @@ class OpenAIDecoder:
 
     def _finish(self, reason: FinishReason, out: Events) -> None:
         self._tell(self._thinking.rest(), out)
+        for key in self._calls.without_arguments:
+            out.append(ToolCallDelta(part_index=self._part(key), arguments_fragment="{}"))
         if self._refused:
             reason = FinishReason.CONTENT_FILTER
         elif self._calls and reason in {FinishReason.STOP, FinishReason.OTHER}:
@@ -220,7 +234,7 @@ class OpenAIDecoder:
             raise UpstreamError(
                 FailureKind.CONTENT_FILTERED, "the provider's content filter stopped the answer", http_status=200
             )
-        signature = self._thinking.signature()
+        signature = self._thinking.signature(maker_of(self._model, self._dialect))
         if signature:
             out.append(SignatureDelta(part_index=self._part(_REASONING), signature=word(signature)))
         self.finished = True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 from turnout_server.core.chat import Media, MediaKind
+from turnout_server.providers.base64_text import Base64Text
 from turnout_server.providers.dialects import MediaForm
 from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.media import DEFAULT_MEDIA_TYPE
@@ -31,7 +30,7 @@ def media_block(media: Media, form: MediaForm) -> JsonObject:
         audio_format = _AUDIO_FORMATS.get(media_type)
         if audio_format is None:
             raise invalid_request(f"the openai wire takes wav and mp3 audio, not {media_type}")
-        data = b64encode(media.data).decode("ascii")
+        data = Base64Text(media.data)
         sound: object = data if form is MediaForm.URLS else {"data": data, "format": audio_format}
         return {"type": "input_audio", "input_audio": sound}
     url = _data_url(media, media_type)
@@ -40,7 +39,7 @@ def media_block(media: Media, form: MediaForm) -> JsonObject:
     return {"type": "file", "file": {"filename": _FILE_NAMES.get(media_type, "document"), "file_data": url}}
 
 
-def _data_url(media: Media, media_type: str) -> str:
+def _data_url(media: Media, media_type: str) -> Base64Text:
     if media.data is None:
         raise invalid_request(f"a {media.kind.value.lower()} part has neither data nor url")
-    return f"data:{media_type};base64,{b64encode(media.data).decode('ascii')}"
+    return Base64Text(media.data, before=f"data:{media_type};base64,")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from turnout_server.core.chat import ChatInput, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from turnout_server.providers.dialects import Dialect, ReasoningBack, ToolCallIds
 from turnout_server.providers.failures import invalid_request
-from turnout_server.providers.json_text import tool_call_id
+from turnout_server.providers.json_text import result_text, tool_call_id
 from turnout_server.providers.openai.media import media_block
 from turnout_server.providers.openai.models import ModelFacts
 from turnout_server.providers.openai.reasoning import PLACEHOLDER, put_back
@@ -30,6 +30,8 @@ class Addressee(NamedTuple):
     provider: str
     dialect: Dialect
     facts: ModelFacts
+    maker: str = ""
+    """Who made the model, where the vendor has those of many makers."""
 
 
 def fitting_id(value: str, ids: ToolCallIds) -> str:
@@ -96,7 +98,7 @@ class Messages:
 
     def _add_reasoning(self, entry: JsonObject, message: Message) -> None:
         own = [part for part in message.parts if part.signature and part.origin_provider == self._to.provider]
-        put_back(entry, own, self._to.dialect.reasoning_back)
+        put_back(entry, own, self._to.dialect.reasoning_back, self._to.maker)
         if self._to.facts.wants_reasoning_back and "tool_calls" in entry:
             name = ReasoningBack.CONTENT_FIELD.value
             entry[name] = entry.get(name) or PLACEHOLDER
@@ -104,7 +106,13 @@ class Messages:
     def _add_tool_result(self, result: ToolResult) -> None:
         texts = [part.content.text for part in result.content if isinstance(part.content, Text)]
         media = [part for part in result.content if isinstance(part.content, Media)]
-        self.wire.append({"role": "tool", "tool_call_id": self._id(result.tool_call_id), "content": "\n".join(texts)})
+        self.wire.append(
+            {
+                "role": "tool",
+                "tool_call_id": self._id(result.tool_call_id),
+                "content": result_text("\n".join(texts), is_error=result.is_error),
+            }
+        )
         if media:
             name = result.name or result.tool_call_id
             self._media_of_tools.append({"type": "text", "text": f"Returned by the tool {name}:"})

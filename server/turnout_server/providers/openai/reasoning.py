@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from turnout_server.core.chat import Part, Reasoning
-from turnout_server.providers.dialects import ReasoningBack
+from turnout_server.providers.dialects import Dialect, ReasoningBack
 from turnout_server.providers.failures import invalid_request
 from turnout_server.providers.wire import JsonObject
 
@@ -21,6 +21,9 @@ PLACEHOLDER = " "
 
 UNSIGNED_BLOCKS = '[{"type":"reasoning.text","text":null}]'
 """The blocks of thinking that came without any."""
+
+_ORIGIN = "turnout.origin"
+"""The type of a block of our own, first in a signature, that says whose model made the others. It never goes out."""
 
 _TEXTS = ("text", "summary")
 _JOINED = frozenset({*_TEXTS, "data", "signature"})
@@ -104,8 +107,23 @@ class ReasoningBlocks:
         return orjson.dumps(blocks).decode() if blocks else ""
 
 
-def put_back(entry: JsonObject, parts: Iterable[Part], form: ReasoningBack) -> None:
-    """Sets the reasoning of a turn in place, in the vendor's form; UpstreamError INVALID_REQUEST for a foreign form."""
+def maker_of(model: str, dialect: Dialect) -> str:
+    """Returns who made a model, where a vendor has models of many makers; "" where all are the vendor's own."""
+    return model.lstrip("~").partition("/")[0] if dialect.many_makers else ""
+
+
+def marked(blocks: str, maker: str) -> str:
+    """Returns blocks as JSON that tell whose they are, to be read by `put_back`; "" for a maker changes nothing."""
+    if not maker:
+        return blocks
+    return f"[{orjson.dumps({'type': _ORIGIN, 'maker': maker}).decode()},{blocks[1:]}"
+
+
+def put_back(entry: JsonObject, parts: Iterable[Part], form: ReasoningBack, maker: str = "") -> None:
+    """Sets the reasoning of a turn in place, in the vendor's form; UpstreamError INVALID_REQUEST for a foreign form.
+
+    `maker` is whose model reads it, as `maker_of` tells: what another's has sealed is left out.
+    """
     kept = [(part.content, part.signature) for part in parts if isinstance(part.content, Reasoning)]
     if not kept:
         return
@@ -113,20 +131,25 @@ def put_back(entry: JsonObject, parts: Iterable[Part], form: ReasoningBack) -> N
         case ReasoningBack.CONTENT_FIELD | ReasoningBack.FIELD:
             entry[form.value] = "".join(content.text for content, _ in kept)
         case ReasoningBack.DETAILS:
-            entry[form.value] = [block for content, signature in kept for block in _blocks(content.text, signature)]
+            blocks = [block for content, signature in kept for block in _blocks(content.text, signature, maker)]
+            if blocks:
+                entry[form.value] = blocks
         case ReasoningBack.CHUNKS:
             answer = entry.get("content")
             text: list[JsonObject] = [{"type": "text", "text": answer}] if answer else []
             entry["content"] = [*(_chunk(content.text, signature) for content, signature in kept), *text]
 
 
-def _blocks(text: str, signature: str) -> list[JsonObject]:
+def _blocks(text: str, signature: str, maker: str) -> list[JsonObject]:
     try:
         blocks: object = orjson.loads(signature)
     except orjson.JSONDecodeError:
         blocks = None
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise invalid_request("the signature of a reasoning part is not what the provider gave: send it back unchanged")
+    origin = blocks.pop(0).get("maker") if blocks and blocks[0].get("type") == _ORIGIN else ""
+    if maker and origin != maker:
+        return []
     for block in blocks:
         for name in _TEXTS:
             if name in block and block[name] is None:

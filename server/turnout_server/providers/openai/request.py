@@ -6,13 +6,15 @@ from turnout_server.core.chat import ChatInput, JsonFormat, Tool, ToolChoice, To
 from turnout_server.core.model import ReasoningEffort
 from turnout_server.ports import UpstreamCall
 from turnout_server.providers.dialects import Dialect
-from turnout_server.providers.json_text import caller_schema
+from turnout_server.providers.json_text import caller_schema, closed_objects, wire_name
 from turnout_server.providers.openai.messages import Addressee, Messages
 from turnout_server.providers.openai.models import EffortForm, ForcedTools, ModelFacts
+from turnout_server.providers.openai.reasoning import maker_of
 from turnout_server.providers.openai.vendor_models import model_facts
 from turnout_server.providers.options import add_provider_options
 from turnout_server.providers.wire import JsonObject
 
+_INSTRUCTION = "Answer with one JSON object and nothing else: no explanation, no code fence."
 _FORCED = frozenset({ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED})
 
 
@@ -20,10 +22,9 @@ def request_body(call: UpstreamCall, dialect: Dialect, *, stream: bool) -> JsonO
     """Returns the request as the vendor wants it; UpstreamError INVALID_REQUEST for what it cannot carry."""
     chat, spec = call.chat, call.spec
     facts = model_facts(spec, dialect)
-    body: JsonObject = {
-        "model": spec.target.model,
-        "messages": Messages(chat, Addressee(spec.target.provider, dialect, facts)).wire,
-    }
+    addressee = Addressee(spec.target.provider, dialect, facts, maker_of(spec.target.model, dialect))
+    messages = Messages(chat, addressee).wire
+    body: JsonObject = {"model": spec.target.model, "messages": messages}
     if stream:
         body["stream"] = True
         if dialect.stream_usage:
@@ -37,11 +38,15 @@ def request_body(call: UpstreamCall, dialect: Dialect, *, stream: bool) -> JsonO
     _add_sampling(body, chat, dialect)
     if chat.reasoning_effort is not None:
         _add_effort(body, chat.reasoning_effort, facts)
-    if chat.tools:
+    refused = dialect.refuses | facts.refuses
+    if chat.tools and not ("tool_choice" in refused and _calls_none(chat)):
         _add_tools(body, chat, dialect, facts)
     if chat.response_format is not None:
-        body["response_format"] = _response_format(chat.response_format)
-    for field in dialect.refuses | facts.refuses:
+        if "response_format" in refused:
+            _ask_for_json(messages)
+        else:
+            body["response_format"] = _response_format(chat.response_format, dialect)
+    for field in refused:
         body.pop(field, None)
     add_provider_options(body, chat, spec.target.provider)
     return body
@@ -110,14 +115,28 @@ def _tool_choice(choice: ToolChoice, dialect: Dialect) -> object:
             return mode.value.lower()
 
 
-def _response_format(wanted: JsonFormat) -> JsonObject:
+def _calls_none(chat: ChatInput) -> bool:
+    """Whether no tool may be called: where that cannot be said, none is offered."""
+    return chat.tool_choice is not None and chat.tool_choice.mode is ToolChoiceMode.NONE
+
+
+def _ask_for_json(messages: list[JsonObject]) -> None:
+    """Adds to the system turn, in place, what a model that has no field for it must be told in words."""
+    first = messages[0] if messages else {}
+    content = first.get("content")
+    if first.get("role") == "system" and isinstance(content, str):
+        first["content"] = f"{content}\n\n{_INSTRUCTION}"
+    else:
+        messages.insert(0, {"role": "system", "content": _INSTRUCTION})
+
+
+def _response_format(wanted: JsonFormat, dialect: Dialect) -> JsonObject:
     if not wanted.schema_json:
         return {"type": "json_object"}
+    schema: object = caller_schema(wanted.schema_json, "response_format.schema_json")
+    if wanted.strict and dialect.closes_objects:
+        schema = closed_objects(schema)
     return {
         "type": "json_schema",
-        "json_schema": {
-            "name": wanted.name or "answer",
-            "schema": caller_schema(wanted.schema_json, "response_format.schema_json"),
-            "strict": wanted.strict,
-        },
+        "json_schema": {"name": wire_name(wanted.name or "answer"), "schema": schema, "strict": wanted.strict},
     }

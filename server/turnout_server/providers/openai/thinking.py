@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from turnout_server.providers.dialects import Dialect, ReasoningBack
-from turnout_server.providers.openai.reasoning import UNSIGNED_BLOCKS, ReasoningBlocks
+from turnout_server.providers.openai.reasoning import UNSIGNED_BLOCKS, ReasoningBlocks, marked
 from turnout_server.providers.openai.think_tags import Pieces, ThinkTags
 
 
@@ -64,11 +64,15 @@ class Thinking:
         """Returns what of the content was held back: the answer is complete."""
         return [] if self._tags is None else self._without_repetition(self._tags.rest())
 
-    def signature(self) -> str:
-        """Returns what marks the thinking as the vendor's own, to be sent back; "" where it wants none back."""
+    def signature(self, maker: str = "") -> str:
+        """Returns what marks the thinking as the vendor's own, to be sent back; "" where it wants none back.
+
+        `maker` is whose model it is, where the vendor has those of many.
+        """
         if self._blocks is not None:
             blocks = self._blocks.signature(only_text=not self._elsewhere)
-            return blocks or (UNSIGNED_BLOCKS if self._elsewhere else "")
+            blocks = blocks or (UNSIGNED_BLOCKS if self._elsewhere else "")
+            return marked(blocks, maker) if blocks else ""
         if self._back is ReasoningBack.NOT or not self._elsewhere:
             return ""
         return self._signature or self._back.value

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-import orjson
-
+from turnout_server.providers.exact_json import arguments_text
 from turnout_server.providers.json_text import word
 
 _NO_IDS = frozenset({"", "null"})
@@ -25,12 +25,13 @@ class CallPiece(NamedTuple):
 class ToolCalls:
     """The calls of one answer so far."""
 
-    __slots__ = ("_ids", "_last", "_renumbered")
+    __slots__ = ("_ids", "_last", "_renumbered", "_without_arguments")
 
     def __init__(self) -> None:
         self._ids: dict[int, str] = {}
         self._last = 0
         self._renumbered: dict[int, int] = {}
+        self._without_arguments: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -43,7 +44,7 @@ class ToolCalls:
             call_id = ""
         if not isinstance(fragment, str):
             # Some servers send the arguments as an object.
-            fragment = orjson.dumps(fragment).decode()
+            fragment = arguments_text(fragment)
         index = call.get("index")
         if index is None:
             key = self._key_without_index(call_id, name, place)
@@ -53,12 +54,21 @@ class ToolCalls:
                 # Some servers give every call of a turn the index 0.
                 key = self._renumbered[index] = max(self._ids) + 1
         self._last = key
+        if fragment:
+            self._without_arguments.pop(key, None)
+        elif key not in self._ids:
+            self._without_arguments[key] = None
         if key in self._ids:
             return CallPiece(key, "", "", fragment) if fragment else None
         if not name:
             raise ValueError
         self._ids[key] = call_id
         return CallPiece(key, call_id or f"call_{uuid4().hex}", name, fragment)
+
+    @property
+    def without_arguments(self) -> Iterable[int]:
+        """The keys of calls that have brought no arguments, which stands for an empty object."""
+        return self._without_arguments
 
     def _key_without_index(self, call_id: str, name: str, place: int) -> int:
         for key, known in self._ids.items():

@@ -143,24 +143,39 @@ def compose(
     )
 
 
-def example(schema: Mapping[str, Any], rng: random.Random, depth: int = 0) -> Any:
-    """Returns a value that fits the common parts of a JSON schema: type, properties, items, enum, const, anyOf."""
+def example(  # noqa: PLR0911 - one for each kind of value
+    schema: Mapping[str, Any], rng: random.Random, depth: int = 0, root: Mapping[str, Any] | None = None
+) -> Any:
+    """Returns a value that fits the common parts of a JSON schema: type, properties, items, enum, const, anyOf, and
+    references to the definitions of `root`, which is the schema itself where none is given.
+    """
+    root = schema if root is None else root
+    if "$ref" in schema and depth < _MAX_DEPTH:
+        return example(_referred(str(schema["$ref"]), root), rng, depth + 1, root)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
     for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        return example(choice, rng, depth + 1)
+        return example(choice, rng, depth + 1, root)
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
         properties = schema.get("properties", {}) if depth < _MAX_DEPTH else {}
-        return {name: example(part, rng, depth + 1) for name, part in properties.items()}
+        return {name: example(part, rng, depth + 1, root) for name, part in properties.items()}
     if kind == "array":
-        return [example(schema["items"], rng, depth + 1)] if schema.get("items") and depth < _MAX_DEPTH else []
+        return [example(schema["items"], rng, depth + 1, root)] if schema.get("items") and depth < _MAX_DEPTH else []
     number = schema.get("minimum", rng.randint(1, 9))
     plain = {"integer": number, "number": float(number), "boolean": number % 2 == 0, "null": None}
     return plain[kind] if kind in plain else _words(2, rng)
+
+
+def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what a reference within the schema means, as in `#/$defs/place`; anything goes where it leads nowhere."""
+    found: Any = root
+    for name in reference.removeprefix("#").split("/")[1:]:
+        found = found.get(name, {}) if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _words(count: int, rng: random.Random) -> str:

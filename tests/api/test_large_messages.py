@@ -1,0 +1,153 @@
+"""Large and long requests: read in turns with other calls, and not kept once they are read or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.api.sidecar import Sidecar, failing, reason
+from turnout.v1 import router_pb2 as pb
+from turnout_server.api.chat_parts import MAX_PART_COUNT
+from turnout_server.api.chat_requests import MAX_ALL_SCHEMAS_CHARACTERS, chat_input, chat_input_in_turns
+from turnout_server.api.decoding import LARGE_BYTES, Received
+from turnout_server.api.faults import Faults
+from turnout_server.core.chat import ChatInput, Text
+from turnout_server.core.model import FailureKind
+
+MARKED = "a prompt that is looked for afterwards"
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def many_parts() -> pb.ChatInput:
+    parts = [pb.Part(text=f"part {i}") for i in range(10)]
+    return pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=parts) for _ in range(MAX_PART_COUNT // 10)])
+
+
+async def test_many_parts_are_read_while_others_have_their_turn() -> None:
+    message, done = many_parts(), asyncio.Event()
+
+    async def beat() -> float:
+        longest, last = 0.0, time.thread_time()
+        while not done.is_set():
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            longest, last = max(longest, now - last), now
+        return longest
+
+    with without_collector():
+        began_at = time.thread_time()
+        chat_input(message, Faults())
+        in_one_go = time.thread_time() - began_at
+        watch = asyncio.create_task(beat())
+        await asyncio.sleep(0)
+        chat = await chat_input_in_turns(message, Faults())
+        done.set()
+
+        assert MAX_PART_COUNT == sum(len(turn.parts) for turn in chat.messages)
+        assert await watch < in_one_go / 3
+
+
+async def test_reading_in_turns_reads_the_same_and_finds_the_same_faults() -> None:
+    wrong = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text=""), pb.Part()]), pb.Message()])
+    for message in (many_parts(), wrong):
+        at_once, in_turns = Faults(), Faults()
+
+        assert chat_input(message, at_once) == await chat_input_in_turns(message, in_turns)
+        assert at_once.violations == in_turns.violations
+
+
+def test_schemas_of_all_tools_together_are_bounded() -> None:
+    faults = Faults()
+    schema = '{"description": "' + "x" * 900_000 + '"}'
+    tools = [pb.Tool(name=f"t{i}", parameters_json_schema=schema) for i in range(10)]
+
+    chat_input(pb.ChatInput(messages=many_parts().messages[:1], tools=tools), faults)
+
+    assert ["input.tools"] == [fault.field for fault in faults.violations]
+    assert str(MAX_ALL_SCHEMAS_CHARACTERS) in faults.violations[0].description
+
+
+async def test_a_large_request_that_is_no_message_is_told_so(sidecar: Sidecar) -> None:
+    call: Any = sidecar.channel.unary_unary("/turnout.v1.RouterService/Execute", request_serializer=bytes)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"\xff" * 2 * LARGE_BYTES)
+
+    assert (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST") == (caught.value.code(), reason(caught.value))
+
+
+async def test_a_large_request_is_answered_as_a_small_one(sidecar: Sidecar) -> None:
+    text = "words " * LARGE_BYTES
+    chat = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text=text[: 2 * LARGE_BYTES])])])
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=chat))
+
+    # Its targets' windows are too small for it: it was read, and all of it was counted.
+    assert "CONTEXT_WINDOW" in str(caught.value.details())
+
+
+def test_a_request_is_taken_once_and_not_kept() -> None:
+    received = Received(pb.RouteRequest(request_id="r"), 3)
+
+    assert "r" == received.take().request_id
+    assert received.take() is None
+
+
+def kept() -> int:
+    """How many requests with the marked prompt are in memory."""
+    chats = [found for found in gc.get_objects() if type(found) is ChatInput]
+    return sum(
+        isinstance(part.content, Text) and part.content.text == MARKED
+        for chat in chats
+        for turn in chat.messages
+        for part in turn.parts
+    )
+
+
+async def unary(sidecar: Sidecar, chat: pb.ChatInput, options: pb.RoutingOptions) -> None:
+    await sidecar.stub.Execute(pb.ExecuteRequest(input=chat, options=options))
+
+
+async def stream(sidecar: Sidecar, chat: pb.ChatInput, options: pb.RoutingOptions) -> None:
+    async for _ in sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=chat, options=options)):
+        pass
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("what", ["no target", "the provider refuses"])
+async def test_a_failed_call_keeps_nothing_of_its_request(sidecar: Sidecar, what: str, streamed: bool) -> None:  # noqa: FBT001
+    chat = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text=MARKED)])])
+    options = pb.RoutingOptions(force_target="beta/large", allow_fallback=False)
+    if what == "no target":
+        options.max_cost_usd = 1e-12
+    sidecar.upstream.scripts["beta/large"] = [failing(FailureKind.INVALID_REQUEST, status=400)]
+
+    with without_collector():
+        with pytest.raises(grpc.aio.AioRpcError):
+            await (stream if streamed else unary)(sidecar, chat, options)
+        # The fake remembers what it was called with, and the error that it raised.
+        sidecar.upstream.calls.clear()
+        sidecar.upstream.scripts.clear()
+        for _ in range(100):
+            if not kept():
+                break
+            await asyncio.sleep(0.01)
+
+        assert 0 == kept()
