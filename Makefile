@@ -8,7 +8,7 @@ TESTS ?= tests
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full explore bench bench-decisions catalog check lint types contracts protos drift stubs generate format lock clean
+.PHONY: help demo serve test test-full explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -75,6 +75,10 @@ stubs:  # writes the Python stubs below OUT; protobuf root = Python root, so imp
 
 bench-decisions: $(VENV)/.dev  ## play fault traces through Turnout, others and an oracle (ten minutes; QUICK=1: half a minute)
 	$(BIN)/python -W ignore -m bench.decisions $(if $(QUICK),--quick,--write docs/decisions-benchmark.md)
+
+bench-failover: $(VENV)/.dev  ## every fault through Turnout and, where installed, others (ten minutes; QUICK=1: seconds; RIVALS=1 installs them)
+	$(if $(RIVALS),$(BIN)/python -m bench.failover.setting_up)
+	$(BIN)/python -W ignore -m bench.failover $(if $(QUICK),--quick,--write docs/failover-benchmark.md)
 
 catalog: $(VENV)/.dev  ## write the table of known models anew, from the locked genai-prices and catalog/columns.yaml
 	$(BIN)/python -m catalog server/turnout_server/config/catalog_data.json
