@@ -37,7 +37,7 @@ serve: $(VENV)/.run  ## start the sidecar with whatever provider keys are in the
 	@exec $(BIN)/turnout serve
 
 test: $(VENV)/.dev  ## the Python tests (5 minutes at most on two cores)
-	$(BIN)/python -m pytest $(TESTS) -m "not full" --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest $(TESTS) -m "not full" --numprocesses 3 --dist worksteal
 
 test-full: $(VENV)/.dev  ## what is slow or needs other tools; what is skipped is listed with its reason
 	$(BIN)/python -m pytest $(TESTS) -m full

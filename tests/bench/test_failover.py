@@ -57,18 +57,24 @@ def test_every_fault_is_played_for_unary_calls_and_for_streams() -> None:
 async def test_short_run_ends_complete_where_that_can_be_and_honest_where_it_cannot() -> None:
     rows = all_rows(frozenset({"reset_before_headers", "cut_clean", "error_later", "refused"}))
     results = await played([Turnout()], rows)
-    found = {cell.row: (cell.verdict, cell.attempts) for cell in results.cells}
+    found = {cell.row: cell.verdict for cell in results.cells}
+    attempts = {cell.row: cell.attempts for cell in results.cells}
 
     assert {
-        "reset-before-headers-unary": (Verdict.COMPLETE, 2),
-        "reset-before-headers-stream": (Verdict.COMPLETE, 2),
-        "cut-clean-unary": (Verdict.COMPLETE, 1),
-        "cut-clean-stream": (Verdict.HONEST, 1),
-        "error-later-unary": (Verdict.COMPLETE, 2),
-        "error-later-stream": (Verdict.HONEST, 1),
-        "refused-unary": (Verdict.COMPLETE, None),
-        "refused-stream": (Verdict.COMPLETE, None),
+        "reset-before-headers-unary": Verdict.COMPLETE,
+        "reset-before-headers-stream": Verdict.COMPLETE,
+        "cut-clean-unary": Verdict.COMPLETE,
+        "cut-clean-stream": Verdict.HONEST,
+        "error-later-unary": Verdict.COMPLETE,
+        "error-later-stream": Verdict.HONEST,
+        "refused-unary": Verdict.COMPLETE,
+        "refused-stream": Verdict.COMPLETE,
     } == found
+    # All rows share one retry budget: which of them get their one quick retry is a matter of who comes first.
+    retried = {"reset-before-headers-unary", "reset-before-headers-stream", "error-later-unary"}
+    assert all(attempts[row] in {1, 2} for row in retried)
+    assert max(attempts[row] or 0 for row in retried) == 2
+    assert {attempts[row] for row in found if row not in retried} == {1, None}
     assert [Verdict.COMPLETE] == [one.verdict for one in results.after]
     assert results.after[0].peak_mib > 0.0
 
