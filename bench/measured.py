@@ -21,13 +21,13 @@ from typing import Any
 import aiohttp
 import grpc
 import orjson
-import uvloop
 
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
 from turnout_server.app import GC_THRESHOLD, running
 from turnout_server.config.load import load
 from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.wake_ups import loop_factory
 
 DATA = b"data: "
 
@@ -119,5 +119,5 @@ def _say(value: object) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(main(sys.argv[1], sys.argv[2]))

@@ -49,11 +49,12 @@ def test_every_kind_of_delta_is_written(delta: Delta, expected: pb.Delta) -> Non
     assert expected == message.delta
 
 
-def test_deltas_that_came_together_keep_their_order() -> None:
-    event = AttemptDeltas(attempt_id="a", deltas=tuple(TextDelta(part_index=0, text=t) for t in "abc"))
+def test_deltas_that_came_together_are_joined_in_their_order() -> None:
+    deltas = (*(TextDelta(part_index=0, text=t) for t in "abc"), TextDelta(part_index=1, text="d"))
+    event = AttemptDeltas(attempt_id="a", deltas=deltas)
     messages = list(stream_responses(event, Answers(), DecisionDetail.BASIC))
 
-    assert [message.delta.text for message in messages] == ["a", "b", "c"]
+    assert [(message.delta.part_index, message.delta.text) for message in messages] == [(0, "abc"), (1, "d")]
 
 
 def test_a_restart_names_the_attempt_to_forget() -> None:

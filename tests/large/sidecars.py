@@ -46,10 +46,21 @@ CHANNEL_OPTIONS = [("grpc.max_receive_message_length", 64 * MIB), ("grpc.max_sen
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the sidecar saw since it was last asked: the longest hold of its loop, and its largest size."""
+    """What the sidecar saw since it was last asked: its loop's longest hold, all its work, its largest size."""
 
     longest_seconds: float
+    worked_seconds: float
     peak_bytes: int
+
+    @property
+    def longest_share(self) -> float:
+        """The longest hold by all that the loop did: slow machines and busy neighbours stretch both."""
+        return self.longest_seconds / self.worked_seconds
+
+    @property
+    def hold(self) -> str:
+        """The longest hold in words."""
+        return f"held {self.longest_seconds * 1000:.0f} ms ({self.longest_share:.0%} of its work)"
 
 
 @dataclass(slots=True)
@@ -142,6 +153,11 @@ class Asked:
     p50_seconds: float
     p99_seconds: float
     longest_seconds: float
+
+    def __str__(self) -> str:
+        """Returns the measurement as a test prints it."""
+        p50, p99, longest = (each * 1000 for each in (self.p50_seconds, self.p99_seconds, self.longest_seconds))
+        return f"Route p50 {p50:.1f} p99 {p99:.0f} max {longest:.0f} ms"
 
 
 @asynccontextmanager

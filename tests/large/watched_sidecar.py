@@ -2,7 +2,8 @@
 
 Run as `python -m tests.large.watched_sidecar CONFIGURATION`. Each line on standard input is answered by one line on
 standard output: the longest time since the line before that one callback held the loop (in seconds of CPU, so that a
-busy machine does not count) and the largest resident size in that time, in bytes. Reading the line starts both anew.
+busy machine does not count), what the loop's thread worked in all in that time (in seconds of CPU, too) and the largest
+resident size in it, in bytes. Reading the line starts all of them anew.
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ import sys
 import time
 from pathlib import Path
 
-import uvloop
-
 from turnout_server.app import GC_THRESHOLD, running
 from turnout_server.config.load import load
 from turnout_server.large_buffers import give_back_large_buffers
 from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.wake_ups import loop_factory
 
 BEAT_SECONDS = 0.001
 
 
 class Heartbeat:
-    """Beats all the time; `longest_seconds` is the most CPU that the loop's thread used between two beats."""
+    """Beats all the time; `longest_seconds` is the most CPU that the loop's thread used between two beats.
+
+    `worked_seconds` is all of it.
+    """
 
     def __init__(self) -> None:
         self.longest_seconds = 0.0
+        self.worked_seconds = 0.0
 
     async def run(self) -> None:
         last = time.thread_time()
@@ -37,6 +41,7 @@ class Heartbeat:
             await asyncio.sleep(BEAT_SECONDS)
             now = time.thread_time()
             self.longest_seconds = max(self.longest_seconds, now - last)
+            self.worked_seconds += now - last
             last = now
 
 
@@ -68,9 +73,13 @@ async def serve(path: str) -> None:
         gc.freeze()
         say(listening.line())
         while await reader.readline():
-            line = {"longest_seconds": heartbeat.longest_seconds, "peak_bytes": peak_bytes()}
+            line = {
+                "longest_seconds": heartbeat.longest_seconds,
+                "worked_seconds": heartbeat.worked_seconds,
+                "peak_bytes": peak_bytes(),
+            }
             say(json.dumps(line))
-            heartbeat.longest_seconds = 0.0
+            heartbeat.longest_seconds = heartbeat.worked_seconds = 0.0
             forget_peak()
     beating.cancel()
 
@@ -80,5 +89,5 @@ if __name__ == "__main__":
     configure_logging(LogLevel.INFO, LogFormat.JSON)
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     give_back_large_buffers()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(sys.argv[1]))

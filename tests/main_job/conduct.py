@@ -51,7 +51,7 @@ def chat(prompt: str = "Hello", *, max_output_tokens: int = 1000) -> pb.ChatInpu
 async def reason(client: AsyncClient, prompt: str = "Hello", *, target: str = "") -> str:
     """Returns "complete", or the reason of the error that a unary call ends with."""
     try:
-        await client.execute(chat(prompt), options=pb.RoutingOptions(force_target=target), timeout_seconds=10)
+        await client.execute(chat(prompt), options=pb.RoutingOptions(force_target=target), timeout_seconds=60)
     except TurnoutError as error:
         return error.reason
     return "complete"

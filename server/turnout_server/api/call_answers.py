@@ -9,6 +9,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout_server.api import enums
 from turnout_server.api.answers import Answers, attempts, rejection, target, usage, usd
 from turnout_server.api.budgets import with_notices
+from turnout_server.api.joining import joined
 from turnout_server.core.call import AttemptDeltas, AttemptStarted, CallEvent, Completed, Restarted
 from turnout_server.core.chat import (
     ChatOutput,
@@ -48,11 +49,11 @@ def execute_response(result: CallResult, answers: Answers, detail: DecisionDetai
 
 
 def stream_responses(event: CallEvent, answers: Answers, detail: DecisionDetail) -> Iterator[pb.ExecuteStreamResponse]:
-    """Writes one event of a stream; deltas that arrived together become one message each."""
+    """Writes one event of a stream; deltas that arrived together are joined where they belong together."""
     match event:
         case AttemptDeltas():
-            for piece in event.deltas:
-                yield pb.ExecuteStreamResponse(delta=_delta(piece, event.attempt_id))
+            for piece in joined(event.deltas):
+                yield _delta_response(piece, event.attempt_id)
         case AttemptStarted():
             yield pb.ExecuteStreamResponse(
                 attempt=pb.AttemptStarted(attempt_id=event.attempt_id, target=target(event.target), hedge=event.hedge)
@@ -114,24 +115,23 @@ def _completion(event: Completed) -> pb.Completion:
     return with_notices(message, event.notices)
 
 
-def _delta(piece: Delta, attempt_id: str) -> pb.Delta:
+def _delta_response(piece: Delta, attempt_id: str) -> pb.ExecuteStreamResponse:
+    # In place: for each token of an answer, a message that is put into another would be copied.
+    response = pb.ExecuteStreamResponse()
+    delta = response.delta
+    delta.part_index = piece.part_index
+    delta.attempt_id = attempt_id
     match piece:
-        case TextDelta():
-            return pb.Delta(part_index=piece.part_index, attempt_id=attempt_id, text=piece.text)
+        case TextDelta(text=text):
+            delta.text = text
         case ToolCallDelta():
-            return pb.Delta(
-                part_index=piece.part_index,
-                attempt_id=attempt_id,
-                tool_call=pb.ToolCallDelta(id=piece.id, name=piece.name, arguments_fragment=piece.arguments_fragment),
-            )
+            call = pb.ToolCallDelta(id=piece.id, name=piece.name, arguments_fragment=piece.arguments_fragment)
+            delta.tool_call.CopyFrom(call)
         case ReasoningDelta():
-            return pb.Delta(
-                part_index=piece.part_index,
-                attempt_id=attempt_id,
-                reasoning=pb.Reasoning(text=piece.text, redacted_data=piece.redacted_data or b""),
-            )
-        case SignatureDelta():
-            return pb.Delta(part_index=piece.part_index, attempt_id=attempt_id, signature=piece.signature)
+            delta.reasoning.CopyFrom(pb.Reasoning(text=piece.text, redacted_data=piece.redacted_data or b""))
+        case SignatureDelta(signature=signature):
+            delta.signature = signature
+    return response
 
 
 def _part(part: Part) -> pb.Part:

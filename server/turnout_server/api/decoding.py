@@ -14,11 +14,18 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from turnout_server.api.entrance import Entrance, Guarded
+from turnout.v1 import router_pb2
+from turnout_server.api.entrance import Entrance, Guard
 from turnout_server.api.failing import Failing
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, TurnoutError
 
 Weigh = Callable[[int], None]
+
+
+ROUTER_SERVICE = router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name
+"""gRPC waits for one RPC of each of its methods by itself. The methods of other services share one wait: after an RPC
+it takes five rounds of the event loop until the next can come in, so that they queue in a loop that has much to do. All
+have not their own, because each wait makes every RPC a little dearer."""
 
 
 class Malformed:
@@ -65,8 +72,8 @@ class Received:
 class DecodingServer:
     """Takes the handlers of generated code in a gRPC server's place; gives them on with a reader that never raises.
 
-    `entrance` bounds how many RPCs of a method are in; `weigh` gets the size of a message before it is read, and raises
-    a TurnoutError where there is no room for it.
+    `guard` is an interceptor of the server: who may call; `entrance` bounds how many RPCs of a method are in; `weigh`
+    gets the size of a message before it is read, and raises a TurnoutError where there is no room for it.
     """
 
     def __init__(
@@ -74,11 +81,13 @@ class DecodingServer:
         server: grpc.aio.Server,
         failing: Failing,
         *,
+        guard: Guard,
         entrance: Callable[[str], Entrance],
         weigh: Callable[[str], Weigh | None],
     ) -> None:
         self._server = server
         self._failing = failing
+        self._guard = guard
         self._entrance = entrance
         self._weigh = weigh
         self._reading_large = asyncio.Lock()
@@ -91,7 +100,11 @@ class DecodingServer:
     ) -> None:
         """Gives the handlers on."""
         handlers = {name: self._reading(handler, self._weigh(name)) for name, handler in method_handlers.items()}
-        self._server.add_generic_rpc_handlers((Guarded(service_name, handlers, self._entrance),))
+        self._guard.add(service_name, handlers, self._entrance)
+        if service_name == ROUTER_SERVICE:
+            self._server.add_registered_method_handlers(service_name, handlers)
+        else:
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, handlers),))
 
     def _reading(
         self, handler: grpc.RpcMethodHandler[Any, Any], weigh: Weigh | None

@@ -9,11 +9,12 @@ SIDECAR_OVERLOADED with RetryInfo. gRPC's own stays behind it, for a flood that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
 
+from turnout_server.api.access import Access, Ask
 from turnout_server.api.failing import Failing
 from turnout_server.core.errors import SidecarOverloadedError
 
@@ -38,6 +39,10 @@ class Entrance:
 
         # As if it took a stream: so nothing of the request is waited for, which may be long.
         self._refusal: Handler = grpc.stream_stream_rpc_method_handler(refuse)
+
+    def follow(self, most: int) -> None:
+        """Takes another bound: those that are in stay."""
+        self._most = most
 
     @property
     def inside(self) -> int:
@@ -65,13 +70,25 @@ class Entrance:
         )
 
 
-class Guarded(grpc.GenericRpcHandler):
-    """The methods of one service, each behind its entrance."""
+class Guard(grpc.aio.ServerInterceptor):
+    """Has each method behind its entrance, where `access` has let the caller through."""
 
-    def __init__(self, service_name: str, handlers: Mapping[str, Handler], entrance: Callable[[str], Entrance]) -> None:
-        self._doors = {f"/{service_name}/{name}": (entrance(name), handler) for name, handler in handlers.items()}
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._doors: dict[str, tuple[Ask | None, Entrance, Handler]] = {}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """Returns the handler of an RPC that comes in, None where it is of another service."""
+    def add(self, service_name: str, handlers: Mapping[str, Handler], entrance: Callable[[str], Entrance]) -> None:
+        """Guards the methods of one service."""
+        for name, handler in handlers.items():
+            self._doors[f"/{service_name}/{name}"] = (self._access.ask(service_name, name), entrance(name), handler)
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Handler | None]], handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Returns the handler of an RPC that comes in; services that are not guarded have their own."""
         door = self._doors.get(handler_call_details.method)
-        return None if door is None else door[0].take(door[1])
+        if door is None:
+            return await continuation(handler_call_details)
+        ask, entrance, handler = door
+        refusal = None if ask is None else ask(handler_call_details.invocation_metadata)
+        return entrance.take(handler) if refusal is None else refusal

@@ -27,6 +27,7 @@ from turnout_server.core.model import FailureKind, FinishReason, RateLimitReadin
 from turnout_server.core.settings import FailoverSettings
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.commit import CommitBuffer, is_content
+from turnout_server.execution.watch import Watch
 from turnout_server.ports import ResponseHead, Upstream, UpstreamCall, UpstreamError, UpstreamEvent
 
 CLOSE_SECONDS = 1.0
@@ -70,6 +71,7 @@ class Attempt:
         self._grace_seconds = settings.finish_grace_seconds
         self._stream = upstream.stream(call) if streaming else _whole(upstream, call)
         self._buffer = CommitBuffer(settings)
+        self._watch = Watch()
         self._on_first_content = on_first_content
         self._started_at = clock()
         self._began = False
@@ -119,6 +121,7 @@ class Attempt:
 
     async def close(self) -> None:
         """Closes the provider's connection, however far the answer has come. May be called twice."""
+        self._watch.close()
         with contextlib.suppress(TimeoutError, UpstreamError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._stream.aclose()
@@ -134,14 +137,20 @@ class Attempt:
         """Returns what came with the next read, None at the end."""
         began_at = self._clock()
         limit_at, limit = self._limit(began_at)
-        scope = asyncio.timeout(max(0.0, limit_at - began_at))
+        watch = self._watch
+        watch.begin(max(0.0, limit_at - began_at))
+        in_time = True
         try:
-            async with scope:
-                return await anext(self._stream, None)
-        except TimeoutError:
-            if not scope.expired():
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            return None
+        except asyncio.CancelledError:
+            in_time = not watch.end()
+            if in_time:
                 raise
         finally:
+            if in_time:
+                watch.end()
             self.waited_seconds += self._clock() - began_at
         match limit:
             case _Limit.GRACE:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import time
 from typing import Any
 
 import orjson
@@ -19,8 +17,6 @@ from turnout_server.providers.large_json import LARGE_BYTES, PIECE_BYTES, LargeB
 MIB = 1024 * 1024
 LARGEST_PIECE = 6 * PIECE_BYTES
 """A character may become six: a slice of nothing but controls."""
-LONGEST_CPU_SECONDS = 0.05
-"""Half of what another call may be held up for; a piece takes a hundredth of it."""
 
 
 async def pieces(body: LargeBody) -> list[bytes]:
@@ -48,18 +44,16 @@ def test_pieces_join_to_what_is_written_in_one_go(value: object) -> None:
     assert orjson.dumps(value, default=written) == asyncio.run(written_in_pieces(value))
 
 
-def longest_cpu_seconds(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> asyncio.Task[float]:
-    """Watches the loop: the most CPU that its thread used between two turns of a task that does nothing."""
+class Others:
+    """Counts the turns that others have."""
 
-    async def beat() -> float:
-        longest, last = 0.0, time.thread_time()
-        while not stop.is_set():
+    def __init__(self) -> None:
+        self.turns = 0
+
+    async def beat(self) -> None:
+        while True:
+            self.turns += 1
             await asyncio.sleep(0)
-            now = time.thread_time()
-            longest, last = max(longest, now - last), now
-        return longest
-
-    return loop.create_task(beat())
 
 
 BIG: dict[str, Any] = {
@@ -73,23 +67,25 @@ BIG: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", BIG)
 async def test_large_requests_are_written_in_small_pieces_while_others_have_their_turn(name: str) -> None:
-    stop = asyncio.Event()
-    gc.collect()
-    gc.disable()
-    try:
-        watch = longest_cpu_seconds(asyncio.get_running_loop(), stop)
-        await asyncio.sleep(0)
+    others = Others()
+    beating = asyncio.create_task(others.beat())
+    await asyncio.sleep(0)
 
-        body = await large_body(BIG[name])
-        sizes = [len(piece) async for piece in body]
-    finally:
-        gc.enable()
-        stop.set()
+    body = await large_body(BIG[name])
+    while_counted = others.turns
+    sizes, turns = [], []
+    async for piece in body:
+        sizes.append(len(piece))
+        turns.append(others.turns)
+    beating.cancel()
 
     assert len(body) == sum(sizes)
     assert len(body) > LARGE_BYTES
     assert max(sizes) <= LARGEST_PIECE
-    assert await watch < LONGEST_CPU_SECONDS
+    # One for every piece that is counted. How long media become is known without writing them.
+    counted = sum(len(piece) for piece in body.pieces if not isinstance(piece, Base64Text))
+    assert while_counted >= counted / LARGEST_PIECE
+    assert turns == list(range(turns[0], turns[0] + len(sizes)))
 
 
 async def test_large_texts_and_media_are_not_copied_before_they_are_written() -> None:

@@ -11,11 +11,12 @@ import pytest
 from turnout_server.core.chat import ChatInput, Message, Part, Role, Text, TextDelta
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import Target
-from turnout_server.ports import UpstreamCall
+from turnout_server.ports import UpstreamCall, UpstreamEvent
 from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.dialects import OPENAI
 from turnout_server.providers.large_json import LargeBody
 from turnout_server.providers.secrets import Secrets
+from turnout_server.providers.turnstile import Turnstile
 from turnout_server.providers.upstream import READ_BYTES, HttpUpstream, wire_of
 
 COUNT = 5000
@@ -66,6 +67,68 @@ class OneAnswer:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+class Counted(Turnstile):
+    """Counts those who want to pass, and lets nobody pass without waiting."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.turns = 0
+
+    def passes(self) -> bool:
+        return False
+
+    async def turn(self) -> None:
+        self.turns += 1
+        await super().turn()
+
+
+def upstream_of(chunk_bytes: int, turnstile: Turnstile) -> HttpUpstream:
+    connection = ProviderConnection(provider="p", wire="openai", dialect=OPENAI)
+    transport = OneAnswer(chunk_bytes)
+    return HttpUpstream(wire_of("openai"), transport, Secrets([connection]), connection, turnstile=turnstile)
+
+
+CALL = UpstreamCall(
+    spec=TargetSpec(target=Target("p", "m"), wire="openai", base_url="https://p.example/v1"),
+    credential="",
+    chat=ChatInput(messages=(Message(role=Role.USER, parts=(Part(content=Text(text="Hi")),)),)),
+)
+
+
+async def test_every_chunk_but_those_that_begin_the_answer_passes_the_turnstile() -> None:
+    turnstile = Counted()
+    stream = upstream_of(len(WORD), turnstile).stream(CALL)
+    began = [await anext(stream) for _ in range(2)]
+    turns_before_content = turnstile.turns
+    rest = [batch async for batch in stream]
+
+    assert [1] == [sum(isinstance(each, TextDelta) for each in batch) for batch in began[1:]]
+    assert 0 == turns_before_content
+    # The last piece is shorter, and what follows the end is not read.
+    assert len(STREAM) // len(WORD) - 2 <= turnstile.turns <= len(STREAM) // len(WORD)
+    assert COUNT - 1 == sum(isinstance(each, TextDelta) for batch in rest for each in batch)
+
+
+async def test_streams_of_one_turnstile_take_turns() -> None:
+    turnstile = Turnstile(1)
+    seen: list[UpstreamEvent] = []
+
+    async def read(upstream: HttpUpstream) -> None:
+        async for batch in upstream.stream(CALL):
+            seen.extend(batch)
+
+    reading = [asyncio.create_task(read(upstream_of(len(WORD), turnstile))) for _ in range(3)]
+    longest = before = 0
+    while not all(each.done() for each in reading):
+        await asyncio.sleep(0)
+        # The first chunk of each is free.
+        longest, before = max(longest, len(seen) - before) if before > 6 else longest, len(seen)
+
+    assert 3 * COUNT == sum(isinstance(each, TextDelta) for each in seen)
+    # The last round of a stream has its last word, its end, and the end's reason.
+    assert longest <= 3
 
 
 @pytest.mark.parametrize("chunk_bytes", [len(STREAM), 100_000, 1000])
