@@ -169,7 +169,7 @@ async def test_new_key_in_a_file_is_used_although_the_old_one_cools(tmp_path: Pa
         replacement.write_text("new")
         # As Kubernetes does it: another file in the place of the first.
         replacement.rename(tmp_path / "only")
-        for _ in range(100):
+        for _ in range(1000):
             if (await house.keys())["only"].usable:
                 break
             await asyncio.sleep(0.05)
@@ -189,7 +189,7 @@ async def test_token_from_a_command_is_sent_and_run_again_when_it_is_refused(tmp
         first = await house.used()
         (tmp_path / "token").write_text("tok2\n")
         provider.replies = {"tok2": FINE}
-        for _ in range(200):
+        for _ in range(1000):
             try:
                 await house.execute()
             except grpc.aio.AioRpcError:

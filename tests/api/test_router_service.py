@@ -210,6 +210,11 @@ async def test_a_call_runs_within_its_deadline() -> None:
     scripts = everywhere(ANSWER[0], asyncio.Event())
     async with running(scripts=scripts, settings=dataclasses.replace(LOCAL, drain_seconds=0.2)) as sidecar:
         error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=0.6))
+        for seconds in (2.0, 10.0, 50.0):
+            # On a busy machine the caller's own clock may be first, which knows no reason: with more time it is not.
+            if "grpc-status-details-bin" in dict(error.trailing_metadata() or ()):
+                break
+            error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=seconds))
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE")
 
@@ -233,9 +238,10 @@ async def test_a_stream_ends_with_its_completion(sidecar: Sidecar) -> None:
     messages = await collected(sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=5))
     kinds = [message.WhichOneof("event") for message in messages]
 
-    assert kinds == ["decision", "attempt", "delta", "delta", "delta", "completion"]
+    # What came together is joined.
+    assert kinds == ["decision", "attempt", "delta", "delta", "completion"]
     assert text_of(messages) == "Hello there!"
-    assert {m.delta.attempt_id for m in messages[2:5]} == {messages[1].attempt.attempt_id}
+    assert {m.delta.attempt_id for m in messages[2:4]} == {messages[1].attempt.attempt_id}
     assert messages[-1].completion.usage.output_tokens == 5
     assert messages[-1].completion.response_id == "r-1"
 

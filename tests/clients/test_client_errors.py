@@ -82,6 +82,15 @@ def test_a_reason_of_another_domain_is_not_ours() -> None:
     assert error.reason == ""
 
 
+def test_call_that_was_cut_off_by_a_stopping_sidecar_is_not_told_as_one_that_was_not_sent() -> None:
+    refused = read(Refusal(reason="DRAINING", code=grpc.StatusCode.UNAVAILABLE))
+    cut = read(Refusal(reason="DRAINING", code=grpc.StatusCode.UNAVAILABLE, pushback="-1"))
+
+    assert type(refused) is errors.DrainingError
+    assert type(cut) is errors.DrainCutError
+    assert not isinstance(cut, errors.NothingSentError)
+
+
 def test_field_violations_are_read() -> None:
     bad = error_details_pb2.BadRequest()
     bad.field_violations.add(field="options.min_quality", description="is 120, give 0 to 100")

@@ -19,6 +19,7 @@ from turnout.errors import (
     SidecarOverloadedError,
     StreamInterruptedError,
     TurnoutError,
+    UnauthenticatedError,
     UnreachableError,
 )
 from turnout.retrying import RetryClass, Tries
@@ -110,3 +111,13 @@ def test_what_is_left_is_never_zero() -> None:
 def test_a_timeout_that_is_not_positive_is_refused(timeout_seconds: float) -> None:
     with pytest.raises(ValueError, match="timeout_seconds"):
         rpcs.ROUTE.tries(0, timeout_seconds=timeout_seconds, max_retry_count=3, rng=random.Random(1))
+
+
+def test_a_replaced_token_is_one_more_try_however_often_it_is_replaced_and_counts_as_none() -> None:
+    of_call = tries(RetryClass.NEVER)
+    of_call.renewed = lambda: True
+    refused = error(UnauthenticatedError)
+
+    assert [of_call.wait_after(refused, 0), of_call.wait_after(refused, 0)] == [0, None]
+    assert of_call.made_count == 0
+    assert tries().wait_after(refused, 0) is None

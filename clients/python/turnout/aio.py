@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from turnout import rpcs
 from turnout.answer import Answer, answer_from_response
-from turnout.connection import Connection, Tls, resolve_address
+from turnout.connection import Tls, connect
 from turnout.plan import Plan
 from turnout.reporter import TaskReporter
 from turnout.requests import (
@@ -31,6 +31,7 @@ from turnout.requests import (
 from turnout.retrying import Tries
 from turnout.status import error_from_rpc
 from turnout.streams import AsyncStream, AsyncStreamCall
+from turnout.tokens import TokenUse
 from turnout.tracing import installed_inject, trace_metadata
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
@@ -50,14 +51,15 @@ class AsyncClient:
         address: str | None = None,
         *,
         token: str = "",
+        token_file: str = "",
         tls: Tls | None = None,
         max_retry_count: int = rpcs.MAX_RETRY_COUNT,
     ) -> None:
-        self._connection = Connection(address=resolve_address(address, os.environ), token=token, tls=tls)
+        self._connection = connect(address, os.environ, token=token, token_file=token_file, tls=tls)
         self.address = self._connection.address
         self._channel: grpc.aio.Channel | None = None
         self._made_stub: router_pb2_grpc.RouterServiceAsyncStub | None = None
-        self._fixed_metadata = self._connection.metadata
+        self._token = self._connection.token_source()
         self._max_retry_count = max_retry_count
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._inject = installed_inject()
@@ -76,12 +78,12 @@ class AsyncClient:
     def stream(self, chat: Input, **settings: Unpack[ExecuteSettings]) -> AsyncStream:
         """Does the same as `execute` and passes the answer on while it comes."""
         request = execute_request(pb.ExecuteStreamRequest, chat, settings)
-        tries = self._tries(rpcs.EXECUTE_STREAM, settings.get("timeout_seconds"))
-        metadata = self._metadata()
+        token, trace = self._token.use(), trace_metadata(self._inject)
+        tries = self._tries(rpcs.EXECUTE_STREAM, settings.get("timeout_seconds"), token)
 
         def call() -> AsyncStreamCall:
             timeout = tries.remaining_seconds(time.monotonic())
-            return self._stub.ExecuteStream(request, timeout=timeout, metadata=metadata)
+            return self._stub.ExecuteStream(request, timeout=timeout, metadata=(*token.metadata(), *trace))
 
         return AsyncStream(call, tries)
 
@@ -124,19 +126,26 @@ class AsyncClient:
 
         `resume_revision` is the last one that was seen.
         """
-        tries = self._tries(rpcs.WATCH, timeout_seconds)
-        call = self._stub.WatchProviderStatus(
-            watch_request(providers, resume_revision),
-            timeout=tries.remaining_seconds(time.monotonic()),
-            metadata=self._metadata(),
-        )
-        try:
-            async for change in call:
-                yield change
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        finally:
-            call.cancel()
+        token, trace = self._token.use(), trace_metadata(self._inject)
+        tries = self._tries(rpcs.WATCH, timeout_seconds, token)
+        while True:
+            call = self._stub.WatchProviderStatus(
+                watch_request(providers, resume_revision),
+                timeout=tries.remaining_seconds(time.monotonic()),
+                metadata=(*token.metadata(), *trace),
+            )
+            try:
+                async for change in call:
+                    yield change
+            except grpc.RpcError as rpc_error:
+                error = error_from_rpc(rpc_error)
+                # Only a token that was replaced is a reason to begin again.
+                if tries.wait_after(error, time.monotonic()) is None:
+                    raise error from rpc_error
+            else:
+                return
+            finally:
+                call.cancel()
 
     @property
     def unreported_count(self) -> int:
@@ -173,15 +182,13 @@ class AsyncClient:
             self._made_stub = router_pb2_grpc.RouterServiceStub(self._channel)
         return self._made_stub
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (*self._fixed_metadata, *trace_metadata(self._inject))
-
-    def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None) -> Tries:
+    def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None, token: TokenUse) -> Tries:
         return rpc.tries(
             time.monotonic(),
             timeout_seconds=timeout_seconds,
             max_retry_count=self._max_retry_count,
             rng=self._rng,
+            renewed=token.renewed,
         )
 
     async def _call(
@@ -191,9 +198,10 @@ class AsyncClient:
         rpc: rpcs.Rpc,
         timeout_seconds: float | None,
     ) -> Response:
-        tries = self._tries(rpc, timeout_seconds)
-        metadata = self._metadata()
+        token, trace = self._token.use(), trace_metadata(self._inject)
+        tries = self._tries(rpc, timeout_seconds, token)
         while True:
+            metadata = (*token.metadata(), *trace)
             try:
                 return await method(request, timeout=tries.remaining_seconds(time.monotonic()), metadata=metadata)
             except grpc.RpcError as rpc_error:

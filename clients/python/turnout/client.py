@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from turnout import rpcs
 from turnout.answer import Answer, answer_from_response
-from turnout.connection import Connection, Tls, resolve_address
+from turnout.connection import Tls, connect
 from turnout.plan import Plan
 from turnout.reporter import ThreadReporter
 from turnout.requests import (
@@ -29,6 +29,7 @@ from turnout.requests import (
 from turnout.retrying import Tries
 from turnout.status import error_from_rpc
 from turnout.streams import Stream, StreamCall
+from turnout.tokens import TokenUse
 from turnout.tracing import installed_inject, trace_metadata
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
@@ -41,8 +42,10 @@ class Client:
     """A connection to one sidecar.
 
     `address` is "host:port" or "unix:/path"; without one that of TURNOUT_ADDRESS, else 127.0.0.1:50151. `token` is a
-    bearer token; it goes over TLS or stays on this machine. `tls` switches TLS on. `max_retry_count` bounds the retries
-    of a call, 0 for none. Connecting happens with the first call. Raises ValueError for an address or a combination
+    bearer token, `token_file` a file with one, read again when the sidecar no longer takes it; without either
+    TURNOUT_TOKEN or TURNOUT_TOKEN_FILE. It goes over TLS or stays on this machine. `tls` switches TLS on; without it
+    TURNOUT_CA_FILE, TURNOUT_CERT_FILE and TURNOUT_KEY_FILE do. `max_retry_count` bounds the retries of a call, 0 for
+    none. Connecting happens with the first call. Raises ValueError for an address or a combination
     that cannot work; every other error is a TurnoutError.
     """
 
@@ -51,10 +54,11 @@ class Client:
         address: str | None = None,
         *,
         token: str = "",
+        token_file: str = "",
         tls: Tls | None = None,
         max_retry_count: int = rpcs.MAX_RETRY_COUNT,
     ) -> None:
-        connection = Connection(address=resolve_address(address, os.environ), token=token, tls=tls)
+        connection = connect(address, os.environ, token=token, token_file=token_file, tls=tls)
         self.address = connection.address
         credentials = connection.credentials
         if credentials is None:
@@ -62,7 +66,7 @@ class Client:
         else:
             self._channel = grpc.secure_channel(connection.address, credentials, connection.options)
         self._stub = router_pb2_grpc.RouterServiceStub(self._channel)
-        self._fixed_metadata = connection.metadata
+        self._token = connection.token_source()
         self._max_retry_count = max_retry_count
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._inject = installed_inject()
@@ -81,12 +85,12 @@ class Client:
     def stream(self, chat: Input, **settings: Unpack[ExecuteSettings]) -> Stream:
         """Does the same as `execute` and passes the answer on while it comes."""
         request = execute_request(pb.ExecuteStreamRequest, chat, settings)
-        tries = self._tries(rpcs.EXECUTE_STREAM, settings.get("timeout_seconds"))
-        metadata = self._metadata()
+        token, trace = self._token.use(), trace_metadata(self._inject)
+        tries = self._tries(rpcs.EXECUTE_STREAM, settings.get("timeout_seconds"), token)
 
         def call() -> StreamCall:
             timeout = tries.remaining_seconds(time.monotonic())
-            return self._stub.ExecuteStream(request, timeout=timeout, metadata=metadata)
+            return self._stub.ExecuteStream(request, timeout=timeout, metadata=(*token.metadata(), *trace))
 
         return Stream(call, tries)
 
@@ -130,18 +134,25 @@ class Client:
         `resume_revision` is the last one that was seen. Leaving the loop ends the call; from another thread `close` of
         the client does, and then the loop ends with a TransportError.
         """
-        tries = self._tries(rpcs.WATCH, timeout_seconds)
-        call = self._stub.WatchProviderStatus(
-            watch_request(providers, resume_revision),
-            timeout=tries.remaining_seconds(time.monotonic()),
-            metadata=self._metadata(),
-        )
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        finally:
-            call.cancel()
+        token, trace = self._token.use(), trace_metadata(self._inject)
+        tries = self._tries(rpcs.WATCH, timeout_seconds, token)
+        while True:
+            call = self._stub.WatchProviderStatus(
+                watch_request(providers, resume_revision),
+                timeout=tries.remaining_seconds(time.monotonic()),
+                metadata=(*token.metadata(), *trace),
+            )
+            try:
+                yield from call
+            except grpc.RpcError as rpc_error:
+                error = error_from_rpc(rpc_error)
+                # Only a token that was replaced is a reason to begin again.
+                if tries.wait_after(error, time.monotonic()) is None:
+                    raise error from rpc_error
+            else:
+                return
+            finally:
+                call.cancel()
 
     @property
     def unreported_count(self) -> int:
@@ -165,15 +176,13 @@ class Client:
     ) -> None:
         self.close()
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (*self._fixed_metadata, *trace_metadata(self._inject))
-
-    def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None) -> Tries:
+    def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None, token: TokenUse) -> Tries:
         return rpc.tries(
             time.monotonic(),
             timeout_seconds=timeout_seconds,
             max_retry_count=self._max_retry_count,
             rng=self._rng,
+            renewed=token.renewed,
         )
 
     def _call(
@@ -183,9 +192,10 @@ class Client:
         rpc: rpcs.Rpc,
         timeout_seconds: float | None,
     ) -> Response:
-        tries = self._tries(rpc, timeout_seconds)
-        metadata = self._metadata()
+        token, trace = self._token.use(), trace_metadata(self._inject)
+        tries = self._tries(rpc, timeout_seconds, token)
         while True:
+            metadata = (*token.metadata(), *trace)
             try:
                 return method(request, timeout=tries.remaining_seconds(time.monotonic()), metadata=metadata)
             except grpc.RpcError as rpc_error:

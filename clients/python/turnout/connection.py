@@ -5,11 +5,21 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
 import grpc
 
+from turnout.tokens import TokenSource, WithToken
+
 DEFAULT_ADDRESS = "127.0.0.1:50151"
 ADDRESS_VARIABLE = "TURNOUT_ADDRESS"
+TOKEN_VARIABLE = "TURNOUT_TOKEN"  # noqa: S105 - a name
+TOKEN_FILE_VARIABLE = "TURNOUT_TOKEN_FILE"  # noqa: S105 - a name
+CA_FILE_VARIABLE = "TURNOUT_CA_FILE"
+CERT_FILE_VARIABLE = "TURNOUT_CERT_FILE"
+KEY_FILE_VARIABLE = "TURNOUT_KEY_FILE"
+SERVER_NAME_VARIABLE = "TURNOUT_SERVER_NAME"
 MESSAGE_BYTES = 32 * 1024 * 1024
 """The sidecar's own limit of a message."""
 
@@ -38,6 +48,16 @@ class Tls:
     key: bytes | None = field(default=None, repr=False)
     server_name: str = ""
 
+    @classmethod
+    def from_files(cls, *, ca_file: str = "", cert_file: str = "", key_file: str = "", server_name: str = "") -> Self:
+        """Reads PEM files; "" for none. Raises ValueError for one that cannot be read."""
+        return cls(
+            ca=_content("CA", ca_file),
+            certificate=_content("certificate", cert_file),
+            key=_content("key", key_file),
+            server_name=server_name,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
@@ -45,12 +65,18 @@ class Connection:
 
     address: str
     token: str = field(default="", repr=False)
+    token_file: str = ""
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
         _check_address(self.address)
-        if self.token and self.tls is None and not _is_local(self.address):
-            msg = f"a token would go to {self.address} in plain text: give tls=Tls(...), or use a local address"
+        if self.token and self.token_file:
+            raise ValueError("both a token and a token file are given: give one of them")
+        if (self.token or self.token_file) and self.tls is None and not _is_local(self.address):
+            msg = (
+                f"a token would go to {self.address} in plain text: switch TLS on (tls=Tls(...), --ca-file or "
+                f"{CA_FILE_VARIABLE}), or use a local address"
+            )
             raise ValueError(msg)
         if self.tls is not None and (self.tls.certificate is None) != (self.tls.key is None):
             raise ValueError("tls has one of certificate and key: mutual TLS needs both")
@@ -69,10 +95,65 @@ class Connection:
             return None
         return grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.certificate)
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with every call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+    def channel(self) -> grpc.Channel:
+        """Opens a blocking channel for any service, with the token beside every call. Raises ValueError as the rest.
+
+        A token that was replaced meanwhile is not looked for; `Client` does that.
+        """
+        credentials, token = self.credentials, self.token_source()
+        if credentials is None:
+            channel = grpc.insecure_channel(self.address, self.options)
+        else:
+            channel = grpc.secure_channel(self.address, credentials, self.options)
+        return grpc.intercept_channel(channel, WithToken(token)) if token.text else channel
+
+    def token_source(self) -> TokenSource:
+        """Returns the token that goes with every call. Raises ValueError for a file that cannot be read."""
+        return TokenSource(text=self.token, file=self.token_file)
+
+
+def connect(
+    address: str | None,
+    environment: Mapping[str, str],
+    *,
+    token: str = "",
+    token_file: str = "",
+    tls: Tls | None = None,
+) -> Connection:
+    """Returns the way to the sidecar: as given, and for what is not given as the environment says.
+
+    The variables are TURNOUT_ADDRESS, TURNOUT_TOKEN or TURNOUT_TOKEN_FILE, and for TLS TURNOUT_CA_FILE,
+    TURNOUT_CERT_FILE, TURNOUT_KEY_FILE and TURNOUT_SERVER_NAME.
+    A Unix socket has no TLS, so that those of TLS do not count for one. Raises ValueError as `Connection` and `Tls` do.
+    """
+    where = resolve_address(address, environment)
+    if not token and not token_file:
+        token, token_file = environment.get(TOKEN_VARIABLE, "").strip(), environment.get(TOKEN_FILE_VARIABLE, "")
+        if token and token_file:
+            msg = f"{TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} are both set: set one of them"
+            raise ValueError(msg)
+    if tls is None and not where.startswith("unix:"):
+        tls = tls_of(environment)
+    return Connection(address=where, token=token, token_file=token_file, tls=tls)
+
+
+def tls_of(environment: Mapping[str, str]) -> Tls | None:
+    """Returns TLS as the environment says, None where it says nothing. Raises ValueError as `Tls.from_files`."""
+    names = (CA_FILE_VARIABLE, CERT_FILE_VARIABLE, KEY_FILE_VARIABLE, SERVER_NAME_VARIABLE)
+    ca_file, cert_file, key_file, server_name = (environment.get(name, "") for name in names)
+    if not (ca_file or cert_file or key_file or server_name):
+        return None
+    return Tls.from_files(ca_file=ca_file, cert_file=cert_file, key_file=key_file, server_name=server_name)
+
+
+def _content(what: str, file: str) -> bytes | None:
+    if not file:
+        return None
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        msg = f"{what} file {file} cannot be read: {error.strerror or type(error).__name__}"
+        raise ValueError(msg) from None
 
 
 def resolve_address(address: str | None, environment: Mapping[str, str]) -> str:

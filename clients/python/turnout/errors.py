@@ -5,7 +5,7 @@ TurnoutError
  ├ NoEligibleTargetError · BudgetExhaustedError · SessionLimitError
  ├ NothingSentError (safe to send again): AllTargetsUnavailableError · SidecarOverloadedError · DrainingError
  ├ CallError (attempts were made): ContentFilteredError · ProviderRejectedRequestError · AllAttemptsRefusedError ·
- │  AttemptsExhaustedError · StreamInterruptedError · DeadlineError
+ │  AttemptsExhaustedError · StreamInterruptedError · DeadlineError · DrainCutError
  ├ ConflictError · ResumeTooOldError · UnsupportedError · SidecarFaultError
  ├ TransportError (no answer of the sidecar's): UnreachableError
  ├ ContractError (an answer that the contract does not allow)
@@ -199,6 +199,10 @@ class StreamInterruptedError(CallError):
 
 class DeadlineError(CallError):
     """The time given to the call ran out."""
+
+
+class DrainCutError(CallError):
+    """The sidecar stopped before the call had ended: sending again is the caller's choice."""
 
 
 class ConflictError(TurnoutError):

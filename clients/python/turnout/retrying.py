@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,6 +17,7 @@ from turnout.errors import (
     DrainingError,
     SidecarOverloadedError,
     TurnoutError,
+    UnauthenticatedError,
     UnreachableError,
 )
 
@@ -42,14 +44,17 @@ class Tries:
     """The tries of one call, which share one deadline.
 
     `deadline` is on the clock that `now` is read from, in seconds, infinity for none; `max_retry_count` bounds the
-    tries after the first.
+    tries after the first. `renewed` tells whether there is another token than the one that was refused; a call is made
+    again once for it, and that one is not counted, since the sidecar has not looked at the request.
     """
 
     retry_class: RetryClass
     deadline: float
     max_retry_count: int
     rng: random.Random
+    renewed: Callable[[], bool] = lambda: False
     made_count: int = 0
+    renewed_count: int = 0
 
     def remaining_seconds(self, now: float) -> float | None:
         """Returns what is left for the next try, never below a millisecond; None for no deadline."""
@@ -62,6 +67,9 @@ class Tries:
         back together. Without a word of the sidecar: full jitter below 0.1 s · 2ⁿ, at most 2 s. A wait that would use
         up the deadline is not begun.
         """
+        if isinstance(error, UnauthenticatedError) and not self.renewed_count and self.renewed():
+            self.renewed_count += 1
+            return 0.0
         if error.details.retry_forbidden or not isinstance(error, self.retry_class.value):
             return None
         if self.made_count >= self.max_retry_count:

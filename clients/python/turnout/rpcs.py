@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from turnout.retrying import RetryClass, Tries
@@ -20,13 +21,27 @@ class Rpc:
     timeout_seconds: float
     retry_class: RetryClass
 
-    def tries(self, now: float, *, timeout_seconds: float | None, max_retry_count: int, rng: random.Random) -> Tries:
+    def tries(
+        self,
+        now: float,
+        *,
+        timeout_seconds: float | None,
+        max_retry_count: int,
+        rng: random.Random,
+        renewed: Callable[[], bool] = lambda: False,
+    ) -> Tries:
         """Returns the tries of a call that begins now. Raises ValueError for a timeout that is not positive."""
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         if math.isnan(seconds) or seconds <= 0:
             msg = f"timeout_seconds is {seconds}: give a positive number of seconds, or leave it out"
             raise ValueError(msg)
-        return Tries(retry_class=self.retry_class, deadline=now + seconds, max_retry_count=max_retry_count, rng=rng)
+        return Tries(
+            retry_class=self.retry_class,
+            deadline=now + seconds,
+            max_retry_count=max_retry_count,
+            rng=rng,
+            renewed=renewed,
+        )
 
 
 ROUTE = Rpc(timeout_seconds=2.0, retry_class=RetryClass.IDEMPOTENT)

@@ -11,6 +11,8 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from turnout.errors import (
     ERRORS_BY_CODE,
     ERRORS_BY_REASON,
+    DrainCutError,
+    DrainingError,
     ErrorDetails,
     FieldViolation,
     SidecarFaultError,
@@ -48,7 +50,11 @@ def error_from_status(
     pushback = metadata.get(PUSHBACK_KEY)
     pushback_seconds = None if pushback is None else _pushback_seconds(pushback)
     waits = [wait for wait in (pushback_seconds, details.retry_delay_seconds) if wait is not None]
+    retry_forbidden = pushback is not None and pushback_seconds is None
     kind = ERRORS_BY_REASON.get(details.reason) if details.reason else None
+    if kind is DrainingError and retry_forbidden:
+        # The one reason with two ends: refused at the door, or cut off inside.
+        kind = DrainCutError
     if kind is None:
         kind = SidecarFaultError if details.reason and code is grpc.StatusCode.INTERNAL else ERRORS_BY_CODE.get(code)
     return (kind or TransportError)(
@@ -59,7 +65,7 @@ def error_from_status(
             decision_id=_text(metadata.get(DECISION_KEY, "")),
             metadata=details.metadata,
             retry_after_seconds=max(waits) if waits else None,
-            retry_forbidden=pushback is not None and pushback_seconds is None,
+            retry_forbidden=retry_forbidden,
             field_violations=details.violations,
             call_failure=call_failure if call_failure is not None else details.call_failure,
         ),

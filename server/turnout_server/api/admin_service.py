@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.api import budgets, looking_back
 from turnout_server.api.answers import Answers
-from turnout_server.api.decision_records import decision_filter, decision_record, page_size, wanted_decision
+from turnout_server.api.decision_records import decision_filter, decision_record, page_size, shown, wanted_decision
 
 if TYPE_CHECKING:
     from turnout_server.api.failing import Failing
@@ -75,7 +75,7 @@ class AdminService:
     ) -> pb.GetDecisionResponse:
         """Returns one past decision in full."""
         try:
-            record = self._router.decision(wanted_decision(request))
+            record = shown(self._router.decision(wanted_decision(request)))
             return pb.GetDecisionResponse(decision=decision_record(record, self._answers))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)

@@ -35,14 +35,16 @@ class AdmissionLimits:
 class Draining:
     """Whether the server is stopping; one for all gates, set once."""
 
-    __slots__ = ("event",)
+    __slots__ = ("event", "refused_count")
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self.refused_count = 0
 
     def check(self) -> None:
         """Raises DrainingError once the server is stopping."""
         if self.event.is_set():
+            self.refused_count += 1
             raise DrainingError("the sidecar is stopping and takes no new calls; nothing was sent")
 
 
@@ -76,6 +78,11 @@ class Admission:
         self._idle.set()
         self.draining = draining
         self.shed_count = 0
+
+    def follow(self, limits: AdmissionLimits) -> None:
+        """Takes other limits: calls that are in or wait stay, and those that may enter now do."""
+        self._limits = limits
+        self._let_in()
 
     @property
     def running(self) -> int:

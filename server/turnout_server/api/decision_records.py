@@ -11,7 +11,8 @@ from turnout_server.api import enums
 from turnout_server.api.answers import Answers, target, usage, usd
 from turnout_server.api.faults import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
 from turnout_server.api.instants import duration, timestamp
-from turnout_server.core.errors import UnknownTargetError
+from turnout_server.api.principals import seen_tenant
+from turnout_server.core.errors import UnknownDecisionError, UnknownTargetError
 from turnout_server.core.history import DecisionFilter, DecisionResult
 from turnout_server.core.model import DecisionDetail
 
@@ -43,13 +44,30 @@ def wanted_decision(request: pb.GetDecisionRequest) -> str:
     return request.decision_id
 
 
+def shown(record: DecisionRecord) -> DecisionRecord:
+    """Returns a record that the caller may see. Raises UnknownDecisionError for one of another tenant than its own."""
+    tenant = seen_tenant("")
+    if tenant and record.caller.tenant != tenant:
+        # In the words of one that there is not: whether there is one is nobody else's business.
+        decision_id = record.decision.decision_id
+        raise UnknownDecisionError(
+            f"there is no decision {decision_id!r} in the history; it may have been pushed out by newer ones",
+            name=decision_id,
+        )
+    return record
+
+
 def decision_filter(request: pb.ListDecisionsRequest, fleet: Fleet) -> DecisionFilter:
-    """Reads the filters. Raises InvalidRequestError, and UnknownTargetError for a target that is not known."""
+    """Reads the filters.
+
+    Raises InvalidRequestError, UnknownTargetError for a target that is not known, and PermissionDeniedError for another
+    tenant than the token's.
+    """
     faults = Faults()
     faults.text(request.target, "target", MAX_ID_LENGTH)
     result = faults.choice(RESULT.to_core, request.result, "result")
     task = faults.text(request.task, "task", MAX_WORD_LENGTH)
-    tenant = faults.text(request.tenant, "tenant", MAX_NAME_LENGTH)
+    tenant = seen_tenant(faults.text(request.tenant, "tenant", MAX_NAME_LENGTH))
     faults.text(request.page_token, "page_token", MAX_ID_LENGTH)
     from_wall, until_wall = faults.range(request)
     faults.raise_any()

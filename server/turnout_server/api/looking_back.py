@@ -11,6 +11,7 @@ from turnout_server.api.answers import target, usd
 from turnout_server.api.decision_records import wanted_target
 from turnout_server.api.faults import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
 from turnout_server.api.instants import timestamp
+from turnout_server.api.principals import seen_tenant
 from turnout_server.api.provider_states import latency_summary
 from turnout_server.core.errors import UnknownProviderError, UnknownTargetError
 from turnout_server.core.statistics import MINUTE_SECONDS
@@ -35,12 +36,12 @@ MEASURE = enums.EnumMap(pb.TrendMeasure.DESCRIPTOR, Measure, "TREND_MEASURE_")
 
 
 def statistics_query(request: pb.GetStatisticsRequest) -> StatisticsQuery:
-    """Reads what is wanted. Raises InvalidRequestError."""
+    """Reads what is wanted. Raises InvalidRequestError; PermissionDeniedError for another tenant than the token's."""
     faults = Faults()
     group_by = faults.choice(DIMENSION.to_core, request.group_by, "group_by")
     from_wall, until_wall = faults.range(request)
     task = faults.text(request.task, "task", MAX_WORD_LENGTH)
-    tenant = faults.text(request.tenant, "tenant", MAX_NAME_LENGTH)
+    tenant = seen_tenant(faults.text(request.tenant, "tenant", MAX_NAME_LENGTH))
     faults.raise_any()
     return StatisticsQuery(group_by=group_by, task=task, tenant=tenant, from_wall=from_wall, until_wall=until_wall)
 
@@ -63,7 +64,7 @@ def comparison_query(request: pb.CompareTargetsRequest, fleet: Fleet) -> tuple[S
             faults.add(f"targets[{place}]", f"is {spec.target} again; name each target once")
         specs.append(spec)
     faults.raise_any()
-    return specs, StatisticsQuery(task=task, from_wall=from_wall, until_wall=until_wall)
+    return specs, StatisticsQuery(task=task, tenant=seen_tenant(""), from_wall=from_wall, until_wall=until_wall)
 
 
 def trend_query(request: pb.GetTrendRequest, fleet: Fleet) -> tuple[Sequence[int], TrendQuery]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from turnout_server.api.sockets import ListenError, check_free, split_address
 
+if TYPE_CHECKING:
+    from aiohttp import web
+
 Render = Callable[[str], tuple[bytes, str]]
 """Takes the Accept header; returns the body and its content type."""
+
+LAST_SECONDS = 1.0
+"""How long a stop waits for answers that are under way. aiohttp's minute is longer than a container is given for all of
+its end, and one scraper that does not read would use it up."""
 
 
 class MetricsEndpoint:
@@ -23,11 +29,13 @@ class MetricsEndpoint:
 
     async def start(self, address: str) -> str:
         """Listens on "host:port" (port 0: a free one) and returns the real address. Raises ListenError."""
+        from aiohttp import web  # noqa: PLC0415 - only who serves metrics pays for loading it
+
         host, port = split_address(address)
         check_free(address)
         app = web.Application()
         app.router.add_get("/metrics", self._answer)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, host or None, port).start()
@@ -45,5 +53,7 @@ class MetricsEndpoint:
             self._runner = None
 
     async def _answer(self, request: web.Request) -> web.Response:
+        from aiohttp import web  # noqa: PLC0415 - as above
+
         body, content_type = self._render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

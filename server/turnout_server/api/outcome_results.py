@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from turnout.v1 import router_pb2 as pb
+from turnout_server.api.principals import own_tenant
 from turnout_server.api.reports import check_counts, feedback, outcome
-from turnout_server.core.errors import InvalidRequestError
+from turnout_server.core.errors import FieldViolation, InvalidRequestError, UnknownDecisionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,16 +19,22 @@ if TYPE_CHECKING:
     from turnout_server.router import Router
 
     M = TypeVar("M")
-    T = TypeVar("T")
+    T = TypeVar("T", Outcome, Feedback)
 
 MAX_REASON_LENGTH = 500
 
 
 def report(router: Router, request: pb.ReportOutcomeRequest, now_wall: float) -> pb.ReportOutcomeResponse:
-    """Records what can be read and tells what became of each. Raises InvalidRequestError for too many."""
+    """Records what can be read and tells what became of each.
+
+    Raises InvalidRequestError for too many.
+    """
     check_counts(request)
-    outcomes: list[Outcome | str] = _read(request.outcomes, lambda message: outcome(message, now_wall))
-    judgements: list[Feedback | str] = _read(request.feedback, feedback)
+    tenant = own_tenant("")
+    outcomes: list[Outcome | str] = _read(
+        request.outcomes, lambda message: _own(outcome(message, now_wall), tenant, router)
+    )
+    judgements: list[Feedback | str] = _read(request.feedback, lambda message: _own(feedback(message), tenant, router))
     recorded = router.report(
         [read for read in outcomes if not isinstance(read, str)],
         [read for read in judgements if not isinstance(read, str)],
@@ -45,6 +53,17 @@ def _read(messages: Iterable[M], read: Callable[[M], T]) -> list[T | str]:
         except InvalidRequestError as error:
             result.append(error.message[:MAX_REASON_LENGTH])
     return result
+
+
+def _own(read: T, tenant: str, router: Router) -> T:
+    """Returns a report. Raises InvalidRequestError where it is of a decision for another tenant than the token's."""
+    decision_id = read.decision_id
+    if tenant and decision_id:
+        with contextlib.suppress(UnknownDecisionError):
+            if router.decision(decision_id).caller.tenant != tenant:
+                what = FieldViolation(field="decision_id", description="is that of another tenant's decision")
+                raise InvalidRequestError([what])
+    return read
 
 
 def _woven(read: Iterable[object], recorded: Iterable[Recorded]) -> list[pb.OutcomeResult]:

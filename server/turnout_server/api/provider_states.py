@@ -130,6 +130,7 @@ def _endpoint(state: core.EndpointStatus, times: _Times) -> pb.EndpointState:
         cool_down_until=times.at(state.cool_down_until),
         credentials=[_credential(credential, times) for credential in state.credentials],
         region=state.region,
+        unreachable=state.unreachable,
     )
 
 

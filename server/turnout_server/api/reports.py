@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from turnout_server.api import enums
 from turnout_server.api.faults import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_TOKENS, MAX_WORD_LENGTH, Faults
 from turnout_server.api.instants import seconds
-from turnout_server.api.requests import NO_CALLER, caller
+from turnout_server.api.requests import caller, nobody_named
 from turnout_server.core.model import (
     CREDENTIAL_FAILURES,
     NANO_USD,
@@ -88,7 +88,7 @@ def outcome(message: pb.Outcome, now_wall: float) -> Outcome:
         else None,
         rate_limit=_rate_limit(message.rate_limit, now_wall, faults) if message.HasField("rate_limit") else None,
         task=message.task,
-        caller=caller(message.caller, "caller", faults) if message.HasField("caller") else NO_CALLER,
+        caller=caller(message.caller, "caller", faults) if message.HasField("caller") else nobody_named(),
         session_id=message.session_id,
         finished_at_wall=_finished(message, now_wall, faults),
         possibly_billed=_possibly_billed(message, failure),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from turnout_server.api import enums
 from turnout_server.api.faults import MAX_ID_LENGTH, MAX_LIST_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
+from turnout_server.api.principals import own_tenant
 from turnout_server.core.model import (
     Caller,
     Capability,
@@ -42,7 +43,7 @@ def route_query(
     return RouteQuery(
         profile=_profile(request.profile, faults) if request.HasField("profile") else NO_PROFILE,
         options=_options(request.options, faults) if request.HasField("options") else NO_OPTIONS,
-        caller=caller(request.caller, "caller", faults) if request.HasField("caller") else NO_CALLER,
+        caller=caller(request.caller, "caller", faults) if request.HasField("caller") else nobody_named(),
         request_id=faults.text(request.request_id, "request_id", MAX_ID_LENGTH),
         session_id=faults.text(request.session_id, "session_id", MAX_ID_LENGTH),
         executing=executing,
@@ -50,14 +51,20 @@ def route_query(
     )
 
 
+def nobody_named() -> Caller:
+    """Returns who asks where a request does not say: the tenant that its token is bound to, if it is to one."""
+    tenant = own_tenant("")
+    return Caller(tenant=tenant) if tenant else NO_CALLER
+
+
 def caller(message: pb.Caller, path: str, faults: Faults) -> Caller:
-    """Reads who asks."""
+    """Reads who asks; the tenant that the token is bound to stands for the one that is said."""
     if faults.count(message.labels, f"{path}.labels", MAX_LABEL_COUNT):
         for key, value in message.labels.items():
             faults.text(key, f"{path}.labels", MAX_NAME_LENGTH)
             faults.text(value, f"{path}.labels.{key[:MAX_WORD_LENGTH]}", MAX_NAME_LENGTH)
     return Caller(
-        tenant=faults.text(message.tenant, f"{path}.tenant", MAX_NAME_LENGTH),
+        tenant=own_tenant(faults.text(message.tenant, f"{path}.tenant", MAX_NAME_LENGTH)),
         user=faults.text(message.user, f"{path}.user", MAX_NAME_LENGTH),
         tier=faults.text(message.tier, f"{path}.tier", MAX_WORD_LENGTH),
         labels=dict(message.labels) if message.labels else NO_CALLER.labels,

@@ -65,7 +65,8 @@ class RouterService(RouterServiceServicer):
         self._watching = watching
         self._failing = failing
         self._instants = instants
-        self._request_log = request_log
+        self.request_log = request_log
+        """Is told of calls that begin now."""
         self._answers = Answers()
         self._reading = asyncio.Lock()
 
@@ -186,7 +187,7 @@ class RouterService(RouterServiceServicer):
 
     def _line(self, method: str) -> NoLine:
         """Returns what the request log is told of one call."""
-        return NO_LINE if self._request_log is None else CallLine(self._request_log, method, self._instants)
+        return NO_LINE if self.request_log is None else CallLine(self.request_log, method, self._instants)
 
     @contextlib.asynccontextmanager
     async def _call(

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # has no types
 
 from turnout.v1 import admin_pb2, admin_pb2_grpc, router_pb2, router_pb2_grpc, session_pb2, session_pb2_grpc
+from turnout_server.api.access import Access, AskingServer, Refusals
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.admission import MIB, Admission, AdmissionLimits, Draining
 from turnout_server.api.cutting import Cutting
 from turnout_server.api.decoding import DecodingServer
-from turnout_server.api.entrance import Entrance
+from turnout_server.api.entrance import Entrance, Guard
 from turnout_server.api.failing import Failing
 from turnout_server.api.health import Health
 from turnout_server.api.instants import Instants
 from turnout_server.api.not_yet import refuse_rest
+from turnout_server.api.principals import ANYBODY, NETWORK_CALLER, Identity
 from turnout_server.api.router_service import RouterService
-from turnout_server.api.sockets import ListenError, UnixSocket, bind_unix, check_free, remove_unix, split_address
+from turnout_server.api.sockets import (
+    ListenError,
+    UnixSocket,
+    bind_unix,
+    check_free,
+    reaches_beyond,
+    remove_unix,
+    split_address,
+)
+from turnout_server.api.tls import Handshakes
 from turnout_server.api.watching import Watching
 from turnout_server.execution.answering import Answering
 
@@ -31,6 +41,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from turnout_server.api.tls import Tls
+    from turnout_server.api.tokens import Tokens
     from turnout_server.execution.executor import Executor
     from turnout_server.router import Router
     from turnout_server.telemetry.request_log import RequestLog
@@ -47,29 +59,38 @@ REFUSED_CALLS = 2048
 PENDING_RPCS = 8192
 """RPCs that have arrived and wait to be taken: four seconds of plans, which take half a millisecond each."""
 
-LAST_ANSWERS_SECONDS = 1.0
-"""What calls that were cut off at the end of the drain get to tell their callers so."""
+CUT_BEFORE_SECONDS = 1.0
+"""So long before the end of the drain calls are cut, so that their callers hear of it within it."""
+CUT_BEFORE_SHARE = 0.1
+"""The same, as a share of a short drain."""
+LAST_ANSWERS_SECONDS = 2.0
+"""What calls that were cut get at most to tell their callers so: some callers do not read any more."""
+LAST_GRACE_SECONDS = 1.0
+"""What everything else gets that is still open then: who watches health, say."""
 
+QUIET_SECONDS = 0.2
+"""How long nobody must have called before the servers go: two turns of a container's share of a CPU."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """PEM texts; a client authority makes client certificates required."""
+LOOK_SECONDS = 0.02
+"""The same for the first look, where no call was running: there may be callers who only ask for plans."""
 
-    certificate: bytes
-    key: bytes
-    client_authority: bytes | None = None
-
-    def __repr__(self) -> str:
-        return "Tls(…)"
+QUIET_LOOKS = 5
+"""How often that is looked for: those who call again and again do not keep a sidecar from ending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where to listen and how much to take on. An empty address is not listened on; port 0 takes a free one."""
+    """Where to listen and how much to take on. An empty address is not listened on; port 0 takes a free one.
+
+    `tls` is for the address alone. `insecure` lets it reach beyond this machine without. `tokens` are those that are
+    valid, None where nobody needs one.
+    """
 
     address: str = "127.0.0.1:50151"
     socket: UnixSocket | None = None
     tls: Tls | None = None
+    insecure: bool = False
+    tokens: Tokens | None = None
     health_address: str = "0.0.0.0:50152"
     reflection: bool = True
     max_concurrent_calls: int = 256
@@ -115,15 +136,15 @@ class ApiServer:
         self._cutting = Cutting()
         self._health = Health()
         self._servers: list[grpc.aio.Server] = []
+        self._services: list[RouterService] = []
+        self._failing = Failing(self._instants, log)
+        self._handshakes = Handshakes(settings.tls) if settings.tls is not None else None
+        self.refusals = Refusals(log, clock)
         self.doors: tuple[Entrance, ...] = ()
         """Those of quick RPCs and of calls, once it has started."""
         self.calls = Admission(
             "calls",
-            AdmissionLimits(
-                max_running=settings.max_concurrent_calls,
-                max_waiting=settings.max_queue,
-                max_bytes=settings.max_inflight_bytes,
-            ),
+            _admission_limits(settings),
             self._draining,
         )
 
@@ -131,22 +152,22 @@ class ApiServer:
         """Listens and serves; returns the addresses. Raises ListenError and leaves nothing behind when it cannot."""
         settings = self._settings
         try:
-            main = self._main_server()
-            address = self._bind(main, settings.address, settings.tls)
+            address = self._listen() if settings.address else ""
             if settings.socket is not None:
-                bind_unix(settings.socket, lambda path: main.add_insecure_port(f"unix:{path}"))
+                beside = self._main_server(self._access(beyond=False, with_certificates=False))
+                bind_unix(settings.socket, lambda path: beside.add_insecure_port(f"unix:{path}"))
             health_address = ""
             if settings.health_address:
-                beside = grpc.aio.server(options=_options(1), maximum_concurrent_rpcs=QUICK_CALLS)
-                self._servers.append(beside)
-                self._health.add_to(beside)
-                health_address = self._bind(beside, settings.health_address, None)
+                health = grpc.aio.server(options=_options(1), maximum_concurrent_rpcs=QUICK_CALLS)
+                self._servers.append(health)
+                self._health.add_to(health)
+                health_address = self._bind(health, settings.health_address, None)
             for server in self._servers:
                 await server.start()
         except ListenError:
             await self._let_go()
             raise
-        await self._health.serving()
+        self._health.serving()
         return Bound(
             address=address,
             socket=settings.socket.path if settings.socket is not None else "",
@@ -156,12 +177,17 @@ class ApiServer:
     async def stop(self) -> None:
         """Stops in order: health says NOT_SERVING, new calls get DRAINING, running ones get `drain_seconds`.
 
-        Returns when everything has ended; what still runs then is cut, and its caller told.
+        Returns when everything has ended. What still runs shortly before the drain is over is cut, and its caller told
+        within it.
         """
+        # Whoever looks before calling is told first.
+        self._health.stopping()
         self._draining.event.set()
-        await self._health.stopping()
+        busy = self.calls.running > 0
+        drain_seconds = self._settings.drain_seconds
+        cut_before_seconds = min(CUT_BEFORE_SECONDS, drain_seconds * CUT_BEFORE_SHARE)
         try:
-            async with asyncio.timeout(self._settings.drain_seconds):
+            async with asyncio.timeout(drain_seconds - cut_before_seconds):
                 await self.calls.idle()
         except TimeoutError:
             self._log.warning("api.drain_cut", running_count=self.calls.running)
@@ -169,9 +195,42 @@ class ApiServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_ANSWERS_SECONDS):
                     await self.calls.idle()
-        await asyncio.gather(*(server.stop(LAST_ANSWERS_SECONDS) for server in self._servers))
+        await self._nobody_calls(QUIET_SECONDS if busy else LOOK_SECONDS)
+        await asyncio.gather(*(server.stop(LAST_GRACE_SECONDS) for server in self._servers))
         if self._settings.socket is not None:
             remove_unix(self._settings.socket.path)
+
+    def follow(self, settings: ServerSettings) -> None:
+        """Takes on as much as other settings say, and drains for as long; where and for whom it listens stays."""
+        self._settings = replace(
+            self._settings,
+            max_concurrent_calls=settings.max_concurrent_calls,
+            max_queue=settings.max_queue,
+            max_inflight_bytes=settings.max_inflight_bytes,
+            drain_seconds=settings.drain_seconds,
+        )
+        self.calls.follow(_admission_limits(self._settings))
+        if self.doors:
+            self.doors[1].follow(self._most_calls)
+
+    def log_requests(self, request_log: RequestLog | None) -> None:
+        """Has calls that begin from now on told to another request log, None for none."""
+        self._request_log = request_log
+        for service in self._services:
+            service.request_log = request_log
+
+    async def _nobody_calls(self, look_seconds: float) -> None:
+        """Goes on refusing until no call has come for a moment, or about a second is over.
+
+        What has come but was not begun when a gRPC server stops ends as CANCELLED, which callers take for their own
+        doing and do not try elsewhere; and whoever has just had the last answer may well ask the next thing at once.
+        """
+        for _ in range(QUIET_LOOKS):
+            refused_before = self._draining.refused_count
+            await asyncio.sleep(look_seconds)
+            if self._draining.refused_count == refused_before:
+                return
+            look_seconds = QUIET_SECONDS
 
     async def _let_go(self) -> None:
         # A gRPC server gives its ports back only if it has run; nobody is served in that moment.
@@ -180,19 +239,49 @@ class ApiServer:
             await server.start()
             await server.stop(None)
 
-    def _main_server(self) -> grpc.aio.Server:
+    def renew(self, tls: Tls) -> None:
+        """Has new connections see another certificate; those that there are go on. For listeners with TLS alone."""
+        if self._handshakes is not None:
+            self._handshakes.renew(tls)
+
+    def _listen(self) -> str:
+        """Listens on the address; returns the real one. Raises ListenError."""
         settings = self._settings
+        beyond = reaches_beyond(settings.address)
+        if beyond and settings.tls is None and not settings.insecure:
+            raise ListenError(
+                f'cannot listen on "{settings.address}": it reaches beyond this machine without TLS; set listen.tls, '
+                f"or listen.insecure_listen: true if that is meant"
+            )
+        with_certificates = settings.tls is not None and settings.tls.client_authority is not None
+        server = self._main_server(self._access(beyond=beyond, with_certificates=with_certificates))
+        return self._bind(server, settings.address, self._handshakes)
+
+    def _access(self, *, beyond: bool, with_certificates: bool) -> Access:
+        """Returns a listener's rule: what somebody without a token is there, if anybody may be without."""
+        tokens = self._settings.tokens
+        without_token: Identity | None = NETWORK_CALLER if beyond or with_certificates else ANYBODY
+        if tokens is not None and not with_certificates:
+            without_token = None
+        return Access(failing=self._failing, refusals=self.refusals, tokens=tokens, without_token=without_token)
+
+    def _main_server(self, access: Access) -> grpc.aio.Server:
+        """Makes the server of one listener. Each has its own, so that who may call is known before anything is read."""
+        settings = self._settings
+        guard = Guard(access)
         server = grpc.aio.server(
+            interceptors=(guard,),
             options=[*_options(settings.max_message_mib), *_flood_options()],
             # Above what the entrances let in, so that it is they who refuse, with details; this bounds the flood.
             maximum_concurrent_rpcs=self._most_calls + QUICK_CALLS + REFUSED_CALLS,
         )
         self._servers.append(server)
-        failing = Failing(self._instants, self._log)
-        entrances = self._entrances(failing)
+        failing = self._failing
+        entrances = self.doors or self._entrances(failing)
         decoding: Any = DecodingServer(
             server,
             failing,
+            guard=guard,
             entrance=lambda method: entrances[method in EXECUTING],
             weigh=lambda method: self.calls.weigh if method in EXECUTING else None,
         )
@@ -206,6 +295,7 @@ class ApiServer:
             instants=self._instants,
             request_log=self._request_log,
         )
+        self._services.append(router_service)
         router_pb2_grpc.add_RouterServiceServicer_to_server(router_service, decoding)
         admin_service: Any = AdminService(self._router, failing=failing)
         refuse_rest(
@@ -215,14 +305,19 @@ class ApiServer:
         session_service: Any = SimpleNamespace()
         refuse_rest(session_service, session_pb2.DESCRIPTOR.services_by_name["SessionService"], failing)
         session_pb2_grpc.add_SessionServiceServicer_to_server(session_service, decoding)
-        self._health.add_to(server)
+        # Where nobody is asked anything, health and reflection need nothing between.
+        asking: Any = server if access.open else AskingServer(server, access)
+        self._health.add_to(asking)
         if settings.reflection:
+            # A fiftieth of a start: only who has it pays for it.
+            from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # noqa: PLC0415 - has no types
+
             names = [
                 service.full_name
                 for file in (router_pb2, admin_pb2, session_pb2)
                 for service in file.DESCRIPTOR.services_by_name.values()
             ]
-            reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+            reflection.enable_server_reflection((*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), asking)
         return server
 
     @property
@@ -242,25 +337,24 @@ class ApiServer:
         )
         return self.doors
 
-    def _bind(self, server: grpc.aio.Server, address: str, tls: Tls | None) -> str:
-        if not address:
-            return ""
+    def _bind(self, server: grpc.aio.Server, address: str, handshakes: Handshakes | None) -> str:
         host, _ = split_address(address)
         check_free(address)
         try:
-            port = (
-                server.add_insecure_port(address) if tls is None else server.add_secure_port(address, _credentials(tls))
-            )
+            if handshakes is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, handshakes.credentials())
         except RuntimeError as error:
             raise ListenError(f'cannot listen on "{address}": {error}') from None
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.certificate)],
-        root_certificates=tls.client_authority,
-        require_client_auth=tls.client_authority is not None,
+def _admission_limits(settings: ServerSettings) -> AdmissionLimits:
+    return AdmissionLimits(
+        max_running=settings.max_concurrent_calls,
+        max_waiting=settings.max_queue,
+        max_bytes=settings.max_inflight_bytes,
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 import grpc
 
 from turnout.client import Client
-from turnout.connection import Connection, resolve_address
+from turnout.connection import Tls, connect, resolve_address, tls_of
 from turnout.errors import TransportError, TurnoutError, UnreachableError
 from turnout.status import error_from_rpc
 from turnout.v1 import admin_pb2_grpc
@@ -24,6 +25,28 @@ CALL_SECONDS = 5.0
 EPILOG = "\b\nExit codes: 0 ok, 1 the request failed, 2 wrong usage or address, 3 the sidecar cannot be reached."
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_TLS_MARKS = ("Socket closed", "handshake", "verification check")
+"""What gRPC says where somebody is there and no connection comes about; it says so in no other way.
+
+"Socket closed" where one side speaks TLS alone, or wants a certificate and gets none; "Tls handshake failed (…):
+CERTIFICATE_VERIFY_FAILED"; "Failed to create security handshaker"; "Custom verification check failed with error: …".
+"""
+
+_KEPT = "turnout.access"
+_ACCESS = (
+    ("token_file", "FILE", "File with the bearer token; default TURNOUT_TOKEN_FILE, else TURNOUT_TOKEN."),
+    ("ca_file", "FILE", "Speak TLS; the authorities (PEM) to trust; default TURNOUT_CA_FILE."),
+    ("cert_file", "FILE", "Our certificate (PEM), for mutual TLS; default TURNOUT_CERT_FILE."),
+    ("key_file", "FILE", "Its key (PEM); default TURNOUT_KEY_FILE."),
+    ("server_name", "NAME", "What the sidecar's certificate says, where that is not the address's host."),
+)
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.meta.setdefault(_KEPT, {})[parameter.name] = value
+
 
 _OPTIONS = (
     click.option(
@@ -39,12 +62,19 @@ _OPTIONS = (
         metavar="SECONDS",
         help="For the whole call.",
     ),
+    *(
+        # Kept beside the command's own options: what each of them does does not depend on how the sidecar is reached.
+        click.option(
+            f"--{name.replace('_', '-')}", name, metavar=metavar, expose_value=False, callback=_keep, help=description
+        )
+        for name, metavar, description in _ACCESS
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 
 
 def sidecar_options(command: Command) -> Command:
-    """Adds --address, --timeout and --json."""
+    """Adds --address, --timeout, --json, and how to show who we are and to know the sidecar."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -54,17 +84,44 @@ def sidecar_options(command: Command) -> Command:
 def calling(address: str | None) -> Iterator[Client]:
     """Yields a client; whatever a call fails with becomes one line and the right code."""
     # Whoever runs a command sees the failure at once and may run it again: no retries by itself.
-    with _failures(address), Client(address, max_retry_count=0) as client:
-        yield client
+    with _failures(address):
+        access = _access(address)
+        with Client(address, token_file=access.token_file, tls=access.tls, max_retry_count=0) as client:
+            yield client
 
 
 @contextlib.contextmanager
 def calling_admin(address: str | None) -> Iterator[admin_pb2_grpc.AdminServiceStub]:
     """Yields the administrative service; failures as with `calling`."""
     with _failures(address):
-        connection = Connection(address=resolve_address(address, os.environ))
-        with grpc.insecure_channel(connection.address, connection.options) as channel:
+        access = _access(address)
+        connection = connect(address, os.environ, token_file=access.token_file, tls=access.tls)
+        with connection.channel() as channel:
             yield admin_pb2_grpc.AdminServiceStub(channel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Access:
+    """What the options say of how to show who we are; what is empty, the environment says."""
+
+    token_file: str
+    tls: Tls | None
+
+
+def _access(address: str | None) -> _Access:
+    """Reads the options. Raises ValueError for a file that cannot be read, and for TLS to a Unix socket."""
+    context = click.get_current_context(silent=True)
+    given: dict[str, str] = dict(context.meta.get(_KEPT, {})) if context is not None else {}
+    token_file = given.pop("token_file", "")
+    if not given:
+        return _Access(token_file=token_file, tls=None)
+    where = resolve_address(address, os.environ)
+    if where.startswith("unix:"):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        msg = f"{where} is a Unix socket, which has no TLS: leave {options} out"
+        raise ValueError(msg)
+    variables = {f"TURNOUT_{name.upper()}": value for name, value in given.items()}
+    return _Access(token_file=token_file, tls=tls_of({**os.environ, **variables}))
 
 
 @contextlib.contextmanager
@@ -86,10 +143,14 @@ def _failures(address: str | None) -> Iterator[None]:
 def _failure(error: TurnoutError, where: str) -> Failure:
     if isinstance(error, UnreachableError):
         # gRPC puts the cause last, behind several layers of its own; a layer in brackets leaves its end behind.
-        cause = _one_line(error.message).rpartition(": ")[2]
+        message = _one_line(error.message).removesuffix(": OK")
+        cause = message.rpartition(": ")[2].removesuffix(".")
         if cause.count("]") > cause.count("["):
             cause = cause.removesuffix("]")
-        return Failure(f"cannot reach the sidecar at {where}: {cause}; is it running there?", Exit.UNREACHABLE)
+        question = "is it running there?"
+        if any(mark in message for mark in _TLS_MARKS):
+            question = "does it speak TLS (--ca-file), and do the certificates fit (--cert-file, --server-name)?"
+        return Failure(f"cannot reach the sidecar at {where}: {cause}; {question}", Exit.UNREACHABLE)
     if error.code is grpc.StatusCode.DEADLINE_EXCEEDED and not error.reason:
         return Failure(f"the sidecar at {where} did not answer in time", Exit.UNREACHABLE)
     text = _one_line(str(error))

@@ -724,7 +724,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 9
     """[UNAUTHENTICATED] No token or a wrong one. Example: tokens are configured and the call has no authorization metadata."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 10
-    """[PERMISSION_DENIED] The role does not allow it. Example: UpdateRouting with a token of role "call"."""
+    """[PERMISSION_DENIED] The role, or the tenant that the token is bound to, does not allow it. Examples: UpdateRouting
+    with a token of role "call", GetStatistics of another tenant.
+    """
     ERROR_REASON_NO_ELIGIBLE_TARGET: _ErrorReason.ValueType  # 11
     """[FAILED_PRECONDITION] No target can ever serve the request as asked. Example: VISION needed, no model has it."""
     ERROR_REASON_ALL_TARGETS_UNAVAILABLE: _ErrorReason.ValueType  # 12
@@ -754,7 +756,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DEADLINE: _ErrorReason.ValueType  # 24
     """[DEADLINE_EXCEEDED] Out of time. Example: a deadline of 2 s, and no attempt was done by then."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 25
-    """[UNAVAILABLE] The sidecar is stopping; nothing was sent. Example: a call that comes after SIGTERM."""
+    """[UNAVAILABLE] The sidecar is stopping; nothing was sent. Example: a call that comes after SIGTERM. With a pushback
+    of -1 the call was under way and is cut off; CallFailure says what had been tried. Example: a stream that is still
+    running when the drain is over.
+    """
     ERROR_REASON_RESUME_TOO_OLD: _ErrorReason.ValueType  # 26
     """[OUT_OF_RANGE] The point to resume from is no longer held. Example: WatchProviderStatus with a revision of another start."""
     ERROR_REASON_REGISTRATION_DISABLED: _ErrorReason.ValueType  # 27
@@ -794,7 +799,9 @@ ERROR_REASON_UNKNOWN_SESSION: ErrorReason.ValueType  # 8
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 9
 """[UNAUTHENTICATED] No token or a wrong one. Example: tokens are configured and the call has no authorization metadata."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 10
-"""[PERMISSION_DENIED] The role does not allow it. Example: UpdateRouting with a token of role "call"."""
+"""[PERMISSION_DENIED] The role, or the tenant that the token is bound to, does not allow it. Examples: UpdateRouting
+with a token of role "call", GetStatistics of another tenant.
+"""
 ERROR_REASON_NO_ELIGIBLE_TARGET: ErrorReason.ValueType  # 11
 """[FAILED_PRECONDITION] No target can ever serve the request as asked. Example: VISION needed, no model has it."""
 ERROR_REASON_ALL_TARGETS_UNAVAILABLE: ErrorReason.ValueType  # 12
@@ -824,7 +831,10 @@ ERROR_REASON_STALE_ETAG: ErrorReason.ValueType  # 23
 ERROR_REASON_DEADLINE: ErrorReason.ValueType  # 24
 """[DEADLINE_EXCEEDED] Out of time. Example: a deadline of 2 s, and no attempt was done by then."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 25
-"""[UNAVAILABLE] The sidecar is stopping; nothing was sent. Example: a call that comes after SIGTERM."""
+"""[UNAVAILABLE] The sidecar is stopping; nothing was sent. Example: a call that comes after SIGTERM. With a pushback
+of -1 the call was under way and is cut off; CallFailure says what had been tried. Example: a stream that is still
+running when the drain is over.
+"""
 ERROR_REASON_RESUME_TOO_OLD: ErrorReason.ValueType  # 26
 """[OUT_OF_RANGE] The point to resume from is no longer held. Example: WatchProviderStatus with a revision of another start."""
 ERROR_REASON_REGISTRATION_DISABLED: ErrorReason.ValueType  # 27
@@ -1500,7 +1510,7 @@ class Caller(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
-    """The tenant, at most 128 characters. Empty: none."""
+    """The tenant, at most 128 characters; that of the token where it is bound to one. Empty: none."""
     user: _builtins.str
     """The user, at most 128 characters. Empty: none."""
     tier: _builtins.str
@@ -3491,12 +3501,17 @@ class EndpointState(_message.Message):
     COOL_DOWN_UNTIL_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """Its name. Empty: the provider has only one."""
     breaker: Global___BreakerState.ValueType
     """Its breaker, above those of its targets; never UNSPECIFIED."""
     region: _builtins.str
     """Its region. Empty: unknown."""
+    unreachable: _builtins.str
+    """Why it could not be connected to when the sidecar last looked, which it does when it starts, beside all calls: "the
+    host name could not be resolved". For people; it closes nothing off. Empty: it could, or nobody looked.
+    """
     @_builtins.property
     def reopen_time(self) -> _timestamp_pb2.Timestamp:
         """When it is tried again. Absent: its breaker is closed."""
@@ -3518,10 +3533,11 @@ class EndpointState(_message.Message):
         cool_down_until: _timestamp_pb2.Timestamp | None = ...,
         credentials: _abc.Iterable[Global___CredentialState] | None = ...,
         region: _builtins.str = ...,
+        unreachable: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cool_down_until", b"cool_down_until", "reopen_time", b"reopen_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "cool_down_until", b"cool_down_until", "credentials", b"credentials", "endpoint", b"endpoint", "region", b"region", "reopen_time", b"reopen_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "cool_down_until", b"cool_down_until", "credentials", b"credentials", "endpoint", b"endpoint", "region", b"region", "reopen_time", b"reopen_time", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
