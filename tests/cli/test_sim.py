@@ -23,7 +23,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
         yield process, json.loads(process.stdout.readline())
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def test_sim_serves_what_its_flags_say_and_ends_with_code_0() -> None:
@@ -42,7 +42,7 @@ def test_sim_serves_what_its_flags_say_and_ends_with_code_0() -> None:
 def test_taken_port_is_one_clear_line_and_code_4() -> None:
     with running() as (_, line):
         port = line["url"].rsplit(":", 1)[1]
-        second = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - our own command
+        second = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
 
     assert second.returncode == 4
     assert len(second.stderr.splitlines()) == 1
@@ -51,7 +51,7 @@ def test_taken_port_is_one_clear_line_and_code_4() -> None:
 
 def test_wrong_flag_is_code_2_and_says_what_is_right() -> None:
     ended = subprocess.run(  # noqa: S603 - our own command
-        [*COMMAND, "--fault", "openai:explode"], capture_output=True, text=True, timeout=20, check=False
+        [*COMMAND, "--fault", "openai:explode"], capture_output=True, text=True, timeout=60, check=False
     )
 
     assert ended.returncode == 2

@@ -21,9 +21,10 @@ from tests.wire.speakers import hello
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import FailureKind, RateLimitBucket, Target
 from turnout_server.ports import UpstreamCall, UpstreamError
+from turnout_server.providers.certificates import tls_context
+from turnout_server.providers.connecting import connect
 from turnout_server.providers.connection import ProviderConnection, SecretReference
 from turnout_server.providers.dialects import dialect_of
-from turnout_server.providers.transport import connect, tls_context
 from turnout_server.providers.upstream import HttpUpstream, wire_of
 from turnout_server.providers.vendor_failures import BY_VENDOR
 

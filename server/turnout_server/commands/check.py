@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +91,7 @@ def check(
 
 def _ask(parts: Parts, timeout_seconds: float, max_tokens: int) -> tuple[KeyReport, ...]:
     # Imported here: a check without --live needs no HTTP.
+    from turnout_server.providers.certificates import CertificateError  # noqa: PLC0415
     from turnout_server.providers.key_check import KeyCheck  # noqa: PLC0415
     from turnout_server.providers.secrets import Secrets  # noqa: PLC0415
 
@@ -105,8 +105,8 @@ def _ask(parts: Parts, timeout_seconds: float, max_tokens: int) -> tuple[KeyRepo
     )
     try:
         return asyncio.run(asking.all(parts.connections, parts.fleet.specs))
-    except (OSError, ssl.SSLError) as error:
-        raise Failure(f"a certificate file cannot be used: {error}", Exit.FAILED) from None
+    except CertificateError as error:
+        raise Failure(str(error), Exit.FAILED) from None
 
 
 def _print_reports(reports: tuple[KeyReport, ...]) -> None:

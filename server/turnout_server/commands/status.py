@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from turnout.answer import target_name
@@ -12,6 +14,7 @@ from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidec
 HEADINGS = ("TARGET", "HEALTH", "SCORE", "BREAKER", "CALLS", "SUCCESS", "P50", "P95", "IN FLIGHT", "COST")
 ESTIMATE_HEADINGS = ("MODEL", "INPUT TOKENS", "OUTPUT TOKENS", "COST", "ANSWERS")
 KEY_HEADINGS = ("KEY", "STATE", "FREE IN", "MODELS")
+CLOSED: int = pb.BREAKER_STATE_CLOSED
 WINDOWS_MINUTES = ("1", "5", "15", "60")
 
 
@@ -38,11 +41,15 @@ def status(
         print_json(report)
         return
     rows: list[tuple[str, ...]] = [HEADINGS]
-    rows += [_row(target) for provider in report.providers for target in provider.targets]
+    for provider in report.providers:
+        breakers = {endpoint.endpoint: endpoint.breaker for endpoint in provider.endpoints}
+        rows += [_row(target, breakers.get(target.target.endpoint, CLOSED)) for target in provider.targets]
     if len(rows) == 1:
         click.echo("no targets: no provider is configured")
         return
     print_columns(rows)
+    for line in unreachable(report):
+        click.echo(line)
     keys = [row for provider in report.providers for row in _key_rows(provider, report.as_of.ToNanoseconds())]
     if keys:
         print_columns([KEY_HEADINGS, *keys])
@@ -54,6 +61,15 @@ def status(
         f"{total.available_target_count} of {total.target_count} targets available, {total.request_count} calls in "
         f"{seconds(report.actual_window)}, {total.in_flight} in flight, {usd(total.cost_usd)}"
     )
+
+
+def unreachable(report: pb.ProviderStatusResponse) -> Iterator[str]:
+    """Yields a line for each endpoint that could not be connected to when somebody looked."""
+    for provider in report.providers:
+        for endpoint in provider.endpoints:
+            if endpoint.unreachable:
+                name = provider.provider + (f"@{endpoint.endpoint}" if endpoint.endpoint else "")
+                yield f"{name} could not be reached when it was last looked at: {endpoint.unreachable}"
 
 
 def _key_rows(provider: pb.ProviderState, now_nanoseconds: int) -> list[tuple[str, ...]]:
@@ -84,7 +100,14 @@ def _estimate_row(target: pb.TargetState) -> tuple[str, ...]:
     return (f"{target.target.provider}/{target.target.model}", *cells, str(answers))
 
 
-def _row(target: pb.TargetState) -> tuple[str, ...]:
+def breaker_word(target: pb.TargetState, of_endpoint: int) -> str:
+    """Returns the breaker that keeps the target away: its own, else that of its endpoint, where that is not closed."""
+    if target.breaker == CLOSED != of_endpoint:
+        return f"{enum_word(pb.BreakerState, of_endpoint)} (endpoint)"
+    return enum_word(pb.BreakerState, target.breaker)
+
+
+def _row(target: pb.TargetState, of_endpoint: int) -> tuple[str, ...]:
     marks = [word for word, on in (("drained", target.drained), ("suspect", target.suspect)) if on]
     if target.throttle:
         marks.append(f"throttled {target.throttle:.0%}")
@@ -93,7 +116,7 @@ def _row(target: pb.TargetState) -> tuple[str, ...]:
         " ".join([target_name(target.target), *marks]),
         enum_word(pb.HealthState, target.health),
         f"{target.score:.0f}",
-        enum_word(pb.BreakerState, target.breaker),
+        breaker_word(target, of_endpoint),
         str(target.request_count),
         f"{target.success_rate:.0%}" if target.HasField("success_rate") else "-",
         seconds(target.latency.p50) if measured else "-",

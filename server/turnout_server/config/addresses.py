@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from turnout_server.providers.addresses import is_public
 
@@ -36,6 +37,9 @@ def base_url_fault(url: str, *, allow_insecure: bool, allow_private: bool) -> st
 
     A name that resolves to a private address is found when it is connected to.
     """
+    # Before it is taken apart: that leaves some of them out, and a server may not.
+    if any(character.isspace() or not character.isprintable() or character == "\\" for character in url):
+        return "must not hold spaces, control characters or backslashes"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -53,6 +57,28 @@ def base_url_fault(url: str, *, allow_insecure: bool, allow_private: bool) -> st
             not allow_private and _is_private(host),
             "a private, loopback or link-local address; set allow_private: true if it is meant",
         ),
+    )
+    return next((message for wrong, message in faults if wrong), "")
+
+
+def proxy_url_fault(url: str) -> str:
+    """Returns what is wrong with a proxy's URL, "" for nothing; never any of it, since it may hold a password."""
+    if any(character.isspace() or not character.isprintable() or character == "\\" for character in url):
+        return "must not hold spaces, control characters or backslashes"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "not a URL; write http://host:port, as in http://proxy.example.com:3128"
+    user = unquote(parts.username or "")
+    faults = (
+        (
+            parts.scheme not in {"http", "https"},
+            "must begin with http:// or https://; other kinds of proxy are not used",
+        ),
+        (not host, "names no host; write http://host:port, as in http://proxy.example.com:3128"),
+        (bool(parts.path.strip("/") or parts.query or parts.fragment), "must end after host and port"),
+        (":" in user, "a proxy's user name must not hold a colon"),
     )
     return next((message for wrong, message in faults if wrong), "")
 
@@ -81,9 +107,15 @@ def ollama_url(host: str) -> str:
 
 
 def _is_private(host: str) -> bool:
-    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+    host = host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         return not is_public(host)
     except ValueError:
+        pass
+    try:
+        # Other ways to write an IPv4 address, which resolvers take: 127.1, 0x7f000001.
+        return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
+    except (OSError, UnicodeEncodeError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 from turnout_server.providers.dialects import Dialect
 
@@ -53,3 +54,11 @@ class ProviderConnection:
     headers_from_file: str = ""
     propagate_trace: bool = False
     connect_timeout_seconds: float = 2.0
+
+    @property
+    def proxy_name(self) -> str:
+        """The proxy as it may be told: without user and password, "" where there is none."""
+        if not self.proxy_url:
+            return ""
+        parts = urlsplit(self.proxy_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

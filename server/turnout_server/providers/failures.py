@@ -15,6 +15,7 @@ _QUOTES_KEYS = frozenset({FailureKind.AUTHENTICATION})
 """Kinds whose messages are about a key, and may hold part of one: they are not shown."""
 _OF_THE_REQUEST = frozenset({400, 422, None})
 """Statuses that by themselves speak of the request, and none at all."""
+_NOTHING_THERE = frozenset({404, 405})
 
 
 def failure(
@@ -50,6 +51,10 @@ def failure(
     where = f"error event inside HTTP {status}" if in_stream else f"HTTP {status}"
     if 300 <= status <= 399:  # noqa: PLR2004 - the status class of redirects
         said = "a redirect, which is never followed: check the base URL"
+    elif status in _NOTHING_THERE and not in_stream and not _of_a_model(error, vendor):
+        # A server that does not know the path: it has not even looked for the model.
+        said = f"{said}; " if said else ""
+        said += "nothing is said of a model: the base URL may be wrong"
     detail = " ".join(piece for piece in (where, f"({code})" if code else "", f"at {field}" if field else "") if piece)
     return UpstreamError(
         kind,
@@ -59,6 +64,11 @@ def failure(
         rate_limit=rate_limit,
         possibly_billed=in_stream or can_be_billed(status, kind),
     )
+
+
+def _of_a_model(error: ErrorBody, vendor: str) -> bool:
+    """Whether an answer of status 404 comes from where models are known: by a code of the vendor's, or by its words."""
+    return "model" in error.message.lower() or any(knows(code, vendor) for code in error.codes)
 
 
 def _no_allowance(rate_limit: RateLimitReading | None) -> bool:

@@ -114,7 +114,7 @@ class KeyCheck:
     async def all(
         self, connections: Sequence[ProviderConnection], specs: Iterable[TargetSpec]
     ) -> tuple[KeyReport, ...]:
-        """Checks every key at every address; OSError or ssl.SSLError for certificate files that cannot be used."""
+        """Checks every key at every address; CertificateError for certificate files that cannot be used."""
         by_place: dict[tuple[str, str], list[TargetSpec]] = {}
         for spec in specs:
             by_place.setdefault((spec.target.provider, spec.base_url), []).append(spec)

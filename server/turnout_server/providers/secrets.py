@@ -6,8 +6,9 @@ is ever part of a repr, an error or a log line.
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,8 @@ from turnout_server.providers.connection import ProviderConnection, SecretRefere
 from turnout_server.providers.token_commands import CommandError, TokenCommands
 
 LOOK_EVERY_SECONDS = 1.0
+MAX_FILE_BYTES = 64 * 1024
+"""Longer than any key, token or set of headers."""
 
 
 class SecretUnavailableError(Exception):
@@ -27,10 +30,15 @@ class _File:
     looked_at: float
     stamp: tuple[int, int, int]
     text: str = field(repr=False)
+    doubted_at: float | None = None
+    """When it was first found empty or gone."""
 
 
 class SecretFiles:
-    """Contents of small secret files, kept until the file changes. `clock` is monotonic seconds."""
+    """Contents of small secret files, kept until the file changes. `clock` is monotonic seconds.
+
+    One that is found empty or gone counts as it was for a second: it may be in the middle of being replaced.
+    """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -46,15 +54,49 @@ class SecretFiles:
             status = os.stat(path)  # noqa: PTH116 - one call for three numbers
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             if known is not None and known.stamp == stamp:
-                known.looked_at = now
+                known.looked_at, known.doubted_at = now, None
                 return known.text
-            text = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+            text = _text(path)
+            if not text and known is not None and _in_doubt(known, now):
+                return known.text
+        except (OSError, ValueError) as error:
+            if known is not None and isinstance(error, FileNotFoundError) and _in_doubt(known, now):
+                return known.text
             self._files.pop(path, None)
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            reason = error.strerror if isinstance(error, OSError) else error
             raise SecretUnavailableError(f"file {path} cannot be read: {reason}") from None
         self._files[path] = _File(looked_at=now, stamp=stamp, text=text)
         return text
+
+    def keep(self, paths: Collection[str]) -> None:
+        """Forgets what was read of all other files."""
+        self._files = {path: known for path, known in list(self._files.items()) if path in paths}
+
+
+def _in_doubt(known: _File, now: float) -> bool:
+    """Whether what was known of a file still counts, though there is nothing in it now."""
+    if known.doubted_at is None:
+        known.doubted_at = now
+    return now - known.doubted_at < LOOK_EVERY_SECONDS
+
+
+def _text(path: str) -> str:
+    with Path(path).open("rb") as stream:
+        content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it is larger than {MAX_FILE_BYTES // 1024} KiB")
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+
+
+def _references(connections: Iterable[ProviderConnection]) -> dict[tuple[str, str], SecretReference]:
+    return {
+        (connection.provider, label): reference
+        for connection in connections
+        for label, reference in connection.credentials.items()
+    }
 
 
 class Secrets:
@@ -68,16 +110,31 @@ class Secrets:
         clock: Callable[[], float] = monotonic,
         on_fault: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._references: dict[tuple[str, str], SecretReference] = {
-            (connection.provider, label): reference
-            for connection in connections
-            for label, reference in connection.credentials.items()
-        }
+        self._references = _references(connections)
         self._environ = environ
+        self.clock = clock
         self.files = SecretFiles(clock)
+        self.on_fault = on_fault
+        """Is told what is wrong with a file or command while the sidecar runs; never a value."""
         self._commands = TokenCommands(clock=clock, on_fault=on_fault)
         self._last: dict[tuple[str, str], str | None] = {}
         self.changed()
+
+    def following(self, connections: Iterable[ProviderConnection]) -> Secrets:
+        """Returns the secrets of another configuration. They share with these what was read of files and commands.
+
+        These go on finding theirs, for calls that began with them: a key is never sent where it does not belong.
+        """
+        new = copy.copy(self)
+        new._references = _references(connections)  # noqa: SLF001  # one of ours
+        new._last = dict(self._last)  # noqa: SLF001  # likewise
+        return new
+
+    def forget_others(self, files: Iterable[str] = ()) -> None:
+        """Forgets what was read that none of these references, nor `files`, name; it is read again where needed."""
+        references = self._references.values()
+        self.files.keep({*files, *(reference.file for reference in references if reference.file)})
+        self._commands.keep({reference.command for reference in references if reference.command})
 
     def get(self, provider: str, label: str) -> str:
         """Returns the secret as far as it is at hand; SecretUnavailableError, naming the reference, where it is not."""

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
 from turnout_server.providers.connection import SecretReference
+from turnout_server.providers.orphans import Orphans
 
 LIMIT_SECONDS = 10.0
 """How long a command may run."""
@@ -56,6 +57,7 @@ class TokenCommands:
         self._clock = clock
         self._on_fault = on_fault
         self._tokens: dict[tuple[str, ...], _Token] = {}
+        self._orphans = Orphans()
 
     def known(self, reference: SecretReference) -> str:
         """Returns the token as far as there is one, else ""."""
@@ -87,6 +89,14 @@ class TokenCommands:
         if token.text == text and self._clock() - token.got_at >= AGAIN_SECONDS:
             token.text = ""
 
+    def keep(self, commands: Collection[tuple[str, ...]]) -> None:
+        """Forgets the tokens of all other commands, but for those that run."""
+        self._tokens = {
+            command: token
+            for command, token in self._tokens.items()
+            if command in commands or (token.running is not None and not token.running.done())
+        }
+
     async def aclose(self) -> None:
         """Ends the commands that run."""
         running = [token.running for token in self._tokens.values() if token.running is not None]
@@ -111,7 +121,7 @@ class TokenCommands:
     async def _run(self, reference: SecretReference, token: _Token) -> None:
         try:
             async with asyncio.timeout(self._limit_seconds):
-                text = await _output(reference)
+                text = await _output(reference, self._orphans)
         except TimeoutError:
             token.fault = f"{reference} has not ended within {self._limit_seconds:g} s"
         except CommandError as error:
@@ -124,8 +134,9 @@ class TokenCommands:
             self._on_fault(token.fault)
 
 
-async def _output(reference: SecretReference) -> str:
+async def _output(reference: SecretReference, orphans: Orphans) -> str:
     """Runs a command and returns what it printed, without white space around it."""
+    orphans.collect()
     try:
         process = await asyncio.create_subprocess_exec(
             *reference.command,
@@ -148,6 +159,9 @@ async def _output(reference: SecretReference) -> str:
     finally:
         if process.returncode is None:
             await _end(process, process.stdout)
+        if process.returncode is not None:
+            orphans.left_by(process.pid)
+            orphans.collect()
     if status != 0:
         raise CommandError(f"{reference} ended with status {status}; run it by hand to see why")
     try:

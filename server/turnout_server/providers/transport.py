@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Protocol
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from turnout_server.core.model import FailureKind
 from turnout_server.ports import UpstreamError
-from turnout_server.providers.addresses import AddressRefusedError, socket_factory
-from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.large_json import LargeBody
+from turnout_server.providers.transport_failures import failure_before_head
 from turnout_server.providers.unpacking import unpacked
 
-KEEPALIVE_SECONDS = 30.0
 WRITE_BYTES = 64 * 1024
 DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 64 * 1024
@@ -77,40 +72,19 @@ class Transport(Protocol):
         ...
 
 
-# The most telling exception first: aiohttp's own, or what its transport made of it for httpx.
-_FAILURES: tuple[tuple[type[BaseException], FailureKind, bool, str], ...] = (
-    (aiohttp.ClientConnectorCertificateError, FailureKind.CONNECTION, False, "the server's certificate is not trusted"),
-    (aiohttp.ClientConnectorSSLError, FailureKind.CONNECTION, False, "the TLS handshake failed"),
-    (aiohttp.ClientConnectorDNSError, FailureKind.CONNECTION, False, "the host name could not be resolved"),
-    (aiohttp.ClientProxyConnectionError, FailureKind.CONNECTION, False, "the proxy could not be reached"),
-    (aiohttp.ClientHttpProxyError, FailureKind.CONNECTION, False, "the proxy refused the connection"),
-    (aiohttp.ClientConnectorError, FailureKind.CONNECTION, False, "the connection could not be made"),
-    (aiohttp.ConnectionTimeoutError, FailureKind.CONNECTION, False, "the connection was not made in time"),
-    (aiohttp.ServerDisconnectedError, FailureKind.CONNECTION, True, "the connection was closed before an answer came"),
-    (aiohttp.InvalidURL, FailureKind.PROTOCOL, False, "the base URL is not a valid URL"),
-    (aiohttp.ClientConnectionError, FailureKind.CONNECTION, True, "the connection broke before an answer came"),
-    (aiohttp.ClientResponseError, FailureKind.PROTOCOL, True, "the answer is not valid HTTP"),
-    (aiohttp.ClientError, FailureKind.CONNECTION, True, "the request failed"),
-    (httpx.ConnectTimeout, FailureKind.CONNECTION, False, "the connection was not made in time"),
-    (httpx.ConnectError, FailureKind.CONNECTION, False, "the connection could not be made"),
-    (httpx.InvalidURL, FailureKind.PROTOCOL, False, "the base URL is not a valid URL"),
-    (httpx.UnsupportedProtocol, FailureKind.PROTOCOL, False, "the base URL is neither http nor https"),
-    (httpx.HTTPError, FailureKind.CONNECTION, True, "the request failed"),
-    (TimeoutError, FailureKind.CONNECTION, False, "the connection was not made in time"),
-    (OSError, FailureKind.CONNECTION, True, "the connection broke before an answer came"),
-)
-"""What each exception before the head of an answer means: kind, whether the provider may charge, words."""
-
-
 URLS_REMEMBERED = 1024
 """A provider has as many as it has models and endpoints, times two."""
 
 
 class HttpTransport:
-    """Connections to one provider, kept alive between calls; one per provider, with its own TLS and proxy."""
+    """Connections to one provider, kept alive between calls; one per provider, with its own TLS and proxy.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, *, connect_timeout_seconds: float) -> None:
+    `proxy` is the proxy's name for messages, "" where there is none.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, connect_timeout_seconds: float, proxy: str = "") -> None:
         self._transport = transport
+        self._proxy = proxy
         # aiohttp's connect covers name look-up, TCP and TLS together; reads are watched by whoever calls.
         self._extensions = {
             "timeout": {
@@ -147,14 +121,17 @@ class HttpTransport:
         try:
             response = await self._transport.handle_async_request(request)
         except Exception as error:  # the outermost edge of other people's code: the table decides
-            raise _failure_before_head(error) from error
+            raise failure_before_head(error, self._proxy) from error
         return HttpAnswer(response, self._finishing)
 
     def _parsed(self, url: str) -> httpx.URL:
         """Parses an address once: it costs as much as a small answer does."""
         if len(self._urls) >= URLS_REMEMBERED:
             self._urls.clear()
-        address = self._urls[url] = httpx.URL(url)
+        try:
+            address = self._urls[url] = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise failure_before_head(error, self._proxy) from None
         return address
 
     async def aclose(self) -> None:
@@ -268,56 +245,3 @@ class _Pieces(httpx.AsyncByteStream):
         view = memoryview(self._body)
         for start in range(0, len(view), WRITE_BYTES):
             yield bytes(view[start : start + WRITE_BYTES])
-
-
-def connect(connection: ProviderConnection, *, tls: ssl.SSLContext) -> HttpTransport:
-    """Makes the transport of one provider; nothing is connected yet. The number of connections is not limited here:
-    the targets' concurrency is.
-    """
-    proxied = bool(connection.proxy_url)
-
-    def open_session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                ssl=tls,
-                keepalive_timeout=KEEPALIVE_SECONDS,
-                # A proxy is trusted to go where it may: its own address is usually private.
-                socket_factory=socket_factory(allow_private=connection.allow_private or proxied),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
-
-    transport = AiohttpTransport(
-        verify=tls,
-        trust_env=False,
-        proxy=httpx.Proxy(connection.proxy_url) if proxied else None,
-        client=open_session,
-    )
-    return HttpTransport(transport, connect_timeout_seconds=connection.connect_timeout_seconds)
-
-
-def tls_context(*, ca_file: str = "", client_cert_file: str = "") -> ssl.SSLContext:
-    """Returns a client context that trusts `ca_file`, or the usual authorities where it is ""; OSError or ssl.SSLError
-    where a file does not hold what it should.
-    """
-    context = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
-    if client_cert_file:
-        context.load_cert_chain(client_cert_file)
-    return context
-
-
-def _failure_before_head(error: Exception) -> UpstreamError:
-    origin = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    if isinstance(origin, aiohttp.ClientConnectorError) and isinstance(origin.os_error, AddressRefusedError):
-        return UpstreamError(
-            FailureKind.CONNECTION,
-            "the provider's address is private, loopback or link-local, and allow_private is off",
-            possibly_billed=False,
-        )
-    for kind_of_error, kind, billed, words in _FAILURES:
-        if isinstance(origin, kind_of_error):
-            return UpstreamError(kind, words, possibly_billed=billed)
-    return UpstreamError(FailureKind.UNKNOWN, f"the request failed ({type(origin).__name__})")

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import orjson
 
-from turnout_server.core.chat import ChatInput
+from turnout_server.core.chat import ChatInput, Delta
 from turnout_server.core.model import FailureKind, RateLimitReading
 from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.providers.anthropic import AnthropicWire
 from turnout_server.providers.base64_text import written
+from turnout_server.providers.certificates import CertificateError, TlsFiles, tls_context
+from turnout_server.providers.connecting import connect
 from turnout_server.providers.connection import ProviderConnection
 from turnout_server.providers.dialects import Authentication, Dialect
+from turnout_server.providers.dialling import Dialler
 from turnout_server.providers.error_bodies import NO_HEADERS
 from turnout_server.providers.exact_json import exact
 from turnout_server.providers.failures import failure, invalid_request, parse_error, protocol_error
 from turnout_server.providers.gemini import GeminiWire
+from turnout_server.providers.header_files import HEADER_VALUE, HeaderFile, HeaderFileError
 from turnout_server.providers.large_json import LARGE_BYTES, LargeBody, large_body, payload_bytes
 from turnout_server.providers.ollama import OllamaWire
 from turnout_server.providers.openai import OpenAIWire
 from turnout_server.providers.ratelimit_headers import Headers, rate_limit_headers, reading, retry_after
 from turnout_server.providers.reading import StreamReading
 from turnout_server.providers.secrets import Secrets, SecretUnavailableError
-from turnout_server.providers.transport import Answer, Transport, connect, tls_context
+from turnout_server.providers.transport import Answer, Transport
+from turnout_server.providers.transport_failures import PROXY_AUTHENTICATION_REQUIRED, refused_by_proxy
+from turnout_server.providers.turnstile import Turnstile
 from turnout_server.providers.wire import Events, Wire
-
-if TYPE_CHECKING:
-    import ssl
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -50,13 +52,15 @@ USER_AGENT = "turnout"
 OK = 200
 UNAUTHENTICATED = 401
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
-_OURS = frozenset({"host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding"})
+_KEY_HEADERS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
+"""Where wires put a provider's key: the operator's own login there goes before it."""
 
 
 class HttpUpstream:
-    """Calls the targets of one provider. `wall` is Unix time, for moments that headers state."""
+    """Calls the targets of one provider. `wall` is Unix time, for moments that headers state.
+
+    Streams of all upstreams that share a `turnstile` let others have their turn between them.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class HttpUpstream:
         secrets: Secrets,
         connection: ProviderConnection,
         *,
+        dialler: Dialler | None = None,
+        turnstile: Turnstile | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._wire = wire
@@ -72,9 +78,15 @@ class HttpUpstream:
         self._secrets = secrets
         self._connection = connection
         self._dialect = connection.dialect
+        self._dialler = dialler
         self._wall = wall
+        self._turnstile = Turnstile() if turnstile is None else turnstile
+        path = connection.headers_from_file
+        self._header_file = HeaderFile(path, secrets.files, on_fault=secrets.on_fault) if path else None
 
-    async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
+    async def stream(  # noqa: C901, PLR0912  # one loop: a generator within it would cost something for each token
+        self, call: UpstreamCall
+    ) -> AsyncGenerator[Sequence[UpstreamEvent]]:
         """Yields what each read from the socket brought: first the head, then events; see `ports.Upstream`."""
         answer, head = await self._open(call, stream=True)
         try:
@@ -85,12 +97,18 @@ class HttpUpstream:
             yield (head,)
             reading = StreamReading(self._wire.decoder(call, self._dialect), self._wire.splitter())
             chunks = answer.chunks()
+            turnstile = self._turnstile
+            began = False
             since = 0
             try:
                 async for chunk in chunks:
+                    # What begins an answer waits for nobody.
+                    if began and not turnstile.passes():
+                        await turnstile.turn()
                     for piece in pieces_of(chunk):
                         events = reading.feed(piece)
                         if events:
+                            began = began or any(isinstance(event, Delta) for event in events)
                             yield events
                         if reading.over:
                             break
@@ -144,6 +162,10 @@ class HttpUpstream:
         finally:
             await answer.aclose()
 
+    async def reach(self, base_url: str) -> str:
+        """Connects to where calls go, and hangs up; returns why it could not, "" where it could."""
+        return "" if self._dialler is None else await self._dialler.dial(base_url)
+
     async def aclose(self) -> None:
         """Closes the provider's connections."""
         await self._transport.aclose()
@@ -167,6 +189,14 @@ class HttpUpstream:
     async def _head(self, answer: Answer, chat: ChatInput | None, credential: str, secret: str) -> ResponseHead:
         if answer.status == UNAUTHENTICATED:
             self._secrets.refused(self._connection.provider, credential, secret)
+        proxy = self._connection.proxy_name if answer.status == PROXY_AUTHENTICATION_REQUIRED else ""
+        if proxy:
+            raise UpstreamError(
+                FailureKind.CONNECTION,
+                refused_by_proxy(answer.status, proxy),
+                http_status=answer.status,
+                possibly_billed=False,
+            )
         if answer.status != OK:
             error = parse_error(await _error_body(answer))
             rate_limit, retry_after_seconds = self._rate_limit(answer, error.headers)
@@ -194,8 +224,13 @@ class HttpUpstream:
             "user-agent": USER_AGENT,
             **self._wire.headers(secret, self._authenticating(credential)),
         }
-        if self._connection.headers_from_file:
-            headers.update(self._extra_headers())
+        if self._header_file is not None:
+            own = self._own_headers(self._header_file)
+            if not _KEY_HEADERS.isdisjoint(own):
+                # One login at a time: the provider's key is not for whoever stands before it.
+                for name in _KEY_HEADERS:
+                    headers.pop(name, None)
+            headers.update(own)
         if call is not None and self._connection.propagate_trace:
             headers.update(call.trace_headers)
         return headers
@@ -223,7 +258,7 @@ class HttpUpstream:
             secret = await self._secrets.fetch(self._connection.provider, label)
         except SecretUnavailableError as error:
             raise UpstreamError(FailureKind.AUTHENTICATION, str(error), possibly_billed=False) from None
-        if not _HEADER_VALUE.fullmatch(secret):
+        if not HEADER_VALUE.fullmatch(secret):
             raise UpstreamError(
                 FailureKind.AUTHENTICATION,
                 f"credential {label!r} holds characters that no header can carry",
@@ -231,11 +266,10 @@ class HttpUpstream:
             )
         return secret
 
-    def _extra_headers(self) -> dict[str, str]:
-        path = self._connection.headers_from_file
+    def _own_headers(self, file: HeaderFile) -> Mapping[str, str]:
         try:
-            return parse_headers(self._secrets.files.text(path), path)
-        except (SecretUnavailableError, ValueError) as error:
+            return file.headers()
+        except HeaderFileError as error:
             raise UpstreamError(FailureKind.AUTHENTICATION, str(error), possibly_billed=False) from None
 
     def _rate_limit(self, answer: Answer, behind: Headers = NO_HEADERS) -> tuple[RateLimitReading | None, float | None]:
@@ -303,24 +337,6 @@ async def _error_body(answer: Answer) -> bytes:
         return b""
 
 
-def parse_headers(text: str, path: str) -> dict[str, str]:
-    """Reads `Name: value` lines; empty ones and those that begin with # are skipped. ValueError, without any value, for
-    a line that is none, and for names that are not the operator's to set.
-    """
-    headers: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        name, colon, value = line.partition(":")
-        name, value = name.strip().lower(), value.strip()
-        if not colon or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"line {number} of {path} is not a header: write Name: value")
-        if name in _OURS:
-            raise ValueError(f"line {number} of {path} sets {name}, which is not for the operator to set")
-        headers[name] = value
-    return headers
-
-
 def wire_of(name: str) -> Wire:
     """Returns the wire of that name; ValueError, naming those there are, for another."""
     made = WIRES.get(name)
@@ -341,17 +357,36 @@ WIRES: Mapping[str, Callable[[], Wire]] = MappingProxyType(
 
 
 def build_upstreams(connections: Iterable[ProviderConnection], secrets: Secrets) -> Mapping[str, HttpUpstream]:
-    """Makes the upstream of each provider; OSError or ssl.SSLError where a certificate file is not what it should be.
+    """Makes the upstream of each provider; CertificateError where a certificate file is not what it should be.
 
     Nothing is connected yet. Whoever called closes each of them.
     """
-    contexts: dict[tuple[str, str], ssl.SSLContext] = {}
+    contexts: dict[tuple[str, str], ssl.SSLContext | TlsFiles] = {}
+    turnstile = Turnstile()
     upstreams: dict[str, HttpUpstream] = {}
     for connection in connections:
         files = (connection.ca_file, connection.client_cert_file)
         if files not in contexts:
-            contexts[files] = tls_context(ca_file=files[0], client_cert_file=files[1])
+            contexts[files] = _tls(connection, secrets)
+        tls = contexts[files]
         upstreams[connection.provider] = HttpUpstream(
-            wire_of(connection.wire), connect(connection, tls=contexts[files]), secrets, connection
+            wire_of(connection.wire),
+            connect(connection, tls=tls),
+            secrets,
+            connection,
+            dialler=Dialler(connection, tls),
+            turnstile=turnstile,
         )
     return upstreams
+
+
+def _tls(connection: ProviderConnection, secrets: Secrets) -> ssl.SSLContext | TlsFiles:
+    ca_file, client_cert_file = connection.ca_file, connection.client_cert_file
+    if not ca_file and not client_cert_file:
+        return tls_context()
+    try:
+        return TlsFiles(
+            ca_file=ca_file, client_cert_file=client_cert_file, clock=secrets.clock, on_fault=secrets.on_fault
+        )
+    except CertificateError as error:
+        raise CertificateError(f"providers.{connection.provider}: certificate file {error}") from None

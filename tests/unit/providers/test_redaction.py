@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import time
+import tracemalloc
 
 import pytest
 
@@ -52,8 +52,13 @@ def test_long_messages_are_cut() -> None:
 def test_messages_about_prompts_too_long_to_look_through_are_not_shown() -> None:
     chat = chat_of(Part(content=Text(text="where does it stop? " * 30_000)), Part(content=Text(text="hunter2zz")))
     message = "the prompt is too long: hunter2zz"
-    began_at = time.thread_time()
+    tracemalloc.start()
+    try:
+        shown = safe_message(message, chat=chat)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
-    assert "" == safe_message(message, chat=chat)
-    # Looking for quotations in all of it takes thirty times as long.
-    assert time.thread_time() - began_at < 0.02
+    assert "" == shown
+    # Looking for quotations in all of it makes a list of its 120,000 words first.
+    assert peak_bytes < 2_000_000

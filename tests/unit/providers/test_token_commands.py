@@ -141,7 +141,7 @@ async def test_command_that_does_not_end_is_ended_with_what_it_started(tmp_path:
     with pytest.raises(CommandError, match="not ended within"):
         await commands.text(reference)
     child = int((tmp_path / "child").read_text())
-    for _ in range(100):
+    for _ in range(2000):
         if not runs(child):
             break
         await asyncio.sleep(0.02)
