@@ -11,23 +11,24 @@ import gc
 import importlib.metadata
 import json
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from turnout_server.api.admission import MIB
 from turnout_server.api.metrics_endpoint import MetricsEndpoint
+from turnout_server.api.reload_signal import on_reload_signal
 from turnout_server.api.server import ApiServer, ServerSettings
 from turnout_server.api.sockets import ListenError, UnixSocket
 from turnout_server.api.stop_signals import on_stop_signal
-from turnout_server.config.build import Parts, build
+from turnout_server.config.build import build
+from turnout_server.config.faults import ConfigurationError
 from turnout_server.config.load import Loaded
-from turnout_server.config.memory_limit import INFLIGHT_SHARE, memory_limit_bytes
+from turnout_server.config.memory_limit import inflight_limit_bytes, memory_limit_bytes
 from turnout_server.config.schema import Configuration
 from turnout_server.core.events import Event, EventName
 from turnout_server.execution.answering import Answering
@@ -35,20 +36,32 @@ from turnout_server.execution.executor import Executor
 from turnout_server.ids import new_id
 from turnout_server.large_buffers import give_back_large_buffers
 from turnout_server.local_models import LocalModels
-from turnout_server.providers.secrets import Secrets
+from turnout_server.providers.certificates import CertificateError
+from turnout_server.providers.secrets import Secrets, SecretUnavailableError
 from turnout_server.providers.upstream import build_upstreams
+from turnout_server.reaching import Reaching
+from turnout_server.reloading.in_service import InService
+from turnout_server.reloading.reloader import Reloader
+from turnout_server.reloading.request_logging import RequestLogging
+from turnout_server.reloading.watched_files import LOOK_EVERY_SECONDS, SETTLED_SECONDS, WatchedFiles
 from turnout_server.router import Router
-from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging, set_log_level
 from turnout_server.telemetry.metrics import Metrics
-from turnout_server.telemetry.request_log import RequestLog
-from turnout_server.telemetry.rotating_file import RotatingFile, RotatingFileError
 from turnout_server.telemetry.tracing import add_to_span, outgoing_headers
+from turnout_server.wake_ups import loop_factory
+
+if TYPE_CHECKING:
+    from turnout_server.listener_files import ListenerFiles
+    from turnout_server.state.keeper import Keeper
 
 EXPIRE_EVERY_SECONDS = 0.25
 """How often lapsed leases and reopening times are looked for when no request does."""
 
 SECRETS_EVERY_SECONDS = 5.0
 """How often keys are compared with what they were, so that a new one ends an outage."""
+
+LISTENER_FILES_EVERY_SECONDS = 5.0
+"""How often the listener's certificate and tokens are compared with their files."""
 
 ANSWER_MARGIN_BYTES = 256 * 1024
 """Of the largest message, left for what goes with an answer: the decision, the attempts."""
@@ -64,6 +77,7 @@ _GRAVE = frozenset(
         EventName.LOCAL_NETWORK,
         EventName.CREDENTIAL_OUT,
         EventName.BUDGET_EXHAUSTED,
+        EventName.CONFIG_REFUSED,
     }
 )
 
@@ -95,32 +109,37 @@ class Listening:
         )
 
 
-def run(loaded: Loaded, environ: Mapping[str, str], *, announce: Callable[[str], None], json_logs: bool) -> None:
-    """Runs the sidecar until SIGTERM or SIGINT; `announce` gets one line once it is ready. Raises StartError."""
+def run(
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    *,
+    announce: Callable[[str], None],
+    json_logs: bool,
+    on_stopped: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs the sidecar until SIGTERM or SIGINT; `announce` gets one line once it is ready. Raises StartError.
+
+    `on_stopped` is called when all is written and closed, but for the event loop.
+    """
     telemetry = loaded.configuration.telemetry
     configure_logging(LogLevel(telemetry.log_level), LogFormat.JSON if json_logs else LogFormat(telemetry.log_format))
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     give_back_large_buffers()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_until_signal(loaded, environ, announce))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - there is none on every platform
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+        on_stopped()
 
 
 async def _until_signal(loaded: Loaded, environ: Mapping[str, str], announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     give_back = on_stop_signal(stop.set)
-    async with running(loaded, environ) as listening:
+    reload_asked = asyncio.Event()
+    on_reload_signal(reload_asked.set)
+    async with running(loaded, environ, reload_asked=reload_asked) as listening:
         # What start-up made stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         announce(listening.line())
         await stop.wait()
         # Whoever asks twice does not want to wait: the second signal ends the process as it always does.
@@ -129,18 +148,30 @@ async def _until_signal(loaded: Loaded, environ: Mapping[str, str], announce: Ca
 
 @contextlib.asynccontextmanager
 async def running(
-    loaded: Loaded, environ: Mapping[str, str], *, secrets_every_seconds: float = SECRETS_EVERY_SECONDS
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    *,
+    secrets_every_seconds: float = SECRETS_EVERY_SECONDS,
+    listener_files_every_seconds: float = LISTENER_FILES_EVERY_SECONDS,
+    files_every_seconds: float = LOOK_EVERY_SECONDS,
+    reload_asked: asyncio.Event | None = None,
 ) -> AsyncIterator[Listening]:
-    """Builds everything, serves while the block runs, then stops in order. Raises StartError."""
+    """Builds everything, serves while the block runs, then stops in order. Raises StartError.
+
+    Whoever sets `reload_asked` has the configuration looked at, whether or not its file has changed.
+    """
     log: FilteringBoundLogger = structlog.get_logger("turnout")
     configuration = loaded.configuration
     parts = build(configuration, environ)
     metrics = Metrics()
     rng = random.Random()  # noqa: S311 - spreads load, keeps no secret
+    keeper: Keeper | None = None
 
     def on_event(event: Event) -> None:
         metrics.event(event)
         log_event(log, event)
+        if keeper is not None:
+            keeper.on_event(event)
 
     router = Router(
         parts.fleet,
@@ -153,16 +184,15 @@ async def running(
         instruments=metrics,
     )
 
-    def on_secret_fault(fault: str) -> None:
-        log.warning("secret", fault=fault)
-
-    def adopt(found: Parts) -> None:
-        router.adopt(found.fleet, found.settings)
-
-    secrets = Secrets(parts.connections, environ=environ, on_fault=on_secret_fault)
+    secrets = Secrets(parts.connections, environ=environ, on_fault=lambda fault: log.warning("secret", fault=fault))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(secrets.aclose)
         secrets.start_commands()
+        keeper = _keeper(configuration, router, lambda: service.secrets, log)
+        if keeper is not None:
+            # After all calls have ended: what they settled is in the last snapshot.
+            stack.push_async_callback(keeper.aclose)
+            metrics.watch_keeping(keeper.read)
         upstreams = _upstreams(parts.connections, secrets)
         executor = Executor(
             router,
@@ -180,63 +210,117 @@ async def running(
             configuration,
             environ,
             upstreams,
-            adopt=adopt,
+            adopt=lambda found: router.adopt(found.fleet, found.settings),
             log=log,
         )
         await local_models.first_look()
-        request_log = _request_log(configuration, secrets, log)
-        if request_log is not None:
-            # Off the loop: it waits for the disk to take what is left.
-            stack.push_async_callback(asyncio.to_thread, request_log.close)
-            metrics.watch_request_log(request_log)
+        request_logging = RequestLogging(log=log, clock=time.monotonic, wall=time.time)
+        service = InService(
+            configuration,
+            environ,
+            parts=parts,
+            secrets=secrets,
+            upstreams=upstreams,
+            router=router,
+            executor=executor,
+            local_models=local_models,
+            request_logging=request_logging,
+        )
+        if keeper is not None:
+            _resume(keeper)
+        stack.push_async_callback(request_logging.aclose)
+        _begin_request_log(request_logging, configuration)
+        listener_files = _listener_files(configuration, environ, log)
         server = ApiServer(
             router,
             executor,
-            server_settings(configuration),
+            _with_listener_files(server_settings(configuration), listener_files),
             clock=time.monotonic,
             wall=time.time,
             log=log,
-            request_log=request_log,
+            request_log=request_logging.present,
         )
-        metrics.watch(router.gauges)
-        metrics.watch_budgets(router.budgets)
-        metrics.watch_answers(server.answering.once, server.answering.cache)
-        metrics.watch_shed(lambda: server.shed_count)
-        metrics_endpoint = MetricsEndpoint(metrics.render)
-        try:
-            bound = await server.start()
-            stack.push_async_callback(server.stop)
-            address = configuration.metrics.address
-            metrics_address = await metrics_endpoint.start(address) if address else ""
-            stack.push_async_callback(metrics_endpoint.stop)
-        except ListenError as error:
-            raise StartError(str(error)) from None
+        service.follow = (
+            lambda taken: server.follow(server_settings(taken)),
+            lambda taken: set_log_level(LogLevel(taken.telemetry.log_level)),
+        )
+        request_logging.on_change = server.log_requests
+        _watch_counts(metrics, router, server, request_logging)
+        _watch_listener_files(listener_files, server, metrics, stack, listener_files_every_seconds)
+        # What calls need while they end, and what is asked meanwhile, goes on until the server has stopped.
         for work in (
             _expire(router, server.answering),
-            _watch_secrets(secrets, router, secrets_every_seconds),
+            _watch_keys(service, secrets_every_seconds),
             local_models.watch(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(work))
-        unix = (f"unix:{bound.socket}",) if bound.socket else ()
-        listening = Listening(
-            grpc=(*((bound.address,) if bound.address else ()), *unix),
-            health=bound.health_address,
-            metrics=metrics_address,
-            version=importlib.metadata.version("turnout"),
+        listening = await _listen(configuration, server, metrics, stack)
+        reloader = Reloader(
+            loaded,
+            environ,
+            service,
+            on_event=on_event,
+            count=lambda result: metrics.reload(result, time.time()),
+            log=log,
+            clock=time.monotonic,
+            files=WatchedFiles(
+                loaded.opened,
+                every_seconds=files_every_seconds,
+                settled_seconds=min(SETTLED_SECONDS, files_every_seconds),
+                asked=reload_asked,
+            ),
         )
+        # Ended first: what stops does not follow another configuration any more.
+        stack.push_async_callback(_ended, asyncio.create_task(reloader.watch()))
+        reaching = Reaching(router, service.upstreams, log)
+        stack.push_async_callback(_ended, asyncio.create_task(reaching.watch()))
+        if keeper is not None:
+            keeper.begin()
         _log_start(log, loaded, listening, router)
         yield listening
-        log.info("stopping", drain_seconds=configuration.drain_seconds)
+        log.info("stopping", drain_seconds=service.configuration.drain_seconds, running_count=server.calls.running)
     log.info("stopped")
+
+
+async def _listen(
+    configuration: Configuration, server: ApiServer, metrics: Metrics, stack: contextlib.AsyncExitStack
+) -> Listening:
+    """Listens until the stack ends; calls stop first, so that their end can still be measured. Raises StartError."""
+    metrics_endpoint = MetricsEndpoint(metrics.render)
+    try:
+        address = configuration.metrics.address
+        metrics_address = await metrics_endpoint.start(address) if address else ""
+        stack.push_async_callback(metrics_endpoint.stop)
+        bound = await server.start()
+        stack.push_async_callback(server.stop)
+    except ListenError as error:
+        raise StartError(str(error)) from None
+    unix = (f"unix:{bound.socket}",) if bound.socket else ()
+    return Listening(
+        grpc=(*((bound.address,) if bound.address else ()), *unix),
+        health=bound.health_address,
+        metrics=metrics_address,
+        version=importlib.metadata.version("turnout"),
+    )
+
+
+def _watch_counts(metrics: Metrics, router: Router, server: ApiServer, request_logging: RequestLogging) -> None:
+    metrics.config_taken(time.time())
+    metrics.watch_request_log(lambda: request_logging.present)
+    metrics.watch(router.gauges)
+    metrics.watch_budgets(router.budgets)
+    metrics.watch_answers(server.answering.once, server.answering.cache)
+    metrics.watch_shed(lambda: server.shed_count)
+    metrics.watch_refusals(server.refusals.counts)
 
 
 def server_settings(configuration: Configuration) -> ServerSettings:
     """Returns what the API needs of the configuration."""
     listen, limits = configuration.listen, configuration.limits
-    memory = memory_limit_bytes()
-    inflight = int(memory * INFLIGHT_SHARE) if memory is not None else None
+    inflight = inflight_limit_bytes(memory_limit_bytes())
     return ServerSettings(
         address=listen.address,
+        insecure=listen.insecure_listen,
         socket=UnixSocket(path=listen.socket, mode=int(listen.socket_mode, 8), group=listen.socket_group)
         if listen.socket
         else None,
@@ -267,25 +351,84 @@ def log_event(log: FilteringBoundLogger, event: Event) -> None:
 def _upstreams(connections: Any, secrets: Secrets) -> Mapping[str, Any]:
     try:
         return build_upstreams(connections, secrets)
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"a certificate file cannot be used: {error}") from None
+    except CertificateError as error:
+        raise StartError(str(error)) from None
 
 
-def _request_log(configuration: Configuration, secrets: Secrets, log: FilteringBoundLogger) -> RequestLog | None:
-    """Opens the request log, where there is to be one, and begins to write it. Raises StartError."""
-    wanted = configuration.telemetry.request_log
-    if not wanted.file:
+def _listener_files(
+    configuration: Configuration, environ: Mapping[str, str], log: FilteringBoundLogger
+) -> ListenerFiles | None:
+    """Reads what the listener shows and asks for, None where that is nothing. Raises StartError."""
+    listen = configuration.listen
+    if not listen.tls.cert_file and not listen.auth.tokens:
         return None
-    file = RotatingFile(wanted.file, wanted.max_mib * MIB)
+    from turnout_server.listener_files import ListenerFiles, ListenerFilesError  # noqa: PLC0415 - most have none
+
     try:
-        file.open()
-    except RotatingFileError as error:
-        raise StartError(f"telemetry.request_log.file: {error}") from None
-    request_log = RequestLog(
-        file, content=wanted.content, log=log, clock=time.monotonic, wall=time.time, secrets=secrets.known
+        return ListenerFiles(listen, environ, log=log, wall=time.time)
+    except ListenerFilesError as error:
+        raise StartError(str(error)) from None
+
+
+def _with_listener_files(settings: ServerSettings, files: ListenerFiles | None) -> ServerSettings:
+    return settings if files is None else replace(settings, tls=files.tls, tokens=files.tokens)
+
+
+def _watch_listener_files(
+    files: ListenerFiles | None,
+    server: ApiServer,
+    metrics: Metrics,
+    stack: contextlib.AsyncExitStack,
+    every_seconds: float,
+) -> None:
+    """Keeps what the listener uses in step with its files until the stack ends."""
+    if files is not None:
+        metrics.watch_listener_files(files)
+        stack.push_async_callback(_ended, asyncio.create_task(files.watch(server.renew, every_seconds)))
+
+
+def _begin_request_log(request_logging: RequestLogging, configuration: Configuration) -> None:
+    """Begins to write the request log, where there is to be one. Raises StartError."""
+    try:
+        request_logging.take(configuration, request_logging.prepare(configuration))
+    except ConfigurationError as error:
+        raise StartError(str(error)) from None
+
+
+def _keeper(
+    configuration: Configuration, router: Router, secrets: Callable[[], Secrets], log: FilteringBoundLogger
+) -> Keeper | None:
+    """Returns what keeps the state over a restart, None where nothing is kept."""
+    wanted = configuration.state
+    if not wanted.snapshot_file:
+        return None
+    from turnout_server.state.keeper import Keeper  # noqa: PLC0415 - most keep nothing
+
+    def secret_of(provider: str, label: str) -> str | None:
+        try:
+            return secrets().get(provider, label)
+        except SecretUnavailableError:
+            return None
+
+    return Keeper(
+        wanted.snapshot_file,
+        router.memory(),
+        interval_seconds=wanted.snapshot_interval_seconds,
+        clock=time.monotonic,
+        wall=time.time,
+        log=log,
+        secret_of=secret_of,
     )
-    request_log.start()
-    return request_log
+
+
+def _resume(keeper: Keeper) -> None:
+    """Puts back what was kept. Raises StartError."""
+    from turnout_server.state.keeper import KeepingError  # noqa: PLC0415 - it is there by now
+
+    try:
+        keeper.start()
+    except KeepingError as error:
+        raise StartError(f"state.snapshot_file: {error}") from None
 
 
 def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, router: Router) -> None:
@@ -311,13 +454,10 @@ async def _expire(router: Router, answering: Answering) -> None:
         answering.expire()
 
 
-async def _watch_secrets(secrets: Secrets, router: Router, every_seconds: float) -> None:
+async def _watch_keys(service: InService, every_seconds: float) -> None:
     while True:
         await asyncio.sleep(every_seconds)
-        # Files: off the loop, since a mounted secret may be on a slow file system.
-        for provider, label in await asyncio.to_thread(secrets.changed):
-            router.credential_changed(provider, label)
-        secrets.start_commands()
+        await service.look_at_keys()
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from turnout_server.config.build import Parts, build
 from turnout_server.config.catalog import ModelRow, local_row
-from turnout_server.config.providers import resolved_providers
+from turnout_server.config.providers import Found, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.ports import UpstreamError
 from turnout_server.providers.ollama.discovery import Asking, find_models
@@ -25,7 +25,9 @@ LOOK_EVERY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Server:
+class LocalServer:
+    """One server that is asked for its models."""
+
     provider: str
     base_url: str
     credential: str
@@ -40,7 +42,7 @@ class LocalModels:
         environ: Mapping[str, str],
         servers: Mapping[str, Asking],
         *,
-        adopt: Callable[[Parts], None],
+        adopt: Callable[[Parts], object],
         log: FilteringBoundLogger,
     ) -> None:
         self._configuration = configuration
@@ -50,15 +52,7 @@ class LocalModels:
         self._log = log
         self._found: dict[str, Sequence[ModelRow]] = {}
         self._silent: set[str] = set()
-        self._servers = tuple(
-            _Server(
-                provider=provider.name,
-                base_url=provider.endpoints[0].base_url,
-                credential=provider.credentials[0].spec.label if provider.credentials else "",
-            )
-            for provider in resolved_providers(configuration, environ)
-            if provider.finds_models
-        )
+        self._servers = local_servers(configuration, environ)
 
     async def first_look(self) -> None:
         """Asks once, so that the first call finds the models of a server that is up; returns soon in any case."""
@@ -66,14 +60,46 @@ class LocalModels:
             await self._look(FIRST_LOOK_SECONDS)
 
     async def watch(self) -> None:
-        """Asks again and again; returns at once where there is nobody to ask."""
-        while self._servers:
+        """Asks again and again, whoever there is to ask."""
+        while True:
             await asyncio.sleep(LOOK_EVERY_SECONDS if not self._silent else LOOK_SECONDS)
             await self._look(LOOK_SECONDS)
 
+    async def found_for(self, servers: Sequence[LocalServer], asking: Mapping[str, Asking]) -> Found:
+        """Returns what is known of the servers of another configuration; new ones are asked, which takes no longer than
+        the first look. Nothing changes here.
+        """
+        new = [server for server in servers if server not in self._servers]
+        looks = await asyncio.gather(*(self._ask(server, FIRST_LOOK_SECONDS, asking) for server in new))
+        found = {server.provider: rows for server, rows in zip(new, looks, strict=True) if rows is not None}
+        return found | self.known_for(servers)
+
+    def known_for(self, servers: Sequence[LocalServer]) -> dict[str, Sequence[ModelRow]]:
+        """Returns what was found of those servers of another configuration that stay."""
+        staying = {server.provider for server in servers if server in self._servers}
+        return {provider: rows for provider, rows in self._found.items() if provider in staying}
+
+    def follow(
+        self, configuration: Configuration, servers: Sequence[LocalServer], asking: Mapping[str, Asking], found: Found
+    ) -> None:
+        """Takes another configuration, and what was found of its servers; a look under way tells only of those that
+        stay.
+        """
+        self._configuration = configuration
+        self._asking = asking
+        self._servers = tuple(servers)
+        self._found = dict(found)
+        self._silent &= {server.provider for server in self._servers}
+
     async def _look(self, limit_seconds: float) -> None:
-        looks = await asyncio.gather(*(self._ask(server, limit_seconds) for server in self._servers))
-        found = {s.provider: rows for s, rows in zip(self._servers, looks, strict=True) if rows is not None}
+        servers = self._servers
+        looks = await asyncio.gather(*(self._ask(server, limit_seconds, self._asking) for server in servers))
+        found = {
+            server.provider: rows
+            for server, rows in zip(servers, looks, strict=True)
+            # Another configuration may have been taken meanwhile.
+            if rows is not None and server in self._servers
+        }
         # A server that does not answer now keeps its models: whether they can be called is the breakers' business.
         if any(self._found.get(provider) != rows for provider, rows in found.items()):
             self._found.update(found)
@@ -81,10 +107,12 @@ class LocalModels:
             self._adopt(parts)
             self._log.info("models.found", **{name: len(rows) for name, rows in self._found.items()})
 
-    async def _ask(self, server: _Server, limit_seconds: float) -> Sequence[ModelRow] | None:
+    async def _ask(
+        self, server: LocalServer, limit_seconds: float, asking: Mapping[str, Asking]
+    ) -> Sequence[ModelRow] | None:
         try:
             async with asyncio.timeout(limit_seconds):
-                models = await find_models(self._asking[server.provider], server.base_url, server.credential)
+                models = await find_models(asking[server.provider], server.base_url, server.credential)
         except (TimeoutError, UpstreamError) as error:
             if server.provider not in self._silent:
                 self._silent.add(server.provider)
@@ -93,3 +121,16 @@ class LocalModels:
             return None
         self._silent.discard(server.provider)
         return tuple(local_row(model.name, model.context_window_tokens, model.abilities) for model in models)
+
+
+def local_servers(configuration: Configuration, environ: Mapping[str, str]) -> tuple[LocalServer, ...]:
+    """Returns the servers of a configuration that are asked for their models."""
+    return tuple(
+        LocalServer(
+            provider=provider.name,
+            base_url=provider.endpoints[0].base_url,
+            credential=provider.credentials[0].spec.label if provider.credentials else "",
+        )
+        for provider in resolved_providers(configuration, environ)
+        if provider.finds_models
+    )

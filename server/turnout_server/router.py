@@ -10,6 +10,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from turnout_server.core.budget import BudgetSpec, Notices
 from turnout_server.core.budget_book import BudgetReport
@@ -22,6 +23,7 @@ from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.hedging import HedgeResult, Patience, may_be_second, patience
 from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
+from turnout_server.core.in_force import Found, InForce
 from turnout_server.core.model import (
     NANO_USD,
     Caller,
@@ -45,6 +47,9 @@ from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, 
 from turnout_server.core.tokens import RATIO_MAXIMUM, estimate_input_tokens
 from turnout_server.core.trends import Trend, TrendQuery
 from turnout_server.ports import Instruments
+
+if TYPE_CHECKING:
+    from turnout_server.core.keeping import Memory
 
 PROBE_PROFILE = RequestProfile(input_tokens=64, max_output_tokens=1)
 """The most that a trial off every caller's path comes to, vendors' framing included."""
@@ -95,6 +100,18 @@ class Router:
         self._trims = _any_trims(settings)
         self._state = FleetState(fleet, settings, now=clock(), rng=rng)
         self._spending = Spending(settings.budgets, self._state, wall())
+        self._in_force = InForce(self._state, settings)
+
+    @property
+    def in_force(self) -> InForce:
+        """The configuration that a call begins with now. Whoever makes a call keeps it until the call has ended."""
+        return self._in_force
+
+    def memory(self) -> Memory:
+        """Returns what takes the state's lines to keep, and puts back what was kept; for one owner."""
+        from turnout_server.core.keeping import Memory  # noqa: PLC0415 - needed only where state outlives the process
+
+        return Memory(self._state, self._spending)
 
     @property
     def state(self) -> FleetState:
@@ -102,17 +119,23 @@ class Router:
         return self._state
 
     def adopt(self, fleet: Fleet, settings: Settings) -> Adopted:
-        """Takes another fleet and its settings, in one step: whatever is decided from now on knows nothing else.
+        """Takes another fleet and its settings, in one step: whatever begins from now on knows nothing else.
 
-        What stays keeps its state (`FleetState.adopt`). Calls that run end where they began; their next hop is chosen
-        from the new fleet. Connections are the executor's: give it those of new providers first (`Executor.adopt`).
-        Returns the targets that are new and those that are gone.
+        What stays keeps its state (`FleetState.adopt`). Calls that run end under the configuration that they began
+        with (`in_force`), hops to other targets included. Connections are the executor's: give it those of new
+        providers in the same step (`Executor.adopt`). Returns the targets that are new and those that are gone.
         """
         self.expire()
+        self._in_force.retire()
+        fleet = fleet.sharing(self.fleet)
+        if settings.routing == self.settings.routing:
+            # What was worked out, or kept, under the same rules stays valid.
+            settings = dataclasses.replace(settings, routing=self.settings.routing)
         adopted = self._state.adopt(fleet, settings)
         self._spending.adopt(settings.budgets, fleet, self._wall())
         self.fleet = fleet
         self.settings = settings
+        self._in_force = InForce(self._state, settings)
         self._trims = _any_trims(settings)
         return adopted
 
@@ -221,7 +244,7 @@ class Router:
 
     def expire(self) -> None:
         """Lets lapsed leases and open times run out and tells of it; to be called about four times a second."""
-        if self._spending.active:
+        if self._spending.settles:
             self._spending.expire(self._clock())
         for event in self._state.expire(self._clock()):
             if event.name is EventName.PROBE_EXPIRED:
@@ -248,6 +271,12 @@ class Router:
         """Tells that there is another secret behind a label of ours: whatever was held against the old one is over."""
         for event in self._state.credential_changed(provider, label, self._clock()):
             self._on_event(event)
+
+    def looked_at_endpoint(self, provider: str, endpoint: str, unreachable: str) -> None:
+        """Tells of a look whether an endpoint can be connected to: why it cannot, "" where it can. For the status only:
+        what calls meet is what counts.
+        """
+        self._state.looked_at_endpoint(provider, endpoint, unreachable)
 
     # For `execution`.
 
@@ -311,29 +340,29 @@ class Router:
         self._state.past.history.add(decision, dataclasses.replace(query, executing=True), cached=True)
         return decision
 
-    def decide_hop(self, query: RouteQuery, first: Decision, hop: Hop, *, call_id: str) -> Decision:
+    def decide_hop(
+        self, query: RouteQuery, first: Decision, hop: Hop, *, call_id: str, under: InForce | None = None
+    ) -> Decision:
         """Ranks again for the next attempt of a call; no candidates when there is nowhere left to go. Never raises.
 
-        The history and the caller keep the first decision; this one has the same id.
+        The history and the caller keep the first decision; this one has the same id. `under` is the configuration that
+        the call began with, None for the present one: what could be decided once under it can be again.
         """
+        under = under or self._in_force
         now, now_wall = self._clock(), self._wall()
-        try:
-            decision = decide(
-                query,
-                self._state,
-                self.settings.routing,
-                now=now,
-                now_wall=now_wall,
-                rng=self._rng,
-                decision_id=first.decision_id,
-                turn=self._turn,
-                hop=hop,
-                failover=self.settings.failover,
-                room=self._spending.room(query, now=now, now_wall=now_wall, holder=call_id),
-            )
-        except TurnoutError:
-            # It could be decided once: since then a fleet was adopted without a policy or target that it names.
-            return dataclasses.replace(first, candidates=())
+        decision = decide(
+            query,
+            under.reading,
+            under.settings.routing,
+            now=now,
+            now_wall=now_wall,
+            rng=self._rng,
+            decision_id=first.decision_id,
+            turn=self._turn,
+            hop=hop,
+            failover=under.settings.failover,
+            room=under.room(self._spending.room(query, now=now, now_wall=now_wall, holder=call_id)),
+        )
         if decision.spared:
             self._state.spared(decision.spared, now)
         return decision
@@ -355,11 +384,13 @@ class Router:
         call_id: str,
         lease_seconds: float,
         tried_credentials: frozenset[str] = frozenset(),
+        under: InForce | None = None,
     ) -> Permit | None:
         """Takes what one attempt needs: the credential, the trial of a half-open target, a place in flight.
 
-        `tried_credentials` are labels that already failed in this call. Returns None where the target cannot be
-        called now after all; nothing is taken then.
+        `tried_credentials` are labels that already failed in this call; `under` is the configuration that it began
+        with, None for the present one. Returns None where the target cannot be called now after all; nothing is taken
+        then.
         """
         wanted = Wanted(
             tenant=query.caller.tenant,
@@ -372,7 +403,7 @@ class Router:
             output_tokens=decision.expected_output_tokens or 1,
             tried_credentials=tried_credentials,
         )
-        return self._permit(spec.target, wanted, query)
+        return self._permit((under or self._in_force).find(spec.target), wanted, query)
 
     def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
         """Takes the trial of a half-open target for a request of our own, off every caller's path; None if taken.
@@ -388,7 +419,8 @@ class Router:
             lease_seconds=lease_seconds,
             trial_only=True,
         )
-        return self._permit(target, wanted, RouteQuery(profile=PROBE_PROFILE, caller=Caller(tenant=tenant)))
+        query = RouteQuery(profile=PROBE_PROFILE, caller=Caller(tenant=tenant))
+        return self._permit(self._in_force.find(target), wanted, query)
 
     def first_token(self, permit: Permit) -> None:
         """Tells that the first content of an attempt has come."""
@@ -401,7 +433,7 @@ class Router:
         now = self._clock()
         recorded = self._state.record(outcome, call_id=permit.call_id, now=now, in_flight=True)
         self._tell(recorded.events)
-        if self._spending.active:
+        if self._spending.settles:
             cost, now_wall = record.cost_nano_usd, self._wall()
             self._tell(self._spending.settle(permit.call_id, permit.attempt_id, cost, now=now, now_wall=now_wall))
             if outcome.off_path:
@@ -417,14 +449,14 @@ class Router:
         verdict = self._state.credentials.verdict(spec, tenant=query.caller.tenant, executing=True, now=self._clock())
         return verdict.retry_at if verdict.reason is RejectionReason.COOLING_DOWN else None
 
-    def free_at(self, target: Target, query: RouteQuery) -> float | None:
+    def free_at(self, target: Target, query: RouteQuery, under: InForce | None = None) -> float | None:
         """Returns when a target that is held back now can be called; None where it can be, or was removed."""
-        index = self.fleet.index(target)
-        if index is None:
+        found = (under or self._in_force).find(target)
+        if found is None:
             return None
         now = self._clock()
-        state = self._state.targets[index]
-        verdict = self._state.credentials.verdict(state.spec, tenant=query.caller.tenant, executing=True, now=now)
+        state, spec = found
+        verdict = self._state.credentials.verdict(spec, tenant=query.caller.tenant, executing=True, now=now)
         times = (state.breaker.retry_at(now), state.endpoint.retry_at(now), verdict.retry_at)
         return max((at for at in times if at is not None), default=None)
 
@@ -441,14 +473,21 @@ class Router:
         self._state.hedge_budget.request(self._clock())
 
     def patience(
-        self, permit: Permit, query: RouteQuery, *, input_tokens: int, predicted_seconds: float, streaming: bool
+        self,
+        permit: Permit,
+        query: RouteQuery,
+        *,
+        input_tokens: int,
+        predicted_seconds: float,
+        streaming: bool,
+        under: InForce | None = None,
     ) -> Patience | None:
         """Returns for how long to wait for an attempt alone before it is hedged, None for as long as it takes."""
-        index = self.fleet.index(permit.spec.target)
-        if index is None:
+        found = (under or self._in_force).find(permit.spec.target)
+        if found is None:
             return None
         return patience(
-            self._state.targets[index].latency,
+            found.state.latency,
             permit.spec,
             input_tokens=input_tokens,
             predicted_seconds=predicted_seconds,
@@ -462,18 +501,18 @@ class Router:
         now = self._clock()
         return min(self._state.hedge_budget.remaining(now), self._state.retry_budget.remaining(now)) >= 1.0
 
-    def may_be_second(self, target: Target) -> bool:
+    def may_be_second(self, target: Target, under: InForce | None = None) -> bool:
         """Whether nothing speaks against a target as the second of a hedge."""
-        index = self.fleet.index(target)
-        return index is not None and may_be_second(self._state.targets[index], self._clock())
+        found = (under or self._in_force).find(target)
+        return found is not None and may_be_second(found.state, self._clock())
 
-    def cost_limit_nano_usd(self, query: RouteQuery, policy: Policy) -> int | None:
+    def cost_limit_nano_usd(self, query: RouteQuery, policy: Policy, under: InForce | None = None) -> int | None:
         """Returns the most that one request may be expected to cost, None for no limit.
 
         By the request's own limit, its policy's, and the cap of its tier, which is known to exist.
         """
         limit = with_limits(query, policy).options.max_cost_usd
-        cap = tier_cap_nano_usd(self.settings.routing, query.caller.tier)
+        cap = tier_cap_nano_usd((under or self._in_force).settings.routing, query.caller.tier)
         if limit is None:
             return cap
         return round(limit * NANO_USD) if cap is None else min(round(limit * NANO_USD), cap)
@@ -504,24 +543,26 @@ class Router:
         """Counts what became of a hedge, or that there was none although `first` was late."""
         self._instruments.hedge(first, result)
 
-    def was_silent(self, target: Target, waited_seconds: float, *, streaming: bool) -> bool:
+    def was_silent(
+        self, target: Target, waited_seconds: float, *, streaming: bool, under: InForce | None = None
+    ) -> bool:
         """Whether an attempt that brought nothing in so long was silent, and not merely slower than another."""
-        index = self.fleet.index(target)
-        if index is None:
+        found = (under or self._in_force).find(target)
+        if found is None:
             return True
-        latency = self._state.targets[index].latency
+        latency = found.state.latency
         usual = latency.p95_time_to_first_token if streaming else latency.p95_latency
         return waited_seconds > LATE_CANCEL_FACTOR * usual
 
-    def may_retry(self, target: Target) -> bool:
+    def may_retry(self, target: Target, under: InForce | None = None) -> bool:
         """Whether a call may try a target again that has just failed it; false for one that was removed.
 
         The breakers of target and endpoint are closed, and no other call has failed to connect there meanwhile.
         """
-        index = self.fleet.index(target)
-        if index is None:
+        found = (under or self._in_force).find(target)
+        if found is None:
             return False
-        state = self._state.targets[index]
+        state = found.state
         return breakers_closed(state, self._clock()) and state.endpoint.connection_failures <= 1
 
     def spec(self, target: Target) -> TargetSpec:
@@ -572,19 +613,19 @@ class Router:
             room=self._spending.room(query, now=now, now_wall=now_wall) if self._spending.active else None,
         )
 
-    def _permit(self, target: Target, wanted: Wanted, query: RouteQuery) -> Permit | None:
-        index = self.fleet.index(target)
-        if index is None:
+    def _permit(self, found: Found | None, wanted: Wanted, query: RouteQuery) -> Permit | None:
+        if found is None:
             return None
         now, now_wall = self._clock(), self._wall()
         if not self._spending.active:
-            return take_permit(self._state, index, wanted, now=now, now_wall=now_wall)
+            return take_permit(self._state, found, wanted, now=now, now_wall=now_wall)
         holder, attempt_id = wanted.call_id, wanted.attempt_id
-        spec = self.fleet.specs[index]
-        claim = self._spending.reserve(spec, query, holder=holder, attempt_id=attempt_id, now=now, now_wall=now_wall)
+        claim = self._spending.reserve(
+            found.spec, query, holder=holder, attempt_id=attempt_id, now=now, now_wall=now_wall
+        )
         if claim is None:
             return None
-        permit = take_permit(self._state, index, wanted, now=now, now_wall=now_wall)
+        permit = take_permit(self._state, found, wanted, now=now, now_wall=now_wall)
         if permit is None:
             self._spending.release(holder, attempt_id, now_wall)
             if not wanted.decision_id:
@@ -597,19 +638,27 @@ class Router:
         self._instruments.decision(decision)
 
     def _reported(self, outcome: Outcome, now: float) -> Recorded:
-        index = self.fleet.index(outcome.target)
-        if index is not None and outcome.cost_nano_usd is None:
-            price = self.fleet.specs[index].price
-            cost = settled_cost_nano_usd(None, outcome.usage, price) if outcome.possibly_billed else 0
+        spec = self._reported_spec(outcome)
+        if spec is not None and outcome.cost_nano_usd is None:
+            cost = settled_cost_nano_usd(None, outcome.usage, spec.price) if outcome.possibly_billed else 0
             outcome = dataclasses.replace(outcome, cost_nano_usd=cost)
         recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
         self._tell(recorded.events)
         self._instruments.outcome(recorded.result.value.lower())
         if recorded.result is RecordResult.ACCEPTED:
-            if self._spending.active:
+            if self._spending.settles:
                 self._tell(self._spending.report(outcome, now=now, now_wall=self._wall()))
             self._instruments.attempt(_record_of(outcome, self._wall()))
         return recorded
+
+    def _reported_spec(self, outcome: Outcome) -> TargetSpec | None:
+        """Returns the facts of a target that a caller tells of; of one that was removed, those of its decision."""
+        index = self.fleet.index(outcome.target)
+        if index is not None:
+            return self.fleet.specs[index]
+        record = self._state.history.get(outcome.decision_id)
+        candidates = () if record is None else record.decision.candidates
+        return next((each.spec for each in candidates if each.target == outcome.target), None)
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -181,6 +181,31 @@ def test_another_configuration_keeps_what_is_spent_and_its_new_budgets_hold_at_o
     assert desk.router.budgets() == []
 
 
+def test_what_calls_and_plans_hold_is_let_go_though_all_budgets_were_taken_out() -> None:
+    desk = Desk(TENANTS)
+    query = dataclasses.replace(QUERY, executing=True)
+    decision = desk.router.decide_call(query)
+    spec = decision.candidates[0].spec
+    permit = desk.router.begin(spec, decision, query, call_id="call", lease_seconds=30.0)
+    desk.router.route(QUERY)
+    without = dataclasses.replace(desk.settings, budgets=())
+    desk.router.adopt(desk.router.fleet, without)
+    assert permit is not None
+    facts = {"target": spec.target, "attempt_id": permit.attempt_id, "cost_nano_usd": COST}
+    outcome = Outcome(decision_id=permit.decision_id, **facts)  # type: ignore[arg-type]  # named as both have them
+    desk.router.finish(permit, outcome, AttemptRecord(started_at_wall=0.0, **facts))  # type: ignore[arg-type]  # likewise
+    desk.router.end_call("call")
+    desk.now += 100.0
+    desk.router.expire()
+
+    assert not desk.router._spending._ledger._claims
+    assert not desk.router._spending.settles
+
+    desk.router.adopt(desk.router.fleet, desk.settings)
+
+    assert desk.sums() == (COST, 0)
+
+
 def test_models_that_are_found_later_do_not_undo_a_change_of_a_budget() -> None:
     desk = Desk(TENANTS)
     desk.router.change_budget(dataclasses.replace(TENANTS, limit_nano_usd=5))

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 
-from turnout_server.config.addresses import base_url_fault, host_and_port, stays_local
+from turnout_server.config.addresses import base_url_fault, proxy_url_fault
 from turnout_server.config.budgets import budget_findings
 from turnout_server.config.catalog import built_in
+from turnout_server.config.check_listening import listening_findings, listening_warnings
 from turnout_server.config.check_routing import passed_over, routing_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
+from turnout_server.config.provider_files import content_fault
 from turnout_server.config.providers import FILE_LABEL, TOKEN_LABEL, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import ProviderSection
 from turnout_server.telemetry.rotating_file import file_fault
 
 _OWN_KEYS = {FILE_LABEL: "key file", TOKEN_LABEL: "token"}
+_OF_A_SNAPSHOT = re.compile(r"\.(journal-\d+|lock|new)$")
+"""What stands beside a snapshot: a sidecar of that one would set it aside, or write over it."""
 
 
 def check(configuration: Configuration, environ: Mapping[str, str], *, files: bool) -> Iterator[Finding]:
     """Yields what is wrong, each with its path; with `files`, also files that are named but cannot be read."""
-    yield from _listeners(configuration)
+    yield from listening_findings(configuration, environ, files=files)
     providers = resolved_providers(configuration, environ)
     for provider in providers:
         yield from _provider(provider)
@@ -30,10 +35,12 @@ def check(configuration: Configuration, environ: Mapping[str, str], *, files: bo
     if files:
         yield from _files(configuration)
         yield from _request_log(configuration)
+        yield from _state(configuration)
 
 
 def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Iterator[str]:
     """Yields what is not wrong but probably not meant."""
+    yield from listening_warnings(configuration.listen)
     providers = resolved_providers(configuration, environ)
     for provider in providers:
         yield from _missing_keys(provider, environ)
@@ -87,31 +94,6 @@ def _regions_without_address(provider: ResolvedProvider) -> Iterator[str]:
                 f"providers.{provider.name}: no address of its own in region {endpoint.region} is known{known}, "
                 f"so its calls go to {row.base_url}"
             )
-
-
-def _listeners(configuration: Configuration) -> Iterator[Finding]:
-    listen = configuration.listen
-    if not listen.address and not listen.socket:
-        yield ("listen",), "nothing to listen on: give an address or a socket"
-    addresses: list[tuple[Path, str]] = [
-        (("listen", "address"), listen.address),
-        (("health", "address"), configuration.health.address),
-        (("metrics", "address"), configuration.metrics.address),
-    ]
-    taken: dict[int, Path] = {}
-    for path, address in addresses:
-        if not address:
-            continue
-        parts = host_and_port(address)
-        if parts is None:
-            yield path, f'"{address}" is no address; write host:port, as in 127.0.0.1:50151'
-            continue
-        host, port = parts
-        if path[0] == "listen" and not stays_local(host) and not listen.insecure_listen:
-            yield path, "reaches beyond this machine without TLS; set listen.insecure_listen: true if that is meant"
-        if port and port in taken:
-            yield path, f"port {port} is also that of {'.'.join(str(key) for key in taken[port])}"
-        taken.setdefault(port, path)
 
 
 def _provider(provider: ResolvedProvider) -> Iterator[Finding]:
@@ -173,6 +155,9 @@ def _base_urls(provider: ResolvedProvider, path: Path) -> Iterator[Finding]:
         fault = base_url_fault(url, allow_insecure=section.allow_insecure, allow_private=section.allow_private)
         if fault:
             yield where, fault
+    proxy_url = section.proxy_url.get_secret_value()
+    if proxy_url and (fault := proxy_url_fault(proxy_url)):
+        yield (*path, "proxy_url"), fault
 
 
 def _credentials(provider: ResolvedProvider, path: Path) -> Iterator[Finding]:
@@ -218,7 +203,7 @@ def _files(configuration: Configuration) -> Iterator[Finding]:
             ((*path, "credentials", i, "api_key_file"), key.api_key_file) for i, key in enumerate(provider.credentials)
         ]
         for where, file in named:
-            fault = _file_fault(file) if file else ""
+            fault = (_file_fault(file) or content_fault(str(where[-1]), file)) if file else ""
             if fault:
                 yield where, fault
 
@@ -228,6 +213,25 @@ def _request_log(configuration: Configuration) -> Iterator[Finding]:
     fault = file_fault(file) if file else ""
     if fault:
         yield ("telemetry", "request_log", "file"), fault
+
+
+def _state(configuration: Configuration) -> Iterator[Finding]:
+    """Yields what is wrong with the folder; a file there that cannot be used is set aside at the start."""
+    path: Path = ("state", "snapshot_file")
+    file, log = configuration.state.snapshot_file, configuration.telemetry.request_log.file
+    if not file:
+        return
+    folder = FilePath(file).parent
+    if not FilePath(file).name:
+        yield path, f"{file} is a folder; name a file in it"
+    elif _OF_A_SNAPSHOT.search(file):
+        yield path, f"{file} is a name for what belongs to a snapshot (.journal-1, .lock, .new); choose another"
+    elif log and FilePath(file).resolve() == FilePath(log).resolve():
+        yield path, f"{file} is the request log as well; give each a file of its own"
+    elif not folder.is_dir():
+        yield path, f"folder {folder} does not exist; create it"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield path, f"folder {folder} cannot be written, and files are renamed there; give the sidecar's user the right"
 
 
 def _file_fault(file: str) -> str:

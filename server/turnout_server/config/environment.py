@@ -22,7 +22,20 @@ PREFIX = "TURNOUT_"
 FILE_VARIABLE = "TURNOUT_CONFIG"
 SEPARATOR = "__"
 
-_NEVER = frozenset({FILE_VARIABLE, "TURNOUT_ADDRESS", "TURNOUT_TOOLS"})
+_NEVER = frozenset(
+    {
+        FILE_VARIABLE,
+        "TURNOUT_TOOLS",
+        # Those of the clients, which may stand in the same environment.
+        "TURNOUT_ADDRESS",
+        "TURNOUT_TOKEN",
+        "TURNOUT_TOKEN_FILE",
+        "TURNOUT_CA_FILE",
+        "TURNOUT_CERT_FILE",
+        "TURNOUT_KEY_FILE",
+        "TURNOUT_SERVER_NAME",
+    }
+)
 _NEVER_BEGINNINGS = ("TURNOUT_PORT", "TURNOUT_SERVICE_")
 
 _SHORT_FORMS: Mapping[str, Path] = MappingProxyType(

@@ -70,7 +70,8 @@ def _empty_table(value: Any) -> Any:
     return {} if value is None else value
 
 
-_NUMBER = BeforeValidator(_no_switch)
+NUMBER = BeforeValidator(_no_switch)
+"""A number, and neither a switch nor infinite. It stands behind the bounds: before them the JSON schema loses them."""
 
 UPPER = BeforeValidator(_upper)
 """Names of the contract's enums may be written in any case."""
@@ -80,15 +81,15 @@ LOWER = BeforeValidator(_lower)
 TABLE = BeforeValidator(_empty_table)
 """An empty table in YAML is a table without rows."""
 
-Seconds = Annotated[float, _NUMBER, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
-SecondsOr0 = Annotated[float, _NUMBER, Field(ge=0, le=YEAR_SECONDS, allow_inf_nan=False)]
-Usd = Annotated[float, _NUMBER, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Share = Annotated[float, _NUMBER, Field(ge=0, le=1, allow_inf_nan=False)]
-Percent = Annotated[float, _NUMBER, Field(ge=0, le=100, allow_inf_nan=False)]
-Weight = Annotated[float, _NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Count = Annotated[int, _NUMBER, Field(ge=1, le=10_000_000)]
-CountOr0 = Annotated[int, _NUMBER, Field(ge=0, le=10_000_000)]
-Tokens = Annotated[int, _NUMBER, Field(ge=1, le=100_000_000)]
-Mebibytes = Annotated[int, _NUMBER, Field(ge=1, le=65536)]
+Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False), NUMBER]
+SecondsOr0 = Annotated[float, Field(ge=0, le=YEAR_SECONDS, allow_inf_nan=False), NUMBER]
+Usd = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), NUMBER]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), NUMBER]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), NUMBER]
+Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False), NUMBER]
+Count = Annotated[int, Field(ge=1, le=10_000_000), NUMBER]
+CountOr0 = Annotated[int, Field(ge=0, le=10_000_000), NUMBER]
+Tokens = Annotated[int, Field(ge=1, le=100_000_000), NUMBER]
+Mebibytes = Annotated[int, Field(ge=1, le=65536), NUMBER]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 """A list of names; in an environment variable they are separated by commas."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -32,6 +34,15 @@ class Loaded:
     configuration: Configuration
     origin: str
     warnings: tuple[str, ...]
+    opened: Opened = field(default_factory=dict, repr=False)
+    """The files that it was read from."""
+    is_empty: bool = False
+    """Whether the file says nothing at all, not even that nothing is wanted (`{}`)."""
+
+
+Opened = Mapping[str, str]
+"""Files by their path, with a digest of what was read of each, UNREADABLE where nothing could be."""
+UNREADABLE = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +69,39 @@ class _Sources:
         )
 
 
-def load(file: str | None, environ: Mapping[str, str] = os.environ, *, files: bool = True) -> Loaded:
+def look(paths: Iterable[str]) -> Opened:
+    """Returns the digests of files as they are now. Blocks while it reads, but not for the other end of a pipe."""
+    found: dict[str, str] = {}
+    for path in paths:
+        found[path] = UNREADABLE
+        try:
+            if stat.S_ISREG(FilePath(path).stat().st_mode):
+                with FilePath(path).open("rb") as stream:
+                    found[path] = _digest(stream.read(MAX_FILE_BYTES + 1))
+        except OSError:
+            pass
+    return found
+
+
+def load(
+    file: str | None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    files: bool = True,
+    opened: dict[str, str] | None = None,
+) -> Loaded:
     """Loads `file`, else the one that TURNOUT_CONFIG names, else none, and lays the environment over it.
 
-    With `files` it is a fault when a file that the configuration names is missing. Raises ConfigurationError.
+    With `files` it is a fault when a file that the configuration names is missing. What is read is told to `opened`,
+    faults or not. Raises ConfigurationError.
     """
     origin = file or environ.get(FILE_VARIABLE, "")
-    document = _read(origin) if origin else Document(values={}, places={})
+    opened = {} if opened is None else opened
+    document = _read(origin, opened) if origin else Document(values={}, places={})
     overlay = read_environment(environ, document.values)
     sources = _Sources(origin=origin, document=document, overlay=overlay)
     values = lay_over(document.values, overlay)
-    values, faults = _with_overlay_files(values, sources, files=files)
+    values, faults = _with_overlay_files(values, sources, opened, files=files)
     configuration, wrong, places = _validate(values, sources)
     faults += [*document.faults, *wrong]
     warnings = list(overlay.warnings)
@@ -84,11 +117,17 @@ def load(file: str | None, environ: Mapping[str, str] = os.environ, *, files: bo
     if faults:
         raise ConfigurationError(sorted(faults, key=_order))
     warnings += warnings_of(configuration, environ)
-    return Loaded(configuration=configuration, origin=origin, warnings=tuple(warnings))
+    return Loaded(
+        configuration=configuration,
+        origin=origin,
+        warnings=tuple(warnings),
+        opened=opened,
+        is_empty=document.is_empty,
+    )
 
 
 def _with_overlay_files(
-    values: dict[str, Any], sources: _Sources, *, files: bool
+    values: dict[str, Any], sources: _Sources, opened: dict[str, str], *, files: bool
 ) -> tuple[dict[str, Any], list[Fault]]:
     """Lays the rows of the catalog's overlay files below those of `catalog.models`; tells what is wrong with them."""
     catalog = values.get("catalog")
@@ -101,7 +140,7 @@ def _with_overlay_files(
         if not isinstance(name, str) or not name:
             continue
         try:
-            found = _overlay_rows(name)
+            found = _overlay_rows(name, opened)
         except ConfigurationError as error:
             missing = not FilePath(name).exists()
             if files and missing:
@@ -120,9 +159,9 @@ def _with_overlay_files(
     return {**values, "catalog": {**catalog, "models": rows}} if rows else values, faults
 
 
-def _overlay_rows(name: str) -> Mapping[str, list[Any]]:
+def _overlay_rows(name: str, opened: dict[str, str]) -> Mapping[str, list[Any]]:
     """Reads one overlay file, checked as if its rows stood in `catalog.models`. Raises ConfigurationError."""
-    document = _read(name)
+    document = _read(name, opened)
     places = {("catalog", *path): place for path, place in document.places.items()}
     sources = _Sources(origin=name, document=replace(document, places=places), overlay=Overlay())
     _, wrong, _ = _validate({"catalog": document.values}, sources)
@@ -137,7 +176,12 @@ def _overlay_rows(name: str) -> Mapping[str, list[Any]]:
     return {str(provider): list(models) for provider, models in (document.values.get("models") or {}).items()}
 
 
-def _read(origin: str) -> Document:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(origin: str, opened: dict[str, str]) -> Document:
+    opened[origin] = UNREADABLE
     try:
         with FilePath(origin).open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
@@ -145,6 +189,7 @@ def _read(origin: str) -> Document:
         raise ConfigurationError(
             [Fault(origin=origin, message=f"the file cannot be read: {error.strerror or error}")]
         ) from None
+    opened[origin] = _digest(content)
     if len(content) > MAX_FILE_BYTES:
         raise ConfigurationError([Fault(origin=origin, message="the file is larger than 4 MiB")])
     try:
@@ -197,7 +242,8 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> tuple[Path, st
 def _unknown(path: Path) -> str:
     name = str(path[-1])
     if name in _INLINE_SECRETS:
-        return "keys and secrets are given by reference only: api_key_file or api_key_env"
+        keys = "token_file or token_env" if path[0] == "listen" else "api_key_file or api_key_env"
+        return f"keys and secrets are given by reference only: {keys}"
     return f"unknown key{did_you_mean(name, known_keys(kind_at(Configuration, path[:-1])))}"
 
 

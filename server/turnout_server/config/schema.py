@@ -11,7 +11,9 @@ from pydantic import Field, field_validator
 
 from turnout_server.config.fields import (
     LOWER,
+    NUMBER,
     TABLE,
+    YEAR_SECONDS,
     Count,
     CountOr0,
     Mebibytes,
@@ -29,29 +31,38 @@ from turnout_server.config.schema_providers import ModelSection, ProviderSection
 from turnout_server.config.schema_routing import FailoverSection, RoutingSection
 
 DEFAULT_ADDRESS = "127.0.0.1:50151"
+TOKENS_MAXIMUM = 1000
 
 
 class TlsSection(Section):
-    """Certificates of the listener."""
+    """Certificates of the listener; the files are read again when they change."""
 
-    cert_file: str = later("", "PEM file with the server's certificate.")
-    key_file: str = later("", "PEM file with its key.")
-    client_ca_file: str = later("", "PEM file of the authorities of client certificates.")
+    cert_file: str = Field(default="", description='PEM file with the server\'s certificate, or "" for no TLS.')
+    key_file: str = Field(default="", description="PEM file with its key.")
+    client_ca_file: str = Field(
+        default="", description='PEM file of the authorities of client certificates, or "" for asking for none.'
+    )
 
 
 class AuthTokenSection(Section):
     """One bearer token, by reference."""
 
-    token_file: str = ""
-    token_env: str = ""
-    role: Annotated[Literal["call", "admin"], LOWER] = "call"
-    tenant: str = ""
+    token_file: str = Field(default="", description="File with it, read again when it changes.")
+    token_env: str = Field(default="", description="Environment variable with it, instead.")
+    role: Annotated[Literal["call", "admin"], LOWER] = Field(
+        default="call", description="call: make calls and look. admin: change things, too."
+    )
+    tenant: str = Field(
+        default="", max_length=128, description='The tenant that all its requests are of; "": the one they say.'
+    )
 
 
 class AuthSection(Section):
     """Who may call."""
 
-    tokens: tuple[AuthTokenSection, ...] = later((), "Bearer tokens.")
+    tokens: Annotated[tuple[AuthTokenSection, ...], Field(max_length=TOKENS_MAXIMUM)] = Field(
+        default=(), description="Bearer tokens; every call needs one then. docs/listening.md says what each may."
+    )
 
 
 class ListenSection(Section):
@@ -60,7 +71,7 @@ class ListenSection(Section):
     address: str = Field(default=DEFAULT_ADDRESS, description='host:port, port 0 for any free one, or "" for none.')
     socket: str = Field(default="", description='Path of a Unix socket, or "" for none.')
     socket_mode: str = Field(default="0660", description="Its mode, octal, in quotes.")
-    socket_group: str = Field(default="", description='Its group, or "" for the process\'s own.')
+    socket_group: str = Field(default="", description='Its group, by name or number, or "" for the process\'s own.')
     insecure_listen: bool = Field(default=False, description="Listen beyond this machine without TLS.")
     tls: TlsSection = Field(default_factory=TlsSection, description="Certificates.")
     auth: AuthSection = Field(default_factory=AuthSection, description="Who may call.")
@@ -108,8 +119,12 @@ class ChecksSection(Section):
 class StateSection(Section):
     """What outlives the process."""
 
-    snapshot_file: str = later("", "File that health and history are kept in.")
-    snapshot_interval_seconds: Seconds = later(30.0, "Time between snapshots.", NotYet.IGNORED)
+    snapshot_file: str = Field(
+        default="", description='File that state is kept in over a restart, or "" for none; docs/restart.md.'
+    )
+    snapshot_interval_seconds: Annotated[float, Field(ge=1, le=YEAR_SECONDS, allow_inf_nan=False), NUMBER] = Field(
+        default=30.0, description="Time between snapshots; what is spent is kept within a tenth of a second."
+    )
     url: str = later("", "Redis or Valkey for state shared by all pods.")
 
 
@@ -118,16 +133,20 @@ class ProcessLimitsSection(Section):
 
     max_concurrent_calls: Count = Field(default=256, description="Executed calls at once.")
     max_queue: CountOr0 = Field(default=64, description="Calls that may wait, for at most 100 ms.")
-    max_message_mib: Annotated[Mebibytes, Field(le=1024)] = Field(default=32, description="The largest message.")
+    max_message_mib: Annotated[int, Field(ge=1, le=1024), NUMBER] = Field(
+        default=32, description="The largest message."
+    )
     max_inflight_mib: Mebibytes | None = Field(
-        default=None, description="Requests under way together; null: a quarter of the memory limit."
+        default=None, description="Requests under way together; null: a quarter of the memory limit beyond 72 MiB."
     )
 
 
 class HistorySection(Section):
     """Decisions that can be looked up."""
 
-    max_mib: Annotated[Mebibytes, Field(le=4096)] = Field(default=8, description="Memory, a quarter of it for sums.")
+    max_mib: Annotated[int, Field(ge=1, le=4096), NUMBER] = Field(
+        default=8, description="Memory, a quarter of it for sums."
+    )
 
 
 class AdminSection(Section):

@@ -156,10 +156,18 @@ class ProviderSection(Section):
     allow_insecure: bool = Field(default=False, description="Allow http.")
     allow_private: bool = Field(default=False, description="Allow private, loopback and link-local addresses.")
     proxy_url: SecretStr = Field(
-        default=SecretStr(""), description="Proxy for all calls; it is then trusted in place of address checks."
+        default=SecretStr(""),
+        description="Proxy for all calls, http:// or https://; it is then trusted in place of address checks.",
     )
-    ca_file: str = Field(default="", description="PEM file of certificate authorities, in place of the system's.")
-    client_cert_file: str = Field(default="", description="PEM file with a client certificate and its key.")
-    headers_from_file: str = Field(default="", description="File of `Name: value` lines, sent with every call.")
+    ca_file: str = Field(
+        default="",
+        description="PEM file of certificate authorities, in place of Mozilla's list; read again when it changes.",
+    )
+    client_cert_file: str = Field(
+        default="", description="PEM file with a client certificate and its key; read again when it changes."
+    )
+    headers_from_file: str = Field(
+        default="", description="File of `Name: value` lines, sent with every call; read again when it changes."
+    )
     propagate_trace: bool = Field(default=False, description="Pass trace headers on to the provider.")
     token: TokenSection = Field(default_factory=TokenSection, description="A short-lived token in place of a key.")

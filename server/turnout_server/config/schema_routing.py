@@ -9,6 +9,7 @@ from pydantic import Field
 
 from turnout_server.config.fields import (
     LOWER,
+    NUMBER,
     TABLE,
     UPPER,
     Count,
@@ -140,7 +141,9 @@ class FailoverSection(Section):
     failure_ratio: Share = Field(default=0.5, description="Share of at least 10 calls in 30 s that opens a breaker.")
     ramp_seconds: SecondsOr0 = Field(default=30.0, description="How long a recovered target gets less than its share.")
     suspect: SuspectSection = Field(default_factory=SuspectSection, description="When a target is suspect.")
-    max_attempts: Annotated[Count, Field(le=20)] = Field(default=4, description="Targets that one call may try.")
+    max_attempts: Annotated[int, Field(ge=1, le=20), NUMBER] = Field(
+        default=4, description="Targets that one call may try."
+    )
     retry_budget_ratio: Share = Field(default=0.2, description="Share of the calls of 10 s that may be tried again.")
     throttle_multiplier: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] | None = Field(
         default=2.0,
@@ -220,6 +223,6 @@ class RoutingSection(Section):
         default_factory=lambda: {"default": PolicySection()}, description="By name; `default` always exists."
     )
     tiers: Annotated[dict[str, TierSection], TABLE] = Field(default_factory=_default_tiers, description="By name.")
-    metrics_window: Annotated[Count, Field(le=10000)] = Field(
+    metrics_window: Annotated[int, Field(ge=1, le=10000), NUMBER] = Field(
         default=100, description="Outcomes that a target's availability is made of."
     )

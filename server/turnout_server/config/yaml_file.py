@@ -26,6 +26,8 @@ class Document:
     values: dict[str, Any]
     places: Mapping[Path, Place]
     faults: tuple[Fault, ...] = ()
+    is_empty: bool = False
+    """Whether the file says nothing at all."""
 
 
 @dataclass(slots=True)
@@ -113,13 +115,14 @@ def read_yaml(text: str, origin: str) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
+    is_empty = values is None
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigurationError(
             [Fault(origin=origin, place=Place(line=1, column=1), message="the file must hold keys with values")]
         )
-    return Document(values=values, places=walk.places, faults=tuple(walk.faults))
+    return Document(values=values, places=walk.places, faults=tuple(walk.faults), is_empty=is_empty)
 
 
 def _check_depth(text: str, origin: str) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from turnout_server.core.call import AttemptDeltas, AttemptRecord, AttemptStarted, CallEvent, Completed, Restarted
+from turnout_server.core.call import (
+    AttemptDeltas,
+    AttemptRecord,
+    AttemptStarted,
+    CallEvent,
+    CallReport,
+    Completed,
+    Restarted,
+)
 from turnout_server.core.chat import Delta
 from turnout_server.core.deadlines import attempt_limits
 from turnout_server.core.model import FailureKind, MidStreamPolicy, Target
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.attempt import Attempt
-from turnout_server.execution.ends import CallEnd, error_of
+from turnout_server.execution.ends import CallEnd, error_of, report_of
 from turnout_server.execution.facts import CallFacts, Chosen
 from turnout_server.execution.hedging import Pair
 from turnout_server.execution.hops import Hops
@@ -29,6 +37,8 @@ class Call:
         self._facts = facts
         self._hops = hops
         self._records: list[AttemptRecord] = []
+        self._present: list[Running] = []
+        """The attempts under way, which are not among the records yet."""
         self._asked: dict[Target, float] = {}
         """For how long targets asked not to be asked again, in seconds."""
         self._delivered = False
@@ -42,6 +52,12 @@ class Call:
     def outside_seconds(self) -> float:
         """Time of the call that was spent waiting: for providers, for the caller, in pauses."""
         return self._outside_seconds + self._hops.paused_seconds
+
+    def report(self) -> CallReport:
+        """Returns what was tried, delivered and spent, of a call that was cancelled too."""
+        present = (running.record for running in self._present)
+        attempts = (*self._records, *(record for record in present if record is not None))
+        return report_of(attempts, delivered_bytes=self._delivered_bytes, rejections=self._hops.rejections)
 
     async def events(self) -> AsyncGenerator[CallEvent]:
         """Yields what happens after the decision, Completed last. Raises a TurnoutError when the call fails."""
@@ -82,6 +98,7 @@ class Call:
             if pair is not None:
                 chosen, running = self._settled(pair)
             self._note(running)
+            self._present.clear()
             if running.error is None:
                 yield self._completed(running)
                 return
@@ -104,9 +121,17 @@ class Call:
             text_bytes=None if profile.extra_input_tokens else profile.input_bytes,
             tokens_per_byte=self._shell.router.tokens_per_byte(chosen.permit.spec.target),
         )
-        return Running(
-            self._shell, chosen.permit, query=facts.query, sent=sent, reason=chosen.reason, hedge=chosen.hedge
+        running = Running(
+            self._shell,
+            chosen.permit,
+            facts.connected,
+            query=facts.query,
+            sent=sent,
+            reason=chosen.reason,
+            hedge=chosen.hedge,
         )
+        self._present.append(running)
+        return running
 
     def _pair(self, chosen: Chosen, running: Running, restarted: Restarted | None) -> Pair | None:
         """Returns what may begin a second attempt beside this one, None where none is to be."""

@@ -56,13 +56,7 @@ class CallEnd:
 
 def error_of(end: CallEnd) -> CallError:
     """Returns the error to raise, with the report of everything tried, delivered and spent."""
-    report = CallReport(
-        attempts=end.attempts,
-        usage=total_usage(end.attempts),
-        cost_nano_usd=total_cost_nano_usd(end.attempts),
-        delivered_bytes=end.delivered_bytes,
-        rejections=end.rejections,
-    )
+    report = report_of(end.attempts, delivered_bytes=end.delivered_bytes, rejections=end.rejections)
     last = end.attempts[-1]
     what = f"{last.target} answered {end.error.kind}: {end.error.detail}"
     tried = _count(len(end.attempts))
@@ -84,6 +78,19 @@ def error_of(end: CallEnd) -> CallError:
         )
     message = f"{tried} failed, some perhaps billed; the last: {what}"
     return AttemptsExhaustedError(message, report=report, decision_id=end.decision_id)
+
+
+def report_of(
+    attempts: tuple[AttemptRecord, ...], *, delivered_bytes: int, rejections: Sequence[Rejection]
+) -> CallReport:
+    """Returns the report of a call that failed: its attempts, and what they come to together."""
+    return CallReport(
+        attempts=attempts,
+        usage=total_usage(attempts),
+        cost_nano_usd=total_cost_nano_usd(attempts),
+        delivered_bytes=delivered_bytes,
+        rejections=rejections,
+    )
 
 
 def _retry_after_seconds(end: CallEnd) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -17,6 +18,7 @@ from turnout_server.core.hedging import wants_hedge
 from turnout_server.core.model import RouteQuery, Target
 from turnout_server.core.trimming import TrimReport
 from turnout_server.execution.call import Call
+from turnout_server.execution.cut_calls import watched_call
 from turnout_server.execution.facts import CallFacts
 from turnout_server.execution.gather import Gatherer, result_of
 from turnout_server.execution.hops import Hops
@@ -77,21 +79,24 @@ class Executor:
         """
         short = await self._shortened(query, chat, streaming=False) if self._router.trims(query) else None
         facts = self._facts(query, chat, streaming=False, short=short)
-        if on_decision is not None:
-            on_decision(facts.decision)
         gathered = Gatherer()
         completed: Completed | None = None
-        async with aclosing(self._run(facts)) as events:
-            async for event in events:
-                match event:
-                    case AttemptStarted():
-                        gathered.clear()
-                    case AttemptDeltas():
-                        gathered.add(event.deltas)
-                    case Completed():
-                        completed = event
-                    case _:
-                        pass
+        try:
+            if on_decision is not None:
+                on_decision(facts.decision)
+            async with aclosing(self._run(facts)) as events:
+                async for event in events:
+                    match event:
+                        case AttemptStarted():
+                            gathered.clear()
+                        case AttemptDeltas():
+                            gathered.add(event.deltas)
+                        case Completed():
+                            completed = event
+                        case _:
+                            pass
+        finally:
+            self._upstreams.give_back(facts.connected)
         assert completed is not None, "a call ended without an answer and without an error"
         return result_of(completed, facts.decision, gathered)
 
@@ -102,13 +107,19 @@ class Executor:
         """
         short = await self._shortened(query, chat, streaming=True) if self._router.trims(query) else None
         facts = self._facts(query, chat, streaming=True, short=short)
-        yield facts.decision
-        async with aclosing(self._run(facts)) as events:
-            async for event in events:
-                yield event
+        try:
+            yield facts.decision
+            async with aclosing(self._run(facts)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._upstreams.give_back(facts.connected)
 
     def adopt(self, upstreams: Mapping[str, Upstream]) -> None:
-        """Calls these from now on, in one step; those that they replace are closed when their calls have ended."""
+        """Has calls that begin from now on use these, in one step.
+
+        Those that they replace are closed when the calls that began before have ended.
+        """
         self._upstreams.adopt(upstreams)
 
     async def aclose(self) -> None:
@@ -152,6 +163,7 @@ class Executor:
             query=query,
             chat=agreed_input(chat, query.profile),
             decision=decision,
+            under=self._router.in_force,
             policy=policy,
             settings=settings,
             # Only now is the policy known, which may have a time limit of its own.
@@ -159,6 +171,8 @@ class Executor:
             streaming=streaming,
             hedging=hedging,
             trimming=None if short is None else self._report(short, decision),
+            # Last, so that nothing can go wrong between here and whoever gives them back.
+            connected=self._upstreams.take(),
         )
 
     def _report(self, short: Shortened, decision: Decision) -> TrimReport:
@@ -173,6 +187,11 @@ class Executor:
                     yield event
         except TurnoutError:
             self._observe(call, facts)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            watched = watched_call.get()
+            if watched is not None:
+                watched.report, watched.decision_id = call.report(), facts.decision.decision_id
             raise
         finally:
             self._router.end_call(facts.call_id)

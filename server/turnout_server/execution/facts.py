@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from turnout_server.core.chat import ChatInput
 from turnout_server.core.deadlines import CallTimes
 from turnout_server.core.decision import Candidate, Decision
+from turnout_server.core.in_force import InForce
 from turnout_server.core.model import RouteQuery
 from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings, Policy
 from turnout_server.core.trimming import TrimReport
+from turnout_server.execution.upstreams import Connected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,10 @@ class CallFacts:
     query: RouteQuery
     chat: ChatInput
     decision: Decision
+    under: InForce
+    """The configuration that the call began with, and ends under."""
+    connected: Connected
+    """Its connections to providers; whoever made these facts gives them back."""
     policy: Policy
     settings: FailoverSettings
     times: CallTimes

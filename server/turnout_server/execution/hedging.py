@@ -41,19 +41,16 @@ class Lane:
     async def close(self) -> None:
         """Stops reading and closes the provider's connection."""
         reading, self.reading = self.reading, None
-        try:
-            if reading is not None:
-                reading.cancel()
-                await asyncio.wait((reading,), timeout=CLOSE_SECONDS)
-                if not reading.done():
-                    # It was told, and ends when it gets to it: until then nobody else may touch its connection.
-                    return
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    # Whatever it is, it comes too late; a task whose end nobody looked at would keep it.
-                    reading.result()
-            await self.running.close()
-        finally:
-            self.running.give_back()
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait((reading,), timeout=CLOSE_SECONDS)
+            if not reading.done():
+                # It was told, and ends when it gets to it: until then nobody else may touch its connection.
+                return
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                # Whatever it is, it comes too late; a task whose end nobody looked at would keep it.
+                reading.result()
+        await self.running.close()
 
 
 class Pair:

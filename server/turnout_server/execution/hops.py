@@ -108,7 +108,7 @@ class Hops:
         now = self._clock()
         waits = [rejection.retry_at - now for rejection in self.rejections if rejection.retry_at is not None]
         for target in self._tried:
-            free_at = self._router.free_at(target, self._facts.query)
+            free_at = self._router.free_at(target, self._facts.query, self._facts.under)
             waits.append(asked.get(target, UNKNOWN_SECONDS) if free_at is None else free_at - now)
         return min(waits, default=None)
 
@@ -130,6 +130,7 @@ class Hops:
             if chosen.streaming
             else candidate.expected_latency_seconds,
             streaming=chosen.streaming,
+            under=self._facts.under,
         )
 
     def hedge(self, first: Chosen, waited: Patience) -> Chosen | None:
@@ -144,9 +145,10 @@ class Hops:
         # Whatever is in the way of a hedge is no reason for how the call ends.
         self.rejections = before
         facts = self._facts
-        limit = self._router.cost_limit_nano_usd(facts.query, facts.policy) if ahead.candidates else None
+        under = facts.under
+        limit = self._router.cost_limit_nano_usd(facts.query, facts.policy, under) if ahead.candidates else None
         for candidate in ahead.candidates:
-            if candidate.half_open or not self._router.may_be_second(candidate.target):
+            if candidate.half_open or not self._router.may_be_second(candidate.target, under):
                 continue
             if not within_cost_limit(first.candidate, candidate, limit):
                 continue
@@ -165,7 +167,7 @@ class Hops:
         """
         target = first.permit.spec.target
         self._failed_providers.add(target.provider)
-        if self._router.was_silent(target, waited_seconds, streaming=first.streaming):
+        if self._router.was_silent(target, waited_seconds, streaming=first.streaming, under=self._facts.under):
             self._tried.add(target)
             self._barred.add(target)
 
@@ -238,7 +240,7 @@ class Hops:
 
     async def _quick_retry(self, target: Target) -> bool:
         self._quick_retried.add(target)
-        if not self._router.may_retry(target):
+        if not self._router.may_retry(target, self._facts.under):
             # Others have found out as much: a pause would only keep the call from moving on.
             return False
         return await self._pause(quick_retry_seconds(self._facts.settings, self._rng))
@@ -284,6 +286,7 @@ class Hops:
                 minimum_context=self._minimum_context,
             ),
             call_id=facts.call_id,
+            under=facts.under,
         )
         self.rejections = decision.rejections
         return decision
@@ -337,6 +340,7 @@ class Hops:
             # Long enough for the answer of a target that is well; a longer one gives the trial to somebody else.
             lease_seconds=limit + facts.settings.first_token_factor * candidate.expected_latency_seconds,
             tried_credentials=tried_credentials | self._refused_keys.get(spec.target.provider, NO_KEYS),
+            under=facts.under,
         )
         if permit is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from turnout_server.core.deadlines import CallTimes, attempt_limits, first_token_limit_seconds
 from turnout_server.core.model import Capability, FailureKind, RouteQuery, Target
@@ -10,6 +11,7 @@ from turnout_server.core.permits import Permit
 from turnout_server.execution.running import Running, Shell
 from turnout_server.execution.sending import PROBE_INPUT, upstream_call
 from turnout_server.execution.settling import Sent
+from turnout_server.execution.upstreams import Connected
 from turnout_server.ports import UpstreamError
 
 PROBE_QUERY = RouteQuery(executing=True)
@@ -38,9 +40,14 @@ class Probing:
             permit = router.begin_probe(target, lease_seconds=ends_after, tenant=tenant)
             if permit is None:
                 continue
-            task = asyncio.create_task(self._probe(permit, limit, ends_after, tenant), name=f"probe of {target}")
+            connected = self._shell.upstreams.take()
+            task = asyncio.create_task(
+                self._probe(permit, connected, limit, ends_after, tenant), name=f"probe of {target}"
+            )
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+            # Also where it is cancelled before its first step.
+            task.add_done_callback(partial(self._give_back, connected))
 
     async def aclose(self) -> None:
         """Ends the trials that run."""
@@ -50,7 +57,17 @@ class Probing:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    async def _probe(self, permit: Permit, limit_seconds: float, ends_after_seconds: float, tenant: str) -> None:
+    def _give_back(self, connected: Connected, _task: asyncio.Task[None]) -> None:
+        self._shell.upstreams.give_back(connected)
+
+    async def _probe(
+        self,
+        permit: Permit,
+        connected: Connected,
+        limit_seconds: float,
+        ends_after_seconds: float,
+        tenant: str,
+    ) -> None:
         router = self._shell.router
         settings = router.settings.failover
         now = self._shell.clock()
@@ -63,7 +80,7 @@ class Probing:
             others_remain=False,
         )
         sent = Sent(tokens=PROBE_TOKENS, text_bytes=None, tokens_per_byte=router.tokens_per_byte(permit.spec.target))
-        async with Running(self._shell, permit, query=PROBE_QUERY, sent=sent, reason="probe") as running:
+        async with Running(self._shell, permit, connected, query=PROBE_QUERY, sent=sent, reason="probe") as running:
             attempt = running.begin(
                 upstream_call(permit, PROBE_INPUT, PROBE_TOKENS), limits, settings, streaming=_streams(permit)
             )

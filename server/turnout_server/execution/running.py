@@ -16,8 +16,8 @@ from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings
 from turnout_server.execution.attempt import Attempt, OutOfTimeError
 from turnout_server.execution.settling import Sent, settle
-from turnout_server.execution.upstreams import Upstreams
-from turnout_server.ports import Upstream, UpstreamCall, UpstreamError
+from turnout_server.execution.upstreams import Connected, Upstreams
+from turnout_server.ports import UpstreamCall, UpstreamError
 from turnout_server.router import Router
 
 
@@ -42,16 +42,24 @@ class Running:
     """
 
     def __init__(
-        self, shell: Shell, permit: Permit, *, query: RouteQuery, sent: Sent, reason: str, hedge: bool = False
+        self,
+        shell: Shell,
+        permit: Permit,
+        connected: Connected,
+        *,
+        query: RouteQuery,
+        sent: Sent,
+        reason: str,
+        hedge: bool = False,
     ) -> None:
         self._shell = shell
         self._permit = permit
+        self._connected = connected
         self._query = query
         self._sent = sent
         self._reason = reason
         self._hedge = hedge
         self._began_at = shell.clock()
-        self._upstream: Upstream | None = None
         self.attempt: Attempt | None = None
         self.error: UpstreamError | None = None
         self.out_of_time = False
@@ -100,31 +108,16 @@ class Running:
 
     async def close(self) -> None:
         """Closes the provider's connection."""
-        try:
-            if self.attempt is not None:
-                await self.attempt.close()
-        finally:
-            self.give_back()
-
-    def give_back(self) -> None:
-        """Has no more use for the provider; may be told twice."""
-        if self._upstream is not None:
-            self._shell.upstreams.give_back(self._upstream)
-            self._upstream = None
+        if self.attempt is not None:
+            await self.attempt.close()
 
     def begin(
         self, call: UpstreamCall, limits: AttemptLimits, settings: FailoverSettings, *, streaming: bool
     ) -> Attempt:
-        """Returns the attempt to read from; its time begins now. UpstreamError where the provider was removed."""
+        """Returns the attempt to read from; its time begins now."""
         self._began_at = self._shell.clock()
-        provider = call.spec.target.provider
-        self._upstream = self._shell.upstreams.take(provider)
-        if self._upstream is None:
-            raise UpstreamError(
-                FailureKind.UNKNOWN, f"the provider {provider} was removed meanwhile", possibly_billed=False
-            )
         self.attempt = Attempt(
-            self._upstream,
+            self._connected.by_provider[call.spec.target.provider],
             call,
             limits,
             settings,

@@ -114,6 +114,12 @@ def test_unknown_variable_only_warns_and_names_the_nearest_key() -> None:
     "variable",
     [
         "TURNOUT_ADDRESS",
+        "TURNOUT_TOKEN",
+        "TURNOUT_TOKEN_FILE",
+        "TURNOUT_CA_FILE",
+        "TURNOUT_CERT_FILE",
+        "TURNOUT_KEY_FILE",
+        "TURNOUT_SERVER_NAME",
         "TURNOUT_TOOLS",
         "TURNOUT_PORT",
         "TURNOUT_PORT_50151_TCP_ADDR",

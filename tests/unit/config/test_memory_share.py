@@ -1,4 +1,4 @@
-"""Requests under way together may hold a quarter of the memory that the process may use."""
+"""Requests under way together may hold a quarter of the memory that the sidecar itself leaves of its limit."""
 
 from pathlib import Path
 
@@ -7,16 +7,24 @@ import pytest
 from tests.unit.config.loading import loaded
 from turnout_server.app import server_settings
 from turnout_server.config.load import load
-from turnout_server.config.memory_limit import memory_limit_bytes
+from turnout_server.config.memory_limit import inflight_limit_bytes, memory_limit_bytes
 
 MIB = 1024 * 1024
 
 
-def test_requests_under_way_may_hold_a_quarter_of_the_memory() -> None:
+def test_requests_under_way_may_hold_a_quarter_of_what_the_sidecar_leaves() -> None:
     memory = memory_limit_bytes()
 
     assert memory is not None
-    assert server_settings(load(None, {}).configuration).max_inflight_bytes == memory // 4
+    assert server_settings(load(None, {}).configuration).max_inflight_bytes == (memory - 72 * MIB) // 4
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "inflight_mib"),
+    [(32, 4), (72, 4), (96, 6), (128, 14), (256, 46), (1096, 256)],
+)
+def test_small_container_keeps_room_for_the_sidecar_itself(memory_mib: int, inflight_mib: int) -> None:
+    assert inflight_limit_bytes(memory_mib * MIB) == inflight_mib * MIB
 
 
 def test_operators_own_bound_takes_the_place_of_the_quarter(tmp_path: Path) -> None:

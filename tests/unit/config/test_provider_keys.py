@@ -6,6 +6,8 @@ from tests.unit.config.loading import parts
 from turnout_server.config.build import Parts
 from turnout_server.core.model import Target
 
+LOOPBACK = Path(__file__).parents[2] / "wire" / "fixtures" / "loopback.pem"
+
 TEXT = """
 providers:
   house-llm:
@@ -30,8 +32,9 @@ failover: {{connect_timeout_seconds: 1.5}}
 
 
 def built(folder: Path) -> Parts:
-    for name in ("ca.pem", "client.pem", "headers"):
-        (folder / name).write_text("planted")
+    for name in ("ca.pem", "client.pem"):
+        (folder / name).write_text(LOOPBACK.read_text())
+    (folder / "headers").write_text("x-team: routing")
     return parts(folder, TEXT.format(folder=folder))
 
 

@@ -97,7 +97,7 @@ def test_json_schema_refuses_unknown_keys_and_marks_what_is_not_there_yet() -> N
     schema = json_schema()
 
     assert schema["additionalProperties"] is False
-    assert schema["$defs"]["TlsSection"]["properties"]["cert_file"]["x-not-yet"] == "refused"
+    assert schema["$defs"]["AdminSection"]["properties"]["allow_register"]["x-not-yet"] == "refused"
     assert schema["$defs"]["ChecksSection"]["properties"]["interval_seconds"]["x-not-yet"] == "ignored"
 
 

@@ -11,6 +11,7 @@ from tests.unit.execution.scripted import Script, World, answer, asking, chat, f
 from tests.virtual_time import in_virtual_time
 from turnout_server.core.call import AttemptStarted, Completed, Restarted
 from turnout_server.core.errors import AllAttemptsRefusedError, ContentFilteredError, StreamInterruptedError
+from turnout_server.core.fleet import Fleet
 from turnout_server.core.hedging import HedgeResult
 from turnout_server.core.model import FailureKind, MidStreamPolicy
 from turnout_server.core.settings import FailoverSettings, Policy
@@ -48,14 +49,15 @@ async def test_when_both_fail_the_rest_is_asked() -> None:
 
 
 @in_virtual_time
-async def test_provider_that_was_removed_meanwhile_leaves_the_call_to_the_first() -> None:
+async def test_provider_that_was_removed_meanwhile_is_still_the_second_of_calls_from_before() -> None:
     world = hedged(SLOW, QUICK)
     call = asyncio.create_task(world.executor.execute(asking(), chat()))
     await asyncio.sleep(1.0)
     world.executor.adopt({"a": world.upstream})
+    world.router.adopt(Fleet(world.fleet.specs[:1]), world.router.settings)
     result = await call
 
-    assert told(result.attempts) == [("b/m", K.UNKNOWN, True), ("a/m", None, False)]
+    assert told(result.attempts) == [("a/m", K.CANCELLED, False), ("b/m", None, True)]
     assert in_flight(world) == 0
 
 
