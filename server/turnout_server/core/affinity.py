@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from turnout_server.core.model import Capability
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from turnout_server.core.fleet import Fleet, TargetSpec
     from turnout_server.core.model import Target, Usage
     from turnout_server.core.settings import AffinitySettings
@@ -109,6 +111,24 @@ class Affinity:
                 entry.cached_share += LEARNING_RATE * (told - entry.cached_share)
             entry.at = now
         self._entries.move_to_end(key)
+        self._shrink()
+
+    def keep(self, now: float, count: int) -> Iterator[list[tuple[AffinityKey, Target, float, float]]]:
+        """Yields key, target, cached share and age of each entry, the one longest without an answer first.
+
+        `count` of them at a time; the table may change in between.
+        """
+        self._expire(now)
+        keys = list(self._entries)
+        for begin in range(0, len(keys), count):
+            found = ((key, self._entries.get(key)) for key in keys[begin : begin + count])
+            yield [(key, each.target, each.cached_share, now - each.at) for key, each in found if each is not None]
+
+    def resume(self, entries: Iterable[tuple[AffinityKey, Target, float, float]], now: float) -> None:
+        """Takes what was kept: key, target, cached share, and the monotonic time of the last answer."""
+        for key, target, share, at in sorted(entries, key=lambda entry: entry[3]):
+            self._entries[key] = _Entry(target, min(1.0, max(0.0, share)), at)
+        self._expire(now)
         self._shrink()
 
     def _expire(self, now: float) -> None:

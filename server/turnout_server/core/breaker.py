@@ -11,7 +11,7 @@ answers take longer than failures: until the first content of a later attempt, w
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from turnout_server.core.gate import Change, Gate
 from turnout_server.core.model import FailureKind
@@ -21,6 +21,9 @@ from turnout_server.core.settings import BreakerSettings
 BEFORE_CONTENT = frozenset(
     {FailureKind.CONNECTION, FailureKind.OVERLOADED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
 )
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import BreakerLine, KeptName, Since
 """Failures to begin an answer: they are refuted by one that begins later, and by none that began before. Failures of
 answers that had begun (cut, stalled, malformed) are refuted only by a whole one, whenever it began."""
 STREAK_REMEMBERED = 64
@@ -50,6 +53,23 @@ class Breaker(Gate):
         """Takes other settings; what was counted stays."""
         self.follow_breaker(settings)
         self._recent.follow(settings.ratio_window_seconds)
+
+    def keep(self, name: KeptName, now: float) -> BreakerLine:
+        """Returns what is kept of it."""
+        from turnout_server.core.kept import BreakerLine, KeptFailure  # noqa: PLC0415 - needed only where state outlives the process
+
+        streak = tuple(KeptFailure(now - failed.at, failed.kind) for failed in self._streak.values())
+        return BreakerLine(name, self.keep_gate(now), streak, self._disputed, self._recent.keep(now))
+
+    def resume(self, kept: BreakerLine, since: Since) -> None:
+        """Takes what was kept. The calls of its streak are over: whatever fails now is another one."""
+        self.resume_gate(kept.gate, since)
+        self._streak = {
+            f"kept {place}": Failed(since.past(failed.age), failed.kind)
+            for place, failed in enumerate(kept.streak[:STREAK_REMEMBERED])
+        }
+        self._disputed = kept.disputed
+        self._recent.resume(kept.recent, since)
 
     @property
     def consecutive_failures(self) -> int:

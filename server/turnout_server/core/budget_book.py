@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from turnout_server.core.budget import BudgetSpec, Remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from turnout_server.core.budget import Span
 
@@ -65,6 +65,14 @@ class BudgetReport(NamedTuple):
     account_count: int
 
 
+class Kept(NamedTuple):
+    """What an account had spent when it was kept, and which shares of the limit had been alerted."""
+
+    key: str
+    spent: int
+    told: tuple[float, ...] = ()
+
+
 class Alert(NamedTuple):
     """A share of the limit that an account has reached for the first time in its period."""
 
@@ -75,10 +83,14 @@ class Alert(NamedTuple):
     reserved: int
 
 
+Settled = tuple["Book", str | None, "Span", int]
+"""A charge: the budget, the account's key (None for the shared one), the period, and what the account comes to."""
+
+
 class Book:
     """One budget. Wall-clock times; a clock that is set back changes nothing, the period goes on until its end."""
 
-    __slots__ = ("_accounts", "_since", "change_count", "configured", "other", "span", "spec")
+    __slots__ = ("_accounts", "_since", "change_count", "configured", "other", "settled", "span", "spec")
 
     def __init__(self, spec: BudgetSpec, now_wall: float) -> None:
         self.configured = spec
@@ -89,6 +101,8 @@ class Book:
         self._since = now_wall
         self._accounts: dict[str, Account] = {}
         self.other: Account | None = None
+        self.settled: list[Settled] | None = None
+        """Where each charge is noted, with what the account has come to by it; None where nobody keeps a journal."""
 
     @property
     def etag(self) -> str:
@@ -101,6 +115,9 @@ class Book:
         """Takes other values for the same name, scope and period. What is spent stays spent."""
         if spec.calendar != self.spec.calendar:
             self.span = spec.calendar.span(now_wall)
+            # What was spent is of another period now, which ends when the journal would not know.
+            for account in self._every():
+                self._note(account)
         self.spec = spec
         self.change_count += 1
         limit = spec.own_limit_nano_usd
@@ -124,6 +141,35 @@ class Book:
         self._accounts = {account.key: account for account in kept if account is not self.other}
         if self.other not in kept:
             self.other = None
+
+    def over(self, now_wall: float) -> bool:
+        """Whether its period has ended, so that nothing of what was spent counts any more."""
+        return self.span.ends_at is not None and now_wall >= self.span.ends_at
+
+    def keep(self) -> tuple[list[Kept], Kept | None]:
+        """Returns all accounts with their own value, and the shared one. What is reserved is not kept."""
+        accounts = [Kept(each.key, each.spent, tuple(each.told)) for each in self._accounts.values() if each.spent]
+        other = self.other
+        return accounts, None if other is None else Kept(other.key, other.spent, tuple(other.told))
+
+    def resume(self, accounts: Iterable[Kept], other: Kept | None, since_wall: float) -> None:
+        """Takes what was kept of the period under way; it has counted since `since_wall`."""
+        for kept in accounts:
+            _resume(self.open(kept.key), kept)
+        if other is not None:
+            if self.other is None:
+                self.other = Account(OTHER)
+            _resume(self.other, other)
+        limit = self.spec.own_limit_nano_usd
+        for account in self._every():
+            # The limit may be another one than when it was told of.
+            account.told = {share for share in account.told if account.spent >= share * limit}
+        self._since = min(self._since, since_wall)
+
+    @property
+    def since_wall(self) -> float:
+        """From when on it has counted, wall-clock seconds."""
+        return self._since
 
     def find(self, key: str) -> Account | None:
         """Returns the account of a value; None where it has not spent anything yet."""
@@ -151,6 +197,7 @@ class Book:
     def spend(self, account: Account, nano_usd: int) -> list[Alert]:
         """Charges an account; returns the shares of the limit that it reaches by that."""
         account.spent += nano_usd
+        self._note(account)
         limit = self.spec.own_limit_nano_usd
         reached = [
             share
@@ -204,6 +251,10 @@ class Book:
             return None
         return spent + round(spent / seen * left)
 
+    def _note(self, account: Account) -> None:
+        if self.settled is not None:
+            self.settled.append((self, None if account is self.other else account.key, self.span, account.spent))
+
     def _tell(self, account: Account, share: float) -> Alert:
         account.told.add(share)
         return Alert(self.spec, account.key, share, account.spent, account.reserved)
@@ -217,3 +268,8 @@ class Book:
         yield from self._accounts.values()
         if self.other is not None:
             yield self.other
+
+
+def _resume(account: Account, kept: Kept) -> None:
+    account.spent = max(account.spent, kept.spent)
+    account.told.update(kept.told)

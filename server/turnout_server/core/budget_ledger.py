@@ -8,7 +8,7 @@ of a caller who makes the call itself holds until its report comes, or until it 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from turnout_server.core.budget import BudgetSpec, OnExceed, Remaining, budget_faults
@@ -17,10 +17,14 @@ from turnout_server.core.budget_need import NO_RATES, FleetRates
 from turnout_server.core.errors import InvalidRequestError, StaleEtagError, UnknownBudgetError
 
 if TYPE_CHECKING:
+    from turnout_server.core.budget_book import Settled
+    from turnout_server.core.keeping import SpentSums
     from turnout_server.core.model import Caller
 
 PLANS_MAXIMUM = 10_000
 """Plans that hold something at once; beyond, the one that would expire first lets go early."""
+RESTING_MAXIMUM = 16
+"""Budgets remembered that were taken out; each may have 2 MB of accounts. The one longest out is forgotten first."""
 LISTED_ACCOUNTS = 100
 """Accounts listed of one budget, as the contract has it."""
 
@@ -68,10 +72,15 @@ class _Claim:
 class Ledger:
     """The books by name. Times are wall-clock seconds, but expiries monotonic ones."""
 
-    __slots__ = ("_books", "_claims", "_expiries", "_plan_count", "_rates")
+    __slots__ = ("_absent", "_books", "_claims", "_expiries", "_plan_count", "_rates", "_resting", "_settled")
 
     def __init__(self, specs: Sequence[BudgetSpec], now_wall: float, rates: FleetRates = NO_RATES) -> None:
         self._books: dict[str, Book] = {spec.name: Book(spec, now_wall) for spec in specs}
+        self._resting: dict[tuple[str, str, str], Book] = {}
+        """Budgets that were taken out, whose period still runs: one that comes back has spent what it has spent."""
+        self._absent: dict[tuple[str, str, str], SpentSums] = {}
+        """What was kept over a restart of budgets that are not in force: it is theirs when they come back."""
+        self._settled: list[Settled] | None = None
         self._claims: dict[str, _Claim] = {}
         self._expiries: list[tuple[float, str]] = []
         self._plan_count = 0
@@ -81,19 +90,70 @@ class Ledger:
         """Takes the budgets of another configuration, and the rates of another fleet.
 
         A budget whose name, scope and period stay keeps what is spent; one whose values are as they were configured
-        before keeps the changes made to it since.
+        before keeps the changes made to it since. One that is taken out and comes back within its period is the same
+        still: a configuration that is taken back does not grant its limit anew.
         """
+        known = self._resting | {_kind(book.configured): book for book in self._books.values()}
         books: dict[str, Book] = {}
         for spec in specs:
-            book = self._books.get(spec.name)
-            if book is None or _kind(book.configured) != _kind(spec):
+            book = known.pop(_kind(spec), None)
+            if book is None:
                 book = Book(spec, now_wall)
+                self._resume(book, now_wall)
             elif book.configured != spec:
+                # What was spent in a period that nobody has asked about since it ended is of none that is to come.
+                book.roll(now_wall)
                 book.configured = spec
                 book.change(spec, now_wall)
+            book.settled = self._settled
             books[spec.name] = book
         self._books = books
+        resting = [(kind, book) for kind, book in known.items() if not book.over(now_wall)]
+        self._resting = dict(resting[-RESTING_MAXIMUM:])
         self._rates = rates
+
+    def note_settled(self, settled: list[Settled]) -> None:
+        """Notes every charge from now on in this list, for whoever keeps a journal and empties it."""
+        self._settled = settled
+        for book in (*self._books.values(), *self._resting.values()):
+            book.settled = settled
+
+    @property
+    def books(self) -> tuple[Book, ...]:
+        """All budgets in force, for whoever keeps what is spent."""
+        return tuple(self._books.values())
+
+    def resting(self, now_wall: float) -> tuple[Book, ...]:
+        """Returns the budgets that were taken out, as far as their period still runs."""
+        return tuple(book for book in self._resting.values() if not book.over(now_wall))
+
+    def resume(self, kept: Mapping[tuple[str, str, str], SpentSums], now_wall: float) -> list[str]:
+        """Takes what was kept over a restart by name, scope and period, to be called before anything is spent.
+
+        Returns the names of the budgets that it was of. What is of budgets that are not in force waits until they come
+        back within their period.
+        """
+        self._absent = {kind: sums for kind, sums in kept.items() if sums.runs(now_wall)}
+        resumed = [book.spec.name for book in self._books.values() if self._resume(book, now_wall)]
+        self._absent = dict(list(self._absent.items())[-RESTING_MAXIMUM:])
+        return resumed
+
+    def absent(self, now_wall: float) -> tuple[SpentSums, ...]:
+        """Returns what was kept of budgets that are not in force, as far as their period still runs."""
+        return tuple(sums for sums in self._absent.values() if sums.runs(now_wall))
+
+    def _resume(self, book: Book, now_wall: float) -> bool:
+        """Gives a budget what was kept of it; tells whether there was anything."""
+        sums = self._absent.pop(_kind(book.configured), None) if self._absent else None
+        if sums is None or not sums.runs(now_wall):
+            return False
+        book.resume(sums.accounts.values(), sums.other, sums.since_wall)
+        return True
+
+    @property
+    def owes(self) -> bool:
+        """Whether any call or plan holds something."""
+        return bool(self._claims)
 
     # Before an attempt.
 
@@ -301,5 +361,5 @@ def _hold(held: Iterable[tuple[Book, Account]], nano_usd: int) -> None:
         account.reserved += nano_usd
 
 
-def _kind(spec: BudgetSpec) -> tuple[object, ...]:
+def _kind(spec: BudgetSpec) -> tuple[str, str, str]:
     return (spec.name, spec.scope, spec.calendar.period)

@@ -7,14 +7,16 @@ one event costs a look-up and some additions; everything else is done when a min
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from turnout_server.core.model import Target
 from turnout_server.core.statistics import MINUTE_SECONDS, Counts
 
 if TYPE_CHECKING:
-    from turnout_server.core.model import Outcome, Target
+    from turnout_server.core.kept import Since, SumsLine, SumsRow
+    from turnout_server.core.model import Outcome
 
 MINUTES_KEPT = 15
 QUARTER_MINUTES = 15
@@ -62,6 +64,25 @@ class Sums:
         self.confidence_sum += other.confidence_sum
         self.moved_count += other.moved_count
         self.attempts.merge(other.attempts)
+
+    @classmethod
+    def kept(cls, row: SumsRow) -> Sums:
+        """Returns them as they were."""
+        self = cls()
+        self.decision_count, self.unserved_count, self.score_sum, self.confidence_sum, self.moved_count = row[:5]
+        self.attempts = Counts.kept(row[5])
+        return self
+
+    def keep(self) -> SumsRow:
+        """Returns them as they are kept."""
+        return (
+            self.decision_count,
+            self.unserved_count,
+            self.score_sum,
+            self.confidence_sum,
+            self.moved_count,
+            self.attempts.keep(),
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -183,6 +204,52 @@ class Chronicle:
             begins_at, ends_at = min(begins_at, slots[0].begins_at), max(ends_at, slots[-1].ends_at)
         ends_at = max(self._known_from, min(now, ends_at))
         return Stretch(slots, min(ends_at, max(self._known_from, begins_at)), ends_at)
+
+    def known_seconds(self, now: float) -> float:
+        """Returns for how long it has known what happened."""
+        return now - self._known_from
+
+    def keep(self, now: float) -> Iterator[SumsLine]:
+        """Yields each slot as it is kept, the oldest first."""
+        from turnout_server.core.kept import SUMS_ROWS_MAXIMUM, SumsLine  # noqa: PLC0415 - needed only where state outlives the process
+
+        current = int(now // MINUTE_SECONDS)
+        for slot in list(self._slots()):
+            headings = list(slot.sums.items())
+            for begin in range(0, len(headings), SUMS_ROWS_MAXIMUM):
+                rows = tuple(
+                    (
+                        None if target is None else (target.provider, target.model, target.endpoint),
+                        task,
+                        tier,
+                        tenant,
+                        sums.keep(),
+                    )
+                    for (target, task, tier, tenant), sums in headings[begin : begin + SUMS_ROWS_MAXIMUM]
+                )
+                yield SumsLine(ago=current - slot.first, minutes=slot.minutes, rows=rows)
+
+    def resume(self, lines: Iterable[tuple[SumsLine, Since]], known_from: float, now: float) -> None:
+        """Takes what was kept. A quarter of an hour may come back up to a minute later than it was."""
+        number = int(now // MINUTE_SECONDS)
+        found: dict[tuple[int, int], Slot] = {}
+        for line, since in lines:
+            first = since.number(line.ago, MINUTE_SECONDS)
+            slot = found.setdefault((first, line.minutes), Slot(first, line.minutes))
+            for where, task, tier, tenant, sums in line.rows:
+                heading = Heading(None if where is None else Target(*where), task, tier, tenant)
+                slot.sums[heading] = Sums.kept(sums)
+        slots = list(found.values())
+        for slot in slots:
+            slot.weigh()
+        slots.sort(key=lambda slot: slot.first)
+        self._quarters = deque(slot for slot in slots if slot.minutes > 1)
+        self._minutes = deque(slot for slot in slots if slot.minutes == 1)
+        self._known_from = min(self._known_from, known_from)
+        if not self._minutes or self._minutes[-1].first < number:
+            self._minutes.append(Slot(number, 1))
+        self._age(number)
+        self._make_room()
 
     def clear(self, before: float | None = None) -> None:
         """Forgets the slots that ended before a moment, all without one."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from turnout_server.core.kept import Since
     from turnout_server.core.settings import PressureSettings
 
 
@@ -80,6 +81,16 @@ class ConcurrencyLimit:
         self._cut_at = now
         self._begin_round(now)
         return before is None
+
+    def keep(self, now: float) -> tuple[int | None, float]:
+        """Returns the limit as it is kept, None without one, and how long ago it was lowered last."""
+        return self.limit(now), now - self._cut_at
+
+    def resume(self, limit: int | None, cut_age: float, since: Since) -> None:
+        """Takes what was kept: a limit is forgotten when it would have been."""
+        self.reset()
+        self._limit = None if limit is None else max(self._settings.concurrency_floor, limit)
+        self._cut_at = since.past(cut_age)
 
     def reset(self) -> None:
         """Starts anew."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from math import inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
 from turnout_server.core.key_pool import Choice, Pool, Verdict, choice_of, pool_of
@@ -42,6 +42,9 @@ NONE_CONFIGURED = Verdict(
     None, RejectionReason.NO_CREDENTIAL, None, "no credential is configured that this request may use"
 )
 
+if TYPE_CHECKING:
+    from turnout_server.core.kept import CredentialLine, Since
+
 
 class Credentials:
     """All credentials. With nothing out, judging a target costs a few look-ups."""
@@ -68,6 +71,18 @@ class Credentials:
         self._headroom = {key: room for key, room in self._headroom.items() if stays(*key[:3])}
         self._seen = {key: labels for key, labels in self._seen.items() if key[0] in providers}
         self._pools = {}
+
+    def keep(self, provider: str, label: str, now: float) -> CredentialLine:
+        """Returns what is kept of one of our keys; what callers name is theirs, and may by mistake be the key."""
+        return self._outages.keep(provider, label, now)
+
+    def troubled_keys(self) -> list[tuple[str, str]]:
+        """Returns those of our keys that anything is known against, by provider and label."""
+        return [(key.provider, key.label) for key in self._outages.ours()]
+
+    def resume(self, kept: CredentialLine, since: Since) -> None:
+        """Takes what was kept of a key that is one of ours."""
+        self._outages.resume(kept, since)
 
     def verdict(self, spec: TargetSpec, *, tenant: str, executing: bool, now: float, needed_tokens: int = 0) -> Verdict:
         """Judges the credentials that a call to the target could use; of blocked ones the first to be free speaks.

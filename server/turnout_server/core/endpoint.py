@@ -8,12 +8,15 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from turnout_server.core.gate import Change, Gate
 from turnout_server.core.model import FailureKind
 from turnout_server.core.recent import RecentCounts
 from turnout_server.core.settings import BreakerSettings, HealthSettings
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import EndpointLine, KeptName, Since
 
 FAILURES_REMEMBERED = 64
 DOUBT_SECONDS = 5.0
@@ -38,7 +41,7 @@ class EndpointBreaker(Gate):
     gets in.
     """
 
-    __slots__ = ("_count", "_doubt_until", "_failures", "_models", "_recent")
+    __slots__ = ("_count", "_doubt_until", "_failures", "_models", "_recent", "unreachable")
 
     def __init__(self, settings: BreakerSettings, health: HealthSettings, rng: random.Random) -> None:
         super().__init__(settings, rng)
@@ -47,6 +50,10 @@ class EndpointBreaker(Gate):
         self._failures: deque[EndpointFailure] = deque(maxlen=FAILURES_REMEMBERED)
         self._recent = RecentCounts(settings.ratio_window_seconds)
         self._doubt_until = 0.0
+        self.unreachable = ""
+        """Why the last look, which no call had to pay for, could not connect; "" where it could, or none was taken.
+        For people: it opens nothing.
+        """
 
     def follow(self, settings: BreakerSettings, health: HealthSettings) -> None:
         """Takes other settings; what was counted stays."""
@@ -54,6 +61,20 @@ class EndpointBreaker(Gate):
         self._count = health.endpoint_failures
         self._models = health.endpoint_models
         self._recent.follow(settings.ratio_window_seconds)
+
+    def keep(self, name: KeptName, now: float) -> EndpointLine:
+        """Returns what is kept of it; doubt is over sooner than a restart."""
+        from turnout_server.core.kept import EndpointLine, KeptFailure  # noqa: PLC0415 - needed only where state outlives the process
+
+        failures = tuple(KeptFailure(now - failed.at, failed.kind, failed.model) for failed in self._failures)
+        return EndpointLine(name, self.keep_gate(now), failures, self._recent.keep(now))
+
+    def resume(self, kept: EndpointLine, since: Since) -> None:
+        """Takes what was kept."""
+        self.resume_gate(kept.gate, since)
+        self._doubt_until = 0.0
+        self._keep(EndpointFailure(since.past(each.age), each.model, each.kind) for each in kept.failures)
+        self._recent.resume(kept.recent, since)
 
     @property
     def doubted(self) -> bool:
@@ -73,12 +94,14 @@ class EndpointBreaker(Gate):
 
     def connected(self, began_at: float) -> None:
         """Takes a sign of life of an attempt that began then: it has connected since."""
+        self.unreachable = ""
         if self._failures:
             self._keep(f for f in self._failures if f.kind is not FailureKind.CONNECTION or f.at > began_at)
 
     def record_success(self, now: float, *, probe_id: str = "", began_at: float | None = None) -> Change:
         """Takes a complete answer of any of its models; `began_at` is when it was asked for, None where unknown."""
         self._recent.add(now, None)
+        self.unreachable = ""
         if self._opened_at is None:
             if self._failures:
                 since = now if began_at is None else began_at

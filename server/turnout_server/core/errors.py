@@ -7,10 +7,10 @@ TurnoutError
  ├ StaleEtagError
  ├ UnauthenticatedError · PermissionDeniedError
  ├ NoEligibleTargetError · AllTargetsUnavailableError · BudgetExhaustedError
- ├ SidecarOverloadedError · DrainingError · DrainCutError · ResumeTooOldError
+ ├ SidecarOverloadedError · DrainingError · ResumeTooOldError
  ├ NotYetError
  └ CallError (carries what was tried): ContentFilteredError · ProviderRejectedRequestError · AllAttemptsRefusedError ·
-   AttemptsExhaustedError · StreamInterruptedError · DeadlineError
+   AttemptsExhaustedError · StreamInterruptedError · DeadlineError · DrainCutError
 
 A message says what happened, to what, and what would help. It never holds a prompt, a completion or a credential.
 """
@@ -150,10 +150,6 @@ class DrainingError(TurnoutError):
     """The sidecar is stopping; nothing was sent."""
 
 
-class DrainCutError(TurnoutError):
-    """The sidecar stopped before the call had ended; some of it may have been billed."""
-
-
 class ResumeTooOldError(TurnoutError):
     """The point to resume from is no longer held."""
 
@@ -192,3 +188,7 @@ class StreamInterruptedError(CallError):
 
 class DeadlineError(CallError):
     """The caller's time ran out."""
+
+
+class DrainCutError(CallError):
+    """The sidecar stopped before the call had ended; some of it may have been billed."""

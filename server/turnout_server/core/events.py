@@ -33,6 +33,8 @@ class EventName(StrEnum):
     HEDGED = "hedged"
     THROTTLED = "throttled"
     CROWDED = "crowded"
+    CONFIG_RELOADED = "config.reloaded"
+    CONFIG_REFUSED = "config.refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

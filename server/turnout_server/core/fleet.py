@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from operator import is_
 
 from turnout_server.core.model import Capability, Target
 
@@ -117,6 +118,17 @@ class Fleet:
     def providers(self) -> tuple[str, ...]:
         """Provider names, in file order."""
         return tuple(self._by_provider)
+
+    def sharing(self, before: Fleet) -> Fleet:
+        """Returns the same targets, with the facts of `before` in place of equal ones: `before` where all are equal.
+
+        So answers that are kept for it stay, and what is kept of past decisions holds each fact once.
+        """
+        known = {spec.target: spec for spec in before.specs}
+        specs = tuple(known[spec.target] if known.get(spec.target) == spec else spec for spec in self.specs)
+        if len(specs) == len(before.specs) and all(map(is_, specs, before.specs)):
+            return before
+        return Fleet(specs)
 
     def index(self, target: Target) -> int | None:
         """The target's place in `specs`, or None if it is not known here."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import random
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from turnout_server.core.model import BreakerState, FailureKind, Probe, is_silence
 from turnout_server.core.settings import BreakerSettings
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import KeptGate, Since
 
 TRIALS_REMEMBERED = 16
 """Trials of one opening whose late end still counts; a lease lapses long before so many are out."""
@@ -170,6 +173,37 @@ class Gate:
             # The trial's end still counts if it comes late: only the slot is free for another.
             lapsed, self._lease = self._lease.probe_id, None
         return Due(half_open=is_news, lapsed=lapsed)
+
+    def keep_gate(self, now: float) -> KeptGate:
+        """Returns what is kept of it: not who has its trial, since nobody comes back from before a restart."""
+        from turnout_server.core.kept import KeptGate  # noqa: PLC0415 - needed only where state outlives the process
+
+        return KeptGate(
+            opened_age=None if self._opened_at is None else now - self._opened_at,
+            closed_age=None if self._closed_at is None else now - self._closed_at,
+            openings=self._openings,
+            busy=self._busy,
+            successes=self._successes,
+            opened_by=self.opened_by,
+            by_silence=self.opened_by_silence,
+            reopen_wait=self.reopen_at - now,
+        )
+
+    def resume_gate(self, kept: KeptGate, since: Since) -> None:
+        """Takes what was kept: closed, open for the rest of its time, or half-open with its trial free."""
+        settings = self._settings
+        self._opened_at = None if kept.opened_age is None else since.past(kept.opened_age)
+        self._closed_at = None if kept.closed_age is None else since.past(kept.closed_age)
+        self._openings = max(0, kept.openings)
+        self._busy = kept.busy
+        self.opened_by = kept.opened_by
+        self.opened_by_silence = kept.by_silence
+        longest = max(settings.open_seconds, settings.open_max_seconds) * (1.0 + settings.open_jitter)
+        self.reopen_at = since.ahead(kept.reopen_wait, longest)
+        self._before = None
+        self._forget_trials()
+        # Those needed may be fewer now: one trial decides in any case.
+        self._successes = min(max(0, kept.successes), settings.recovery_successes - 1)
 
     def _trial_succeeded(self, probe_id: str, now: float) -> Change:
         """Counts a trial's success; enough of them close the gate."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from math import exp, exp2, isfinite
+from typing import TYPE_CHECKING
 
 from turnout_server.core.model import BreakerState, HealthState
 from turnout_server.core.settings import HealthSettings
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import KeptAverage, Since
 
 PRIOR_SUCCESSES = 24.9
 PRIOR_OUTCOMES = 25.0
@@ -61,6 +65,19 @@ class Availability:
         self._at = max(self._at, now)
         self._asked_at = None
 
+    def keep(self, now: float) -> KeptAverage:
+        """Returns what is kept of it."""
+        from turnout_server.core.kept import KeptAverage  # noqa: PLC0415 - needed only where state outlives the process
+
+        return KeptAverage(self._successes, self._total, now - self._at)
+
+    def resume(self, kept: KeptAverage, since: Since) -> None:
+        """Takes what was kept; it has faded meanwhile."""
+        self._total = max(0.0, kept.weight)
+        self._successes = min(self._total, max(0.0, kept.value))
+        self._at = since.past(kept.age)
+        self._asked_at = None
+
     def forgive_one(self) -> None:
         """Takes a failure of a moment ago back, as far as it can be told from the others."""
         self._total = max(self._successes, self._total - 1.0)
@@ -95,6 +112,18 @@ class Slowness:
             self._short += (ratio - self._short) * max(0.1, 1.0 - exp2(-passed / SHORT_HALF_LIFE_SECONDS))
             self._long += (ratio - self._long) * max(0.005, 1.0 - exp2(-passed / LONG_HALF_LIFE_SECONDS))
         self._at = max(self._at, now)
+
+    def keep(self, now: float) -> KeptAverage | None:
+        """Returns what is kept of it: the last minute's ratio and the last hour's."""
+        from turnout_server.core.kept import KeptAverage  # noqa: PLC0415 - needed only where state outlives the process
+
+        return None if self._short is None else KeptAverage(self._short, self._long, now - self._at)
+
+    def resume(self, kept: KeptAverage, since: Since) -> None:
+        """Takes what was kept."""
+        self._short = min(RATIO_MAXIMUM, max(RATIO_MINIMUM, kept.value))
+        self._long = min(RATIO_MAXIMUM, max(RATIO_MINIMUM, kept.weight))
+        self._at = since.past(kept.age)
 
     @property
     def factor(self) -> float:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from math import ceil, exp2, isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import KeptLatency, KeptPeak, Since
 
 PREFILL_SHARE_PER_TOKEN = 3e-5
 """Prior: each uncached input token adds this share of the base time to the first token (100,000 tokens: three times
@@ -75,6 +79,21 @@ class PeakRatio:
             self._excess = min(before - mean, max(0.0, before - self._mean))
         self._last_at = now
 
+    def keep(self, now: float) -> KeptPeak:
+        """Returns what is kept of it."""
+        from turnout_server.core.kept import KeptPeak  # noqa: PLC0415 - needed only where state outlives the process
+
+        age = None if self._last_at is None else now - self._last_at
+        return KeptPeak(self._mean, self._weight, self._excess, self._half_life, age)
+
+    def resume(self, kept: KeptPeak, since: Since) -> None:
+        """Takes what was kept."""
+        self._mean = min(RATIO_MAXIMUM, max(RATIO_MINIMUM, kept.mean))
+        self._weight = max(0.0, kept.weight)
+        self._excess = min(RATIO_MAXIMUM - self._mean, max(0.0, kept.excess))
+        self._half_life = max(HALF_LIFE_SECONDS, kept.half_life)
+        self._last_at = None if kept.age is None else since.past(kept.age)
+
     def _faded(self, ratio: float, idle_seconds: float) -> float:
         """Returns what a ratio that nothing has confirmed for so long still says: one above 1 comes back towards 1."""
         if ratio <= 1.0:
@@ -97,6 +116,15 @@ class RecentQuantile:
     def add(self, value: float) -> None:
         """Takes one value; beyond a hundred the oldest is forgotten."""
         self._values.append(value)
+        self._known = None
+
+    def keep(self) -> tuple[float, ...]:
+        """Returns its values, the oldest first."""
+        return tuple(self._values)
+
+    def resume(self, values: tuple[float, ...]) -> None:
+        """Takes what was kept."""
+        self._values = deque((value for value in values if value >= 0.0), maxlen=RECENT_COUNT)
         self._known = None
 
     @property
@@ -222,6 +250,30 @@ class LatencyEstimate:
             ratio = latency_seconds / (prior_first + self._token_prior * max(0.0, output_tokens))
             self._first.observe(ratio, half_life, now)
             self._token.observe(ratio, half_life, now)
+
+    def keep(self, now: float) -> KeptLatency | None:
+        """Returns what is kept of it; None before the first answer."""
+        from turnout_server.core.kept import KeptLatency  # noqa: PLC0415 - needed only where state outlives the process
+
+        if not self.sample_count:
+            return None
+        return KeptLatency(
+            self._first.keep(now),
+            self._token.keep(now),
+            self._first_recent.keep(),
+            self._recent.keep(),
+            tuple(now - at for at in self._times),
+            self.sample_count,
+        )
+
+    def resume(self, kept: KeptLatency, since: Since) -> None:
+        """Takes what was kept. Ratios are to the prior, which may be another one by now."""
+        self._first.resume(kept.first, since)
+        self._token.resume(kept.token, since)
+        self._first_recent.resume(kept.first_recent)
+        self._recent.resume(kept.recent)
+        self._times = deque((since.past(age) for age in kept.ages), maxlen=HALF_LIFE_SAMPLES)
+        self.sample_count = max(1, kept.sample_count)
 
     def _prior_first(self, uncached_input_tokens: float) -> float:
         return self._first_prior * (1.0 + PREFILL_SHARE_PER_TOKEN * max(0.0, uncached_input_tokens))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from turnout_server.core.model import FailureKind, RateLimitReading, RejectionReason
 from turnout_server.core.ratelimit import refused_seconds
 from turnout_server.core.settings import HealthSettings
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import CredentialLine, KeptCoolDown, KeptKeyOutage, KeptModelOutage, Since
 
 CALLER_KEYS_MAXIMUM = 4096
 """Bound of what is known of callers' keys, in each table. Ours are bounded by the configuration, and never dropped."""
@@ -106,6 +109,20 @@ class CoolDown:
         self.until = self._refused_until
         return True
 
+    def keep(self, now: float) -> KeptCoolDown:
+        """Returns what is kept of it."""
+        from turnout_server.core.kept import KeptCoolDown  # noqa: PLC0415 - needed only where state outlives the process
+
+        return KeptCoolDown(self.until - now, self._refused_until - now, self._next_seconds, self._on_trial)
+
+    def resume(self, kept: KeptCoolDown, since: Since, settings: HealthSettings) -> None:
+        """Takes what was kept: the pause goes on for the rest of its time, an hour at most."""
+        longest = settings.cooldown_limit_seconds
+        self.until = since.ahead(kept.wait, longest)
+        self._refused_until = since.ahead(kept.refused_wait, longest)
+        self._next_seconds = min(max(0.0, kept.next_seconds), settings.cooldown_max_seconds)
+        self._on_trial = kept.on_trial
+
     def success(self) -> None:
         """Takes a success: the doubling starts anew. A pause that runs goes on: the answer may be from before it."""
         self._next_seconds = 0.0
@@ -143,6 +160,20 @@ class KeyOutage:
         self.until = now + seconds
         return True
 
+    def keep(self, quota: KeptCoolDown, now: float) -> KeptKeyOutage:
+        """Returns what is kept of it, with what is kept of the credential's quota."""
+        from turnout_server.core.kept import KeptKeyOutage  # noqa: PLC0415 - needed only where state outlives the process
+
+        return KeptKeyOutage(self.until - now, self._count, now - self._counted_at, self._next_seconds, quota)
+
+    def resume(self, kept: KeptKeyOutage, since: Since, settings: HealthSettings) -> None:
+        """Takes what was kept."""
+        longest = settings.authentication_out_max_seconds
+        self._count = max(0, kept.count)
+        self._counted_at = since.past(kept.counted_age)
+        self._next_seconds = min(max(0.0, kept.next_seconds), longest)
+        self.until = since.ahead(kept.wait, longest)
+
     def works(self) -> bool:
         """Takes a success, or a changed key; tells whether the credential had been out."""
         was_wrong = self.wrong
@@ -160,6 +191,15 @@ class CredentialOutage:
     def __init__(self) -> None:
         self.key = KeyOutage()
         self.quota = CoolDown()
+
+    def keep(self, now: float) -> KeptKeyOutage:
+        """Returns what is kept of it."""
+        return self.key.keep(self.quota.keep(now), now)
+
+    def resume(self, kept: KeptKeyOutage, since: Since, settings: HealthSettings) -> None:
+        """Takes what was kept."""
+        self.key.resume(kept, since, settings)
+        self.quota.resume(kept.quota, since, settings)
 
 
 class ModelOutage:
@@ -179,6 +219,18 @@ class ModelOutage:
         self.out_until = max(self.out_until, now + settings.permission_out_seconds)
         return is_new
 
+    def keep(self, model: str, now: float) -> KeptModelOutage:
+        """Returns what is kept of it."""
+        from turnout_server.core.kept import KeptModelOutage  # noqa: PLC0415 - needed only where state outlives the process
+
+        return KeptModelOutage(model, self.out_until - now, self.refusal, self.cool_down.keep(now))
+
+    def resume(self, kept: KeptModelOutage, since: Since, settings: HealthSettings) -> None:
+        """Takes what was kept."""
+        self.out_until = since.ahead(kept.out_wait, settings.permission_out_seconds)
+        self.refusal = kept.refusal
+        self.cool_down.resume(kept.cool_down, since, settings)
+
 
 class Outages:
     """What is known against every credential; one that was never refused takes no room."""
@@ -196,6 +248,29 @@ class Outages:
         self._settings = settings
         self._by_key = {key: known for key, known in self._by_key.items() if stays(*key)}
         self._by_model = {key: known for key, known in self._by_model.items() if stays(*key[:3])}
+
+    def keep(self, provider: str, label: str, now: float) -> CredentialLine:
+        """Returns what is kept of one of our keys."""
+        from turnout_server.core.kept import CredentialLine  # noqa: PLC0415 - needed only where state outlives the process
+
+        known = self._by_key.get(Key(provider, label))
+        models = tuple(
+            outage.keep(key.model, now) for key, outage in self._by_model.items() if key[:3] == (provider, label, False)
+        )
+        return CredentialLine(provider, label, None if known is None else known.keep(now), models)
+
+    def ours(self) -> list[Key]:
+        """Returns those of our keys that anything is known against."""
+        by_model = (Key(key.provider, key.label, key.reported) for key in self._by_model)
+        return list({key: None for key in (*self._by_key, *by_model) if not key.reported})
+
+    def resume(self, kept: CredentialLine, since: Since) -> None:
+        """Takes what was kept of one of our keys."""
+        key, settings = Key(kept.provider, kept.label), self._settings
+        if kept.key is not None:
+            self._of_key(key).resume(kept.key, since, settings)
+        for model in kept.models:
+            self._of_model(key, model.model).resume(model, since, settings)
 
     def __bool__(self) -> bool:
         """Whether any credential was ever refused."""

@@ -17,6 +17,7 @@ from turnout_server.core.model import BreakerState, RejectionReason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from turnout_server.core.in_force import Found
     from turnout_server.core.state import FleetState, TargetState
 
 TRIAL_TAKEN = "half-open: its one trial is taken"
@@ -59,10 +60,9 @@ class Wanted:
     trial_only: bool = False
 
 
-def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, now_wall: float) -> Permit | None:
+def take_permit(state: FleetState, found: Found, wanted: Wanted, *, now: float, now_wall: float) -> Permit | None:
     """Takes what one attempt needs; None where the target cannot be called now after all, and then nothing is taken."""
-    target = state.targets[index]
-    spec = target.spec
+    target, spec = found
     if target.drained or not target.has_room():
         return None
     credential = state.credentials.next_credential(
@@ -74,7 +74,7 @@ def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, no
     if not breakers_closed(target, now):
         expected_seconds = target.latency.predict(wanted.needed_tokens, wanted.output_tokens, now)
         probe = state.lease_probe(
-            index,
+            target,
             now=now,
             lease_seconds=wanted.lease_seconds,
             probe_id=wanted.probe_id,
@@ -85,7 +85,7 @@ def take_permit(state: FleetState, index: int, wanted: Wanted, *, now: float, no
         probe_id = probe.probe_id
     elif wanted.trial_only:
         return None
-    state.attempt_started(index, credential=credential, call_id=wanted.call_id, attempt_id=wanted.attempt_id, now=now)
+    state.attempt_started(target, credential=credential, call_id=wanted.call_id, attempt_id=wanted.attempt_id, now=now)
     return Permit(
         spec=spec,
         call_id=wanted.call_id,
@@ -114,7 +114,7 @@ def lease_first(
         return decision
     seconds = plan_valid_seconds + first.attempt_timeout_seconds
     probe = state.lease_probe(
-        index,
+        state.targets[index],
         now=now,
         lease_seconds=seconds,
         probe_id=new_id(),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from turnout_server.core.model import FailureKind
+
+if TYPE_CHECKING:
+    from turnout_server.core.kept import Since
 
 
 class Second:
@@ -67,6 +72,23 @@ class RecentCounts:
         """Returns how many calls ended per second, over the whole window."""
         self._forget(now)
         return self._total / self._window
+
+    def keep(self, now: float) -> tuple[tuple[int, int, int, int], ...]:
+        """Returns each second as it is kept: how long ago, all, failed, not connected."""
+        self._forget(now)
+        current = int(now // 1.0)
+        return tuple((current - each.number, each.total, each.failed, each.connections) for each in self._seconds)
+
+    def resume(self, rows: Iterable[tuple[int, int, int, int]], since: Since) -> None:
+        """Takes what was kept."""
+        self.clear()
+        for ago, total, failed, connections in sorted(rows, reverse=True):
+            second = Second(since.number(ago, 1.0))
+            second.total, second.failed, second.connections = total, failed, connections
+            self._seconds.append(second)
+            self._total += total
+            self._failed += failed
+        self._forget(since.now)
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -92,6 +92,14 @@ class RetryBudget(ShareBudget):
             window_seconds=settings.retry_budget_seconds,
         )
 
+    def following(self, settings: FailoverSettings) -> RetryBudget:
+        """Returns the budget under other settings: what was spent stays spent, unless the window is another one."""
+        new = RetryBudget(settings)
+        if new._bucket_seconds != self._bucket_seconds:
+            return new
+        self._ratio, self._floor = new._ratio, new._floor
+        return self
+
     def try_spend(self, now: float, *, after_timeout: bool = False) -> bool:
         """Takes one retry (two after a timeout) from the budget and tells whether there was one to take."""
         return self.take(now, TIMEOUT_COST if after_timeout else 1)

@@ -37,12 +37,21 @@ class Spending:
         self._state = state
         self._ledger = Ledger(specs, now_wall, fleet_rates(state.fleet.specs))
         self.active = bool(specs)
-        """Whether there are budgets. Without, everything else here does nothing, and need not be asked."""
+        """Whether there are budgets. Without, nothing need be asked here before an attempt."""
+        self.settles = self.active
+        """Whether there may be something to settle: there are budgets, or calls still hold something of those that were
+        taken out. Without, everything else here does nothing."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The budgets themselves, for whoever keeps what is spent."""
+        return self._ledger
 
     def adopt(self, specs: Sequence[BudgetSpec], fleet: Fleet, now_wall: float) -> None:
         """Takes another configuration's budgets and another fleet's prices; see `Ledger.adopt`."""
         self._ledger.adopt(specs, now_wall, fleet_rates(fleet.specs))
         self.active = bool(specs)
+        self.settles = self.active or self._ledger.owes
 
     def room(self, query: RouteQuery, *, now: float, now_wall: float, holder: str = "") -> Room | None:
         """Returns what is left for a request, with what its call holds already; None where no budget applies."""
@@ -103,6 +112,7 @@ class Spending:
     def expire(self, now: float) -> None:
         """Releases plans that nobody reported in time."""
         self._ledger.expire(now)
+        self.settles = self.active or self._ledger.owes
 
     def refused(self, query: RouteQuery, budget: str, *, now: float, now_wall: float) -> list[Event]:
         """Takes note that a request was refused for a budget's sake."""

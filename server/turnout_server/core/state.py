@@ -28,7 +28,7 @@ from turnout_server.core.retry_budget import RetryBudget
 from turnout_server.core.settings import Settings
 from turnout_server.core.status import StatusReport, TargetGauges
 from turnout_server.core.status_report import StatusReader, Steps, finished
-from turnout_server.core.target_state import TargetState
+from turnout_server.core.target_state import GONE, TargetState
 from turnout_server.core.tokens import OutputLengths, TokenRatios
 from turnout_server.core.trends import Trend, TrendQuery, trend
 from turnout_server.core.vitals import Vitals, take_vital, take_vitals
@@ -106,7 +106,7 @@ class FleetState:
         self.credentials.adopt(fleet, failover.health)
         self._faults.adopt(self.targets, self.groups, failover.health)
         if failover != self._failover:
-            self.retry_budget = RetryBudget(failover)
+            self.retry_budget = self.retry_budget.following(failover)
             self._failover = failover
         self.past.bound(settings.history_max_bytes)
         self.affinity.adopt(settings.routing.affinity, fleet)
@@ -115,24 +115,52 @@ class FleetState:
         self._fading.update(range(len(self.targets)))
         self._touch(range(len(self.targets)))
         self._restless = {index for index, target in enumerate(self.targets) if target.restless}
-        removed = tuple(target.spec.target for target in before if id(target) not in here)
+        gone = [target for target in before if id(target) not in here]
+        for target in gone:
+            target.index = GONE
+        removed = tuple(target.spec.target for target in gone)
         self._remember_removed(removed)
         return Adopted(added, removed)
 
+    @property
+    def started_at(self) -> float:
+        """Since when targets have been watched, monotonic seconds; before the present process, where that is kept."""
+        return self._started_at
+
+    def resumed(self, started_at: float) -> None:
+        """Takes note that what is known of targets and keys was put back as it was before a restart (`keeping`)."""
+        self._started_at = min(self._started_at, started_at)
+        self._fading.update(range(len(self.targets)))
+        self._touch(range(len(self.targets)))
+        self._restless = {index for index, target in enumerate(self.targets) if target.restless}
+
     # An attempt's life.
 
-    def attempt_started(self, index: int, *, credential: str, call_id: str, attempt_id: str, now: float) -> None:  # noqa: ARG002  # told for symmetry with `record`
-        """Takes note of a call of ours that is sent now; `record` with `in_flight` ends it."""
-        target = self.targets[index]
+    def attempt_started(
+        self,
+        target: TargetState,
+        *,
+        credential: str,
+        call_id: str,  # noqa: ARG002  # told for symmetry with `record`
+        attempt_id: str,
+        now: float,
+    ) -> None:
+        """Takes note of a call of ours that is sent now; `record` with `in_flight` ends it.
+
+        A target that was removed may still be called, by calls that began before.
+        """
         self._running[attempt_id] = target
         target.in_flight += 1
         target.throttle.sent(now)
         target.concurrency.sent(target.in_flight, now)
         target.suspects.started(attempt_id, now)
-        if target.suspects.may_be:
-            self._restless.add(index)
         target.statistics.last_request_at = now
         holds_back = self.credentials.started(target.spec, credential, now)
+        index = target.index
+        if index == GONE:
+            return
+        if target.suspects.may_be:
+            self._restless.add(index)
         self._touch(self._of_provider(target) if holds_back else (index,))
 
     def first_token(
@@ -169,7 +197,7 @@ class FleetState:
         """
         target = self._target_of(outcome, in_flight=in_flight)
         if target is None:
-            return rejected(f"there is no target {outcome.target} here")
+            return self._record_removed(outcome, now)
         if not outcome.attempt_id:
             return rejected("attempt_id is missing; make one for each call")
         if in_flight:
@@ -186,6 +214,17 @@ class FleetState:
         # Its endpoint may be here still, and wait for the end of a trial.
         release_trial(outcome.probe_id, target)
         return Recorded(result=RecordResult.ACCEPTED, reason="the target was removed while this attempt ran")
+
+    def _record_removed(self, outcome: Outcome, now: float) -> Recorded:
+        """Takes a report about a target that is not here: whoever was told to call it before it went may say how."""
+        decided = outcome.target in self._removed_at and self.history.made(outcome.decision_id, now)
+        if not decided or not outcome.attempt_id:
+            return rejected(f"there is no target {outcome.target} here")
+        if not self._recorded.add(outcome.decision_id, outcome.attempt_id, now=now):
+            return Recorded(result=RecordResult.DUPLICATE, reason="this attempt was reported before")
+        self.past.ended(outcome, now)
+        reason = "the target was removed since: kept with its decision, and counted for nothing else"
+        return Recorded(result=RecordResult.ACCEPTED, reason=reason)
 
     def _take(self, outcome: Outcome, target: TargetState, *, call_id: str, now: float, in_flight: bool) -> Recorded:
         target.statistics.record(outcome, now)
@@ -245,16 +284,28 @@ class FleetState:
         fields = {"credential": label}
         return [Event(name=EventName.CREDENTIAL_BACK, at=now, provider=provider, fields=fields)]
 
+    def looked_at_endpoint(self, provider: str, endpoint: str, unreachable: str) -> None:
+        """Takes note of a look whether an endpoint can be connected to: why it cannot, "" where it can."""
+        for group in self.groups:
+            if (group.provider, group.endpoint) == (provider, endpoint):
+                group.breaker.unreachable = unreachable
+                self._touch(group.indexes)
+
     # Trials of half-open targets.
 
     def lease_probe(
-        self, index: int, *, now: float, lease_seconds: float, probe_id: str, expected_seconds: float | None = None
+        self,
+        target: TargetState,
+        *,
+        now: float,
+        lease_seconds: float,
+        probe_id: str,
+        expected_seconds: float | None = None,
     ) -> Probe | None:
         """Takes the one trial of a half-open target, and of its half-open endpoint; None where either is not free.
 
         `expected_seconds` is how long the trial should take, None for as long as its lease.
         """
-        target = self.targets[index]
         gates = [gate for gate in (target.breaker, target.endpoint) if not gate.closed]
         if not gates or not all(gate.admits(now) for gate in gates):
             return None
@@ -263,7 +314,8 @@ class FleetState:
             probe = gate.lease(
                 now=now, lease_seconds=lease_seconds, probe_id=probe_id, expected_seconds=expected_seconds
             )
-        self._touch((index,))
+        if target.index != GONE:
+            self._touch((target.index,))
         return probe
 
     def spared(self, targets: Iterable[Target], now: float) -> None:
@@ -407,9 +459,9 @@ class FleetState:
         index = self.fleet.index(outcome.target)
         return None if index is None else self.targets[index]
 
-    def _is_here(self, target: TargetState) -> bool:
-        index = target.index
-        return index < len(self.targets) and self.targets[index] is target
+    @staticmethod
+    def _is_here(target: TargetState) -> bool:
+        return target.index != GONE
 
     def _ended(self, attempt_id: str) -> None:
         target = self._running.pop(attempt_id, None)

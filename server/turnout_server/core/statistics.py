@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from math import ceil, exp, exp2, isfinite, log
 from typing import TYPE_CHECKING
 
+from turnout_server.core.model import FailureKind
 from turnout_server.core.status import LatencySummary
 
 if TYPE_CHECKING:
-    from turnout_server.core.model import FailureKind, Outcome
+    from turnout_server.core.kept import CountsRow, HistogramRow, KeptAverage, KeptName, Since, StatisticsLine
+    from turnout_server.core.model import Outcome
 
 MINUTE_SECONDS = 60.0
 MINUTES_KEPT = 62
@@ -23,6 +25,7 @@ BUCKET_GROWTH = log(1.08)
 SHORTEST_SECONDS = 0.001
 LONGEST_SECONDS = 86_400.0
 HALF_LIFE_SECONDS = 60.0
+KINDS = frozenset(kind.value for kind in FailureKind)
 
 
 class Histogram:
@@ -57,6 +60,21 @@ class Histogram:
         self.total += other.total
         self.lowest = min(self.lowest, other.lowest)
         self.highest = max(self.highest, other.highest)
+
+    def keep(self) -> HistogramRow:
+        """Returns it as it is kept."""
+        flat = tuple(number for item in self._buckets.items() for number in item)
+        return flat, self.total, self.lowest, self.highest
+
+    @classmethod
+    def kept(cls, row: HistogramRow) -> Histogram:
+        """Returns it as it was."""
+        flat, total, lowest, highest = row
+        self = cls()
+        self._buckets = {bucket: count for bucket, count in zip(flat[::2], flat[1::2], strict=False) if count > 0}
+        self.count = sum(self._buckets.values())
+        self.total, self.lowest, self.highest = total, lowest, highest
+        return self
 
     @property
     def mean(self) -> float | None:
@@ -117,6 +135,16 @@ class MovingAverage:
         self._weight = self._weight * exp2(-max(0.0, now - self._at) / HALF_LIFE_SECONDS) + 1.0
         self._mean += (seconds - self._mean) / self._weight
         self._at = max(self._at, now)
+
+    def keep(self, now: float) -> KeptAverage | None:
+        """Returns what is kept of it; None before there is anything."""
+        from turnout_server.core.kept import KeptAverage  # noqa: PLC0415 - needed only where state outlives the process
+
+        return KeptAverage(self._mean, self._weight, now - self._at) if self._weight else None
+
+    def resume(self, kept: KeptAverage, since: Since) -> None:
+        """Takes what was kept."""
+        self._mean, self._weight, self._at = max(0.0, kept.value), max(0.0, kept.weight), since.past(kept.age)
 
     @property
     def value(self) -> float | None:
@@ -190,6 +218,35 @@ class Counts:
         self.feedback_count += other.feedback_count
         self.feedback_sum += other.feedback_sum
 
+    def keep(self) -> CountsRow:
+        """Returns them as they are kept."""
+        return (
+            self.total,
+            self.succeeded,
+            {kind.value: count for kind, count in self.failures.items()},
+            self.latency.keep(),
+            self.first_token.keep(),
+            self.input_tokens,
+            self.output_tokens,
+            self.timed_tokens,
+            self.output_seconds,
+            self.cost_nano_usd,
+            self.priced,
+            self.feedback_count,
+            self.feedback_sum,
+        )
+
+    @classmethod
+    def kept(cls, row: CountsRow) -> Counts:
+        """Returns them as they were; kinds of failure that are not known here are left out."""
+        self = cls()
+        self.total, self.succeeded = row[:2]
+        self.failures = Counter({FailureKind(kind): count for kind, count in row[2].items() if kind in KINDS})
+        self.latency, self.first_token = Histogram.kept(row[3]), Histogram.kept(row[4])
+        self.input_tokens, self.output_tokens, self.timed_tokens, self.output_seconds = row[5:9]
+        self.cost_nano_usd, self.priced, self.feedback_count, self.feedback_sum = row[9:]
+        return self
+
     def _time(self, outcome: Outcome) -> None:
         """Only complete answers have a latency that means anything."""
         latency, first_token = outcome.latency_seconds, outcome.time_to_first_token_seconds
@@ -250,6 +307,32 @@ class TargetStatistics:
             if number >= oldest:
                 result.merge(counts)
         return result
+
+    def keep(self, name: KeptName, now: float) -> StatisticsLine:
+        """Returns what is kept of them."""
+        from turnout_server.core.kept import StatisticsLine  # noqa: PLC0415 - needed only where state outlives the process
+
+        current = int(now // MINUTE_SECONDS)
+        return StatisticsLine(
+            name=name,
+            minutes=tuple((current - number, counts.keep()) for number, counts in self._minutes),
+            average_latency=self.average_latency.keep(now),
+            average_first_token=self.average_first_token.keep(now),
+            request_age=None if self.last_request_at is None else now - self.last_request_at,
+            success_age=None if self.last_success_at is None else now - self.last_success_at,
+        )
+
+    def resume(self, kept: StatisticsLine, since: Since) -> None:
+        """Takes what was kept, as far as it is of the last hour."""
+        oldest = int(since.now // MINUTE_SECONDS) - MINUTES_KEPT
+        rows = sorted((since.number(ago, MINUTE_SECONDS), counts) for ago, counts in dict(kept.minutes).items())
+        self._minutes = deque((number, Counts.kept(counts)) for number, counts in rows if number > oldest)
+        if kept.average_latency is not None:
+            self.average_latency.resume(kept.average_latency, since)
+        if kept.average_first_token is not None:
+            self.average_first_token.resume(kept.average_first_token, since)
+        self.last_request_at = None if kept.request_age is None else since.past(kept.request_age)
+        self.last_success_at = None if kept.success_age is None else since.past(kept.success_age)
 
     def minutes(self) -> Iterable[tuple[int, Counts]]:
         """Returns each minute in which something ended, by its number since the clock's beginning."""

@@ -95,6 +95,8 @@ class EndpointStatus:
     cool_down_until: float | None
     credentials: tuple[CredentialStatus, ...]
     region: str
+    unreachable: str = ""
+    """Why it could not be connected to when it was last looked at; "" where it could, or nobody looked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

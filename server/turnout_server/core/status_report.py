@@ -122,6 +122,7 @@ class StatusReader:
             cool_down_until=min(known) if known and len(known) == len(cool_downs) else None,
             credentials=tuple(self._credentials.statuses(members, self._now)),
             region=members[0].region,
+            unreachable=group.breaker.unreachable,
         )
 
     def _target(self, target: TargetState, counts: Counts) -> TargetStatus:

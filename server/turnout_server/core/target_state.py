@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from typing import TYPE_CHECKING
 
 from turnout_server.core.breaker import Breaker
 from turnout_server.core.concurrency import ConcurrencyLimit
@@ -17,12 +18,18 @@ from turnout_server.core.statistics import TargetStatistics
 from turnout_server.core.suspect import SuspectWatch
 from turnout_server.core.throttle import Throttle
 
+if TYPE_CHECKING:
+    from turnout_server.core.kept import KeptName, Since, TargetLine
+
 UNPROVEN_COUNT = 5
 UNPROVEN_SECONDS = 10.0
 """At most 5 outcomes without a known decision count for a target's health in 10 s: nobody can talk it dead."""
 
 MOMENT_SECONDS = 0.25
 """For so long decisions may read that a target is not pressed."""
+
+GONE = -1
+"""The place of a target that is in the fleet no more; calls that began before may still use it."""
 
 _OPEN = BreakerState.OPEN
 
@@ -80,6 +87,33 @@ class TargetState:
         self.throttle.follow(settings.pressure)
         self.concurrency.follow(settings.pressure)
         self._threshold = settings.breaker.consecutive_failures
+
+    def keep(self, name: KeptName, now: float) -> TargetLine:
+        """Returns what is kept of it, its breaker and its statistics apart; calls in flight are over by then."""
+        from turnout_server.core.kept import TargetLine  # noqa: PLC0415 - needed only where state outlives the process
+
+        limit, cut_age = self.concurrency.keep(now)
+        return TargetLine(
+            name=name,
+            availability=self.availability.keep(now),
+            latency=self.latency.keep(now),
+            slowness=self.slowness.keep(now),
+            throttle=self.throttle.keep(now),
+            concurrency_limit=limit,
+            concurrency_age=cut_age,
+            drained=self.drained,
+        )
+
+    def resume(self, kept: TargetLine, since: Since) -> None:
+        """Takes what was kept."""
+        self.availability.resume(kept.availability, since)
+        if kept.latency is not None:
+            self.latency.resume(kept.latency, since)
+        if kept.slowness is not None:
+            self.slowness.resume(kept.slowness, since)
+        self.throttle.resume(kept.throttle, since)
+        self.concurrency.resume(kept.concurrency_limit, kept.concurrency_age, since)
+        self.drained = kept.drained
 
     def health(self, now: float) -> HealthState:
         """Its health in one word; an open endpoint is an open breaker to it."""

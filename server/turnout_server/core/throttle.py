@@ -21,6 +21,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from turnout_server.core.kept import Since
     from turnout_server.core.settings import PressureSettings
 
 BUCKET_COUNT = 20
@@ -138,6 +141,25 @@ class Throttle:
         self._sent = self._refused = self._spared = 0
         self._run = 0
         self._told = False
+
+    def keep(self, now: float) -> tuple[tuple[int, int, int, int], ...]:
+        """Returns each twentieth of the window as it is kept: how long ago, sent, refused, spared."""
+        self._forget(now)
+        current = self._number(now)
+        return tuple((current - each.number, each.sent, each.refused, each.spared) for each in self._buckets)
+
+    def resume(self, rows: Iterable[tuple[int, int, int, int]], since: Since) -> None:
+        """Takes what was kept; a run of answers begins anew."""
+        self.reset()
+        for ago, sent, refused, spared in sorted(rows, reverse=True):
+            bucket = _Bucket(since.number(ago, self._settings.throttle_window_seconds / BUCKET_COUNT))
+            bucket.sent, bucket.refused, bucket.spared = sent, refused, spared
+            self._buckets.append(bucket)
+            self._sent += sent
+            self._refused += refused
+            self._spared += spared
+        self._forget(since.now)
+        self._told = self._refused > 0 and self.pressure(since.now) > 0.0
 
     def _ease(self) -> None:
         self._run = 0

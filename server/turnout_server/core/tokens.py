@@ -7,6 +7,10 @@ answers.
 from __future__ import annotations
 
 from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TOKENS_PER_BYTE = 0.25
 """Prior: four bytes of text make a token, the usual rule of thumb for English and code."""
@@ -52,6 +56,16 @@ class TokenRatios:
         sums = self._known.get((provider, model))
         return TOKENS_PER_BYTE if sums is None else sums[1] / sums[0]
 
+    def keep(self) -> list[tuple[str, str, float, float]]:
+        """Returns a row for each model: provider, model and its two sums."""
+        return [(provider, model, *sums) for (provider, model), sums in self._known.items()]
+
+    def resume(self, rows: Iterable[tuple[str, str, float, float]]) -> None:
+        """Takes what was kept, as far as it makes sense."""
+        for provider, model, total, count in rows:
+            if total > 0.0 and count > 0.0 and RATIO_MINIMUM <= count / total <= RATIO_MAXIMUM:
+                self._known[provider, model] = (total, count)
+
     def observe(self, provider: str, model: str, *, byte_count: int, input_tokens: int) -> None:
         """Learns from one prompt; ignores short ones and reports that cannot be about this text."""
         if byte_count < RATIO_BYTES_MINIMUM or not RATIO_MINIMUM <= input_tokens / byte_count <= RATIO_MAXIMUM:
@@ -82,6 +96,16 @@ class OutputLengths:
         if known is None and task:
             known = self._known.get(("", provider, model))
         return OUTPUT_TOKENS if known is None else known[0]
+
+    def keep(self) -> list[tuple[str, str, str, float, float]]:
+        """Returns a row for each task and model: task, provider, model, mean and count."""
+        return [(*key, *known) for key, known in self._known.items()]
+
+    def resume(self, rows: Iterable[tuple[str, str, str, float, float]]) -> None:
+        """Takes what was kept, as far as it makes sense."""
+        for task, provider, model, mean, count in rows:
+            if mean >= 0.0 and 0.0 < count <= LENGTH_COUNT_MAXIMUM and len(self._known) < ENTRIES_MAXIMUM:
+                self._known[task, provider, model] = (mean, count)
 
     def observe(self, task: str, provider: str, model: str, output_tokens: int) -> None:
         """Learns from one complete answer."""

@@ -21,6 +21,8 @@ from turnout_server.telemetry.tracing import trace_ids
 
 REDACTED = "[redacted]"
 MAX_DEPTH = 6
+CHATTY = ("aiohttp.access", "httpx", "httpcore", "asyncio")
+"""aiohttp's and httpx's lines at INFO are one per request and may hold URLs."""
 
 _SECRET_KEYS = frozenset(
     {
@@ -105,10 +107,7 @@ def configure_logging(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # aiohttp's and httpx's lines at INFO are one per request and may hold URLs.
-    for chatty in ("aiohttp.access", "httpx", "httpcore", "asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    set_log_level(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -120,6 +119,14 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def set_log_level(level: LogLevel) -> None:
+    """Writes this level and those above it from now on."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for chatty in CHATTY:
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
 
 
 def add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

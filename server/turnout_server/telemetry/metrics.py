@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 MAX_LABEL_SETS = 4096
 OTHER = "_OTHER"
 HEDGE_LABELS = ("target", "result")
+TAKEN, UNCHANGED, REFUSED = "taken", "unchanged", "refused"
+"""What can come of a look at a changed configuration."""
 SHARED_MAXIMUM = 64
 """Sets of rejections counted as one until somebody scrapes; beyond, they are taken apart at once."""
 
@@ -85,6 +87,11 @@ class Metrics(Collector):
         self._unknown_price = _Counts("turnout_price_unknown", "Attempts whose cost is not known.", ("target",))
         self._outcomes = _Counts("turnout_outcomes", "Reports of outcomes, by what became of them.", ("result",))
         self._events = _Counts("turnout_events", "Events.", ("name",))
+        self._reloads = _Counts(
+            "turnout_config_reloads", "Looks at a changed configuration, by what came of them.", ("result",)
+        )
+        self._config_taken_at = 0.0
+        self._config_refused = False
         self._shared: dict[FirstReasons, int] = {}
         """How many decisions each set of rejections stands for that is shared by all decisions of one shape."""
         self._overhead = [0] * (len(OVERHEAD_BUCKETS) + 1)
@@ -93,8 +100,11 @@ class Metrics(Collector):
         self._shed: Callable[[], int] | None = None
         self._once: Once | None = None
         self._cache: AnswerCache | None = None
-        self._request_log: RequestLog | None = None
+        self._request_log: Callable[[], RequestLog | None] = lambda: None
+        self._keeping: Callable[[], tuple[float | None, int, int]] | None = None
         self._budgets: Callable[[], Sequence[BudgetReport]] | None = None
+        self._refusals: Mapping[str, int] | None = None
+        self._listener_files: FilesInUse | None = None
         self.registry.register(self)
 
     def watch(self, gauges: Callable[[], Sequence[TargetGauges]]) -> None:
@@ -109,13 +119,25 @@ class Metrics(Collector):
         """Reads from here at each scrape how many requests were answered by what was there already."""
         self._once, self._cache = once, cache
 
-    def watch_request_log(self, request_log: RequestLog) -> None:
-        """Reads from here at each scrape how many lines were written and dropped."""
-        self._request_log = request_log
+    def watch_request_log(self, read: Callable[[], RequestLog | None]) -> None:
+        """Reads from here at each scrape how many lines were written and dropped; None: there is no log."""
+        self._request_log = read
+
+    def watch_keeping(self, read: Callable[[], tuple[float | None, int, int]]) -> None:
+        """Reads from here at each scrape: age of the last snapshot in seconds, failures to write, journal's bytes."""
+        self._keeping = read
 
     def watch_budgets(self, read: Callable[[], Sequence[BudgetReport]]) -> None:
         """Reads what remains of budgets from here at each scrape."""
         self._budgets = read
+
+    def watch_refusals(self, counts: Mapping[str, int]) -> None:
+        """Reads from here at each scrape how many RPCs were refused for who asked, by reason."""
+        self._refusals = counts
+
+    def watch_listener_files(self, files: FilesInUse) -> None:
+        """Reads from here at each scrape what became of changed certificates and tokens, and when one ends."""
+        self._listener_files = files
 
     def decision(self, decision: Decision) -> None:
         """Counts a decision and its rejections."""
@@ -158,6 +180,17 @@ class Metrics(Collector):
         """Counts an event."""
         self._events.add((event.name.value,))
 
+    def config_taken(self, now_wall: float) -> None:
+        """Notes when the configuration in force was taken."""
+        self._config_taken_at = now_wall
+
+    def reload(self, result: str, now_wall: float) -> None:
+        """Counts a look at the configuration: taken, unchanged or refused."""
+        self._reloads.add((result,))
+        self._config_refused = result == REFUSED
+        if result == TAKEN:
+            self._config_taken_at = now_wall
+
     def overhead(self, seconds: float) -> None:
         """Notes the time of one call that was not spent waiting for providers."""
         self._overhead[bisect_left(OVERHEAD_BUCKETS, seconds)] += 1
@@ -183,15 +216,33 @@ class Metrics(Collector):
         yield self._cost.family(scale=NANO_USD)
         yield self._outcomes.family()
         yield self._events.family()
+        yield self._reloads.family()
+        yield GaugeMetricFamily(
+            "turnout_config_taken_timestamp_seconds",
+            "When the configuration in force was taken, Unix time.",
+            value=self._config_taken_at,
+        )
+        yield GaugeMetricFamily(
+            "turnout_config_refused",
+            "1 while the configuration in force is not the one of the file, which has faults.",
+            value=float(self._config_refused),
+        )
         yield self._overhead_family()
         if self._shed is not None:
             yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
         if self._once is not None and self._cache is not None:
             yield from _answers(self._once, self._cache)
-        if self._request_log is not None:
-            yield _lines(self._request_log)
+        request_log = self._request_log()
+        if request_log is not None:
+            yield _lines(request_log)
+        if self._keeping is not None:
+            yield from _kept(*self._keeping())
         if self._budgets is not None:
             yield _remaining(self._budgets())
+        if self._refusals:
+            yield _refused(self._refusals)
+        if self._listener_files is not None:
+            yield from _listener(self._listener_files)
         if self._gauges is not None:
             yield from _target_gauges(self._gauges())
 
@@ -211,6 +262,43 @@ class Metrics(Collector):
         )
 
 
+class FilesInUse(Protocol):
+    """The listener's certificate and tokens."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the certificate in use ends, seconds since the epoch; None without one."""
+        ...
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Returns how often files changed, by what they hold and what became of it."""
+        ...
+
+
+def _refused(counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        "turnout_listener_refused", "RPCs refused for who asked, by reason.", labels=("reason",)
+    )
+    for reason, count in counts.items():
+        family.add_metric((reason,), count)
+    return family
+
+
+def _listener(files: FilesInUse) -> Iterator[Metric]:
+    changes = CounterMetricFamily(
+        "turnout_listener_reloads", "Changed files of the listener, by what became of them.", labels=("what", "result")
+    )
+    for labels, count in files.counts().items():
+        changes.add_metric(labels, count)
+    yield changes
+    if files.expires_at is not None:
+        yield GaugeMetricFamily(
+            "turnout_listener_certificate_expiry_timestamp_seconds",
+            "When the listener's certificate ends, seconds since the epoch.",
+            value=files.expires_at,
+        )
+
+
 def _lines(log: RequestLog) -> Metric:
     family = CounterMetricFamily(
         "turnout_request_log_lines", "Lines of the request log, by what became of them.", labels=("result",)
@@ -218,6 +306,15 @@ def _lines(log: RequestLog) -> Metric:
     family.add_metric(("written",), log.written_count)
     family.add_metric(("dropped",), log.dropped_count)
     return family
+
+
+def _kept(age_seconds: float | None, failure_count: int, journal_bytes: int) -> Iterator[Metric]:
+    if age_seconds is not None:
+        yield GaugeMetricFamily("turnout_snapshot_age_seconds", "Time since the last snapshot.", value=age_seconds)
+    yield CounterMetricFamily(
+        "turnout_snapshot_failures", "Times that state could not be written to disk.", value=failure_count
+    )
+    yield GaugeMetricFamily("turnout_journal_bytes", "Size of the journal since the snapshot.", value=journal_bytes)
 
 
 def _answers(once: Once, cache: AnswerCache) -> Iterator[Metric]:

@@ -72,6 +72,8 @@ class RequestLog:
         self._refused = 0
         """Lines that there was no room for since the writer last looked."""
         self._told_at: float | None = None
+        self._next: RotatingFile | None = None
+        """The file that takes the place of the present one with the next lines."""
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         self.content = content
         self.written_count = 0
@@ -97,6 +99,18 @@ class RequestLog:
             self._waiting_bytes += size
         self._some.set()
 
+    def move(self, file: RotatingFile) -> None:
+        """Goes on in another file, which is open; returns at once."""
+        with self._lock:
+            before, self._next = self._next, file
+        if before is not None:
+            before.close()
+        self._some.set()
+
+    def bound(self, max_bytes: int) -> None:
+        """Takes another bound for the files, from the next lines on."""
+        self._file.bound(max_bytes)
+
     def close(self) -> None:
         """Writes what waits, for at most 5 s, and closes the file. Blocks."""
         self._stopping.set()
@@ -116,10 +130,19 @@ class RequestLog:
             self._some.clear()
             # Looked at before the records are: what is added after that is not written any more.
             last = self._stopping.is_set()
+            # What waits is of the file that is left.
             self._write_waiting()
+            self._go_on()
             if last:
                 break
         self._file.close()
+
+    def _go_on(self) -> None:
+        with self._lock:
+            following, self._next = self._next, None
+        if following is not None:
+            self._file.close()
+            self._file = following
 
     def _write_waiting(self) -> None:
         with self._lock:

@@ -94,6 +94,10 @@ class RotatingFile:
         except OSError as error:
             raise RotatingFileError(f"{self._path} cannot be written: {error.strerror or error}") from None
 
+    def bound(self, max_bytes: int) -> None:
+        """Takes another bound, from the next lines on."""
+        self._half = max_bytes // 2
+
     def write(self, lines: Sequence[bytes]) -> Written:
         """Appends lines, each with its end; none of them may be longer than half of the bound.
 

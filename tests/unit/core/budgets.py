@@ -15,15 +15,16 @@ PERIOD_SECONDS = 1000.0
 
 @dataclass(frozen=True)
 class EvenCalendar:
-    """Periods of a thousand seconds; TOTAL never ends."""
+    """Periods of a thousand seconds, begun `shift` earlier; TOTAL never ends."""
 
     period: BudgetPeriod = BudgetPeriod.MONTH
     timezone: str = "UTC"
+    shift: float = 0.0
 
     def span(self, now_wall: float) -> Span:
         if self.period is BudgetPeriod.TOTAL:
             return Span(0.0, None)
-        starts_at = now_wall // PERIOD_SECONDS * PERIOD_SECONDS
+        starts_at = (now_wall + self.shift) // PERIOD_SECONDS * PERIOD_SECONDS - self.shift
         return Span(starts_at, starts_at + PERIOD_SECONDS)
 
 

@@ -36,9 +36,9 @@ class LiveFleet:
     def started(self, name: str, *, credential: str = "") -> str:
         """Begins an attempt and returns its id."""
         attempt_id = f"attempt {next(self._numbers)}"
-        index = self.at(name).index
+        target = self.at(name)
         self.state.attempt_started(
-            index, credential=credential, call_id=attempt_id, attempt_id=attempt_id, now=self.now
+            target, credential=credential, call_id=attempt_id, attempt_id=attempt_id, now=self.now
         )
         return attempt_id
 
@@ -76,7 +76,7 @@ class LiveFleet:
     def lease(self, name: str, seconds: float = 10.0) -> str | None:
         """Leases the trial and returns its id, None where there is none."""
         probe_id = f"probe {next(self._numbers)}"
-        probe = self.state.lease_probe(self.at(name).index, now=self.now, lease_seconds=seconds, probe_id=probe_id)
+        probe = self.state.lease_probe(self.at(name), now=self.now, lease_seconds=seconds, probe_id=probe_id)
         return None if probe is None else probe.probe_id
 
     def tried(self, name: str, failure: FailureKind | None = None) -> None:

@@ -11,7 +11,15 @@ from tests.unit.core.fleets import spec
 from tests.unit.core.live_fleet import EXACT, START, LiveFleet
 from turnout_server.core.events import EventName
 from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
-from turnout_server.core.model import BreakerState, FailureKind, Feedback, Outcome, RateLimitBucket, RateLimitReading
+from turnout_server.core.model import (
+    BreakerState,
+    FailureKind,
+    Feedback,
+    Outcome,
+    RateLimitBucket,
+    RateLimitReading,
+    RouteQuery,
+)
 from turnout_server.core.settings import BreakerSettings, FailoverSettings, HealthSettings, Settings
 from turnout_server.core.state import REMOVED_MAXIMUM, Adopted, RecordResult
 
@@ -249,6 +257,45 @@ def test_report_of_a_target_that_was_removed_is_rejected() -> None:
     assert fleet.state.record(outcome, call_id="x", now=START, in_flight=False).result is RecordResult.REJECTED
 
 
+def told_by_a_caller(fleet: LiveFleet, name: str, **facts: str) -> RecordResult:
+    given = {"attempt_id": "x", "decision_id": fleet._decision.decision_id} | facts
+    outcome = Outcome(target=spec(name).target, reported=True, **given)  # type: ignore[arg-type]  # all of them texts
+    return fleet.state.record(outcome, call_id="x", now=fleet.now, in_flight=False).result
+
+
+def test_report_of_a_target_that_was_removed_since_it_was_decided_is_kept_and_counts_for_nothing_else() -> None:
+    fleet = LiveFleet("a/m", "b/m")
+    fleet.state.history.add(fleet._decision, RouteQuery())
+    adopt(fleet, "b/m")
+    revision = fleet.state.revision
+
+    assert told_by_a_caller(fleet, "a/m") is RecordResult.ACCEPTED
+    assert told_by_a_caller(fleet, "a/m") is RecordResult.DUPLICATE
+    assert told_by_a_caller(fleet, "a/m", attempt_id="") is RecordResult.REJECTED
+    assert told_by_a_caller(fleet, "a/m", attempt_id="y", decision_id="unknown") is RecordResult.REJECTED
+    assert told_by_a_caller(fleet, "never/there", attempt_id="z") is RecordResult.REJECTED
+    record = fleet.state.history.get(fleet._decision.decision_id)
+    assert record is not None
+    assert [attempt.outcome.attempt_id for attempt in record.attempts] == ["x"]
+    assert fleet.state.revision == revision
+
+
+def test_target_that_was_removed_may_still_be_called_by_who_began_before() -> None:
+    fleet = LiveFleet("a/m", "b/m")
+    target = fleet.at("a/m")
+    adopt(fleet, "b/m")
+    revision = fleet.state.revision
+    fleet.state.attempt_started(target, credential="", call_id="c", attempt_id="x", now=fleet.now)
+
+    assert target.in_flight == 1
+
+    fleet.state.record(Outcome(target=target.spec.target, attempt_id="x"), call_id="c", now=fleet.now, in_flight=True)
+
+    assert target.in_flight == 0
+    assert fleet.state.revision == revision
+    assert not fleet.state._restless
+
+
 def test_feedback_on_a_removed_target_is_taken_without_harm() -> None:
     fleet = LiveFleet("a/m", "b/m")
     fleet.reported("a/m", attempt_id="x")
@@ -363,6 +410,32 @@ def test_retry_budget_keeps_what_was_spent_where_settings_stay() -> None:
     adopt(fleet, "a/m", "b/m")
 
     assert not fleet.state.retry_budget.try_spend(fleet.now)
+
+
+def test_retry_budget_keeps_what_was_spent_where_others_of_its_settings_change() -> None:
+    fleet = LiveFleet("a/m")
+    while fleet.state.retry_budget.try_spend(fleet.now):
+        pass
+    adopt(fleet, "a/m", settings=Settings(failover=FailoverSettings(idle_timeout_seconds=1.0)))
+
+    assert not fleet.state.retry_budget.try_spend(fleet.now)
+
+    adopt(fleet, "a/m", settings=Settings(failover=FailoverSettings(retry_budget_floor=4)))
+
+    assert fleet.state.retry_budget.remaining(fleet.now) == 1.0
+
+
+def test_equal_facts_are_held_once_and_an_equal_fleet_is_the_same() -> None:
+    before = Fleet((spec("a/m"), spec("b/m")))
+    changed = Fleet((spec("a/m"), spec("b/m", quality=1.0)))
+
+    assert Fleet((spec("a/m"), spec("b/m"))).sharing(before) is before
+    assert [one is other for one, other in zip(changed.sharing(before).specs, before.specs, strict=True)] == [
+        True,
+        False,
+    ]
+    assert changed.sharing(before).specs == changed.specs
+    assert Fleet((spec("b/m"), spec("a/m"))).sharing(before).specs == (spec("b/m"), spec("a/m"))
 
 
 def test_history_follows_a_smaller_bound_at_once() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.core.budgets import NOW_WALL, PERIOD_SECONDS, budget, payer
+from tests.unit.core.budgets import NOW_WALL, PERIOD_SECONDS, EvenCalendar, budget, payer
 from turnout_server.core import budget_book, budget_ledger
 from turnout_server.core.budget import BudgetPeriod, BudgetScope, BudgetSpec, OnExceed, budget_faults
 from turnout_server.core.budget_book import OTHER, AccountReport
-from turnout_server.core.budget_ledger import Ledger, Payer, Room
+from turnout_server.core.budget_ledger import RESTING_MAXIMUM, Ledger, Payer, Room
 from turnout_server.core.budget_need import FleetRates, Rates
 from turnout_server.core.errors import InvalidRequestError, StaleEtagError, UnknownBudgetError
 
@@ -387,6 +387,56 @@ def test_another_configuration_keeps_spending_and_changes_where_it_says_the_same
 
     assert limits == {"a": 5000, "b": 700, "new": 1000}
     assert [desk.sums(name) for name in limits] == [(400, 0), (400, 0), (0, 0)]
+
+
+def test_a_budget_that_was_taken_out_and_comes_back_has_spent_what_it_had_and_what_calls_cost_meanwhile() -> None:
+    desk = Desk()
+    desk.reserve("one", 500)
+    desk.settle("one", 300)
+    desk.reserve("one", 200, attempt="b")
+    desk.ledger.adopt((), desk.wall, RATES)
+
+    assert desk.ledger.room(ANYBODY, now=0.0, now_wall=desk.wall) is None
+    assert desk.ledger.owes
+
+    desk.settle("one", 150, attempt="b")
+    desk.ledger.end("one")
+    desk.ledger.adopt((budget(limit=2000),), desk.wall, RATES)
+
+    assert desk.sums() == (450, 0)
+    assert desk.room().left_nano_usd == 1550
+    assert not desk.ledger.owes
+
+
+def test_a_budget_that_comes_back_in_another_period_or_as_another_kind_begins_anew() -> None:
+    for wall, back in ((PERIOD_SECONDS, budget()), (0.0, budget(scope=BudgetScope.TENANT))):
+        desk = Desk()
+        desk.reserve("one", 500)
+        desk.settle("one", 300)
+        desk.ledger.end("one")
+        desk.ledger.adopt((), desk.wall, RATES)
+        desk.wall += wall
+        desk.ledger.adopt((back,), desk.wall, RATES)
+
+        assert desk.sums() == (0, 0)
+
+
+def test_time_zone_that_changes_after_the_period_has_ended_takes_nothing_into_the_next_one() -> None:
+    desk = Desk()
+    desk.reserve("one", 500)
+    desk.settle("one", 300)
+    desk.ledger.end("one")
+    desk.wall += PERIOD_SECONDS
+    desk.ledger.adopt((budget(calendar=EvenCalendar(timezone="Europe/Berlin")),), desk.wall, RATES)
+
+    assert desk.sums() == (0, 0)
+
+
+def test_only_so_many_budgets_that_were_taken_out_are_remembered() -> None:
+    desk = Desk(*(budget(f"b{n}", period=BudgetPeriod.TOTAL) for n in range(2 * RESTING_MAXIMUM)))
+    desk.ledger.adopt((), desk.wall, RATES)
+
+    assert len(desk.ledger._resting) == RESTING_MAXIMUM
 
 
 def test_where_there_is_plenty_the_dearest_target_fits() -> None:

@@ -419,7 +419,7 @@ def lived_through(*failures: FailureKind | None) -> FleetState:
     state = FleetState(Fleet((spec("a/m"), spec("b/m", price=(9, 9)))), Settings(), now=0.0, rng=random.Random(1))
     for i, failure in enumerate(failures):
         now = NOW - len(failures) + 1 + i
-        state.attempt_started(0, credential="", call_id=f"c{i}", attempt_id=f"a{i}", now=now)
+        state.attempt_started(state.targets[0], credential="", call_id=f"c{i}", attempt_id=f"a{i}", now=now)
         state.record(outcome("a/m", failure, attempt=f"a{i}"), call_id=f"c{i}", now=now, in_flight=True)
     return state
 
@@ -456,7 +456,7 @@ def test_target_that_went_silent_is_probed_off_the_path() -> None:
 
 def test_leased_trial_keeps_others_away_until_the_lease_ends() -> None:
     state = lived_through(*[FailureKind.SERVER_ERROR] * 3)
-    state.lease_probe(0, now=NOW + 10, lease_seconds=7.0, probe_id="p-1")
+    state.lease_probe(state.targets[0], now=NOW + 10, lease_seconds=7.0, probe_id="p-1")
 
     assert on(state, now=NOW + 11).rejections[0].retry_at == NOW + 17
     assert names(on(state, now=NOW + 18).candidates) == ["a/m", "b/m"]

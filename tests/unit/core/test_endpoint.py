@@ -227,3 +227,17 @@ def test_open_endpoint_is_not_in_doubt_but_open() -> None:
         gate.record_failure(CONNECTION, "a", T)
 
     assert not gate.doubted
+
+
+def test_what_a_look_said_holds_until_something_connects() -> None:
+    by_answer, by_connection = endpoint(), endpoint()
+    for gate in (by_answer, by_connection):
+        gate.unreachable = "refused"
+        gate.record_failure(CONNECTION, "a", T)
+
+        assert gate.unreachable == "refused"
+
+    by_answer.record_success(T + 1.0)
+    by_connection.connected(T + 1.0)
+
+    assert (by_answer.unreachable, by_connection.unreachable) == ("", "")

@@ -171,7 +171,7 @@ def test_refusals_of_a_key_throttle_its_target_once_its_cool_down_is_over() -> N
         fleet.state.credentials.verdict(fleet.at("a/m").spec, tenant="", executing=True, now=fleet.now).retry_at
         or fleet.now
     )
-    fleet.state.attempt_started(0, credential="k", call_id="c", attempt_id="x", now=fleet.now)
+    fleet.state.attempt_started(fleet.state.targets[0], credential="k", call_id="c", attempt_id="x", now=fleet.now)
 
     assert fleet.at("a/m").throttled(fleet.now) == pytest.approx((21 - 2 * 6) / 22)
     assert fleet.names().count(EventName.THROTTLED) == 1
