@@ -8,7 +8,7 @@ TESTS ?= tests
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
+.PHONY: help demo serve test test-full charts tools tools-light image sbom audit explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -43,6 +43,28 @@ test-full: $(VENV)/.dev  ## what is slow or needs other tools; what is skipped i
 	$(BIN)/python -m pytest $(TESTS) -m full
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
 
+charts: $(VENV)/.dev  ## lint, render, validate and apply the Helm charts, as far as the tools are there (part of test-full)
+	$(BIN)/python -m helm.documents --check
+	$(BIN)/python -m pytest tests/deploy -m "full or not full" -k "chart or cluster or kube or inject or (sidecar and not image)"
+
+image: $(VENV)/.run  ## build the container image with buildah or docker (IMAGE=turnout:VERSION, BASE=…, IMAGE_FLAGS=…)
+	@builder=$$(command -v buildah || command -v docker || command -v podman) || { echo "neither buildah nor docker nor podman is on this machine" >&2; exit 1; }; \
+	version=$$($(BIN)/python -c 'import importlib.metadata as found; print(found.version("turnout"))'); \
+	set -x; $$builder build --build-arg VERSION="$$version" --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+	  $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_FLAGS) --tag $(or $(IMAGE),turnout:$$version) .
+
+sbom: $(VENV)/.dev  ## write what the image holds besides its base, as CycloneDX JSON, to dist/
+	@tools/sbom.sh dist/turnout.cdx.json
+
+audit: $(VENV)/.dev  ## compare what ships with the published advisories (needs the network)
+	@$(BIN)/python -m tools.audit
+
+tools: $(VENV)/.run  ## put the other tools that tests use into .tools/ (what is built from source takes half an hour)
+	tools/get.sh
+
+tools-light: $(VENV)/.run  # what of it takes seconds; never fails: a test whose tool is missing is skipped with the reason
+	@tools/get.sh light || true
+
 explore: $(VENV)/.dev  ## look for new failures with property tests: other examples each time (five minutes)
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
 
@@ -54,6 +76,7 @@ check: lint types contracts protos drift  ## lint, types, dependency rule, proto
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/hadolint Dockerfile
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -83,15 +106,17 @@ bench-failover: $(VENV)/.dev  ## every fault through Turnout and, where installe
 catalog: $(VENV)/.dev  ## write the table of known models anew, from the locked genai-prices and catalog/columns.yaml
 	$(BIN)/python -m catalog server/turnout_server/config/catalog_data.json
 
-generate: $(VENV)/.dev  ## write everything generated anew: stubs, docs/configuration.md
+generate: $(VENV)/.dev  ## write everything generated anew: stubs, docs/configuration.md, what is said of charts' values
 	@$(MAKE) --no-print-directory stubs OUT=$(STUBS)
 	$(BIN)/turnout schema --markdown > docs/configuration.md
+	$(BIN)/python -m helm.documents
 
 drift: $(VENV)/.dev  ## fail if generated files are not what the sources make
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
 	$(MAKE) --no-print-directory stubs OUT="$$new" && \
 	diff -r --exclude=__pycache__ --exclude=__init__.py "$$new/turnout/v1" $(STUBS)/turnout/v1 && \
 	$(BIN)/turnout schema --markdown | diff - docs/configuration.md && \
+	$(BIN)/python -m helm.documents --check && \
 	echo "generated files are in step"
 
 format: $(VENV)/.dev  ## format the code
