@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_measurements_print_a_row_for_everything_they_promise() -> None:
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "bench", "--quick"],
@@ -18,7 +18,7 @@ def test_the_measurements_print_a_row_for_everything_they_promise() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=280,
+        timeout=880,
     )
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in run.stdout.splitlines()]
     ratios = {row[0]: float(row[3]) for row in rows if row[3].replace(".", "").isdigit()}
