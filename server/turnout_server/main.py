@@ -50,6 +50,9 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
+        # Read by gRPC when it is loaded. It writes lines of its own on stderr for each handshake that fails, which
+        # anybody can make, between those of a sidecar's log; and what fails in a command is said in one line.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         module = importlib.import_module(f"turnout_server.commands.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command

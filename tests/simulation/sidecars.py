@@ -16,6 +16,7 @@ from turnout_server.core.call import AttemptRecord
 from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.gate import Gate
+from turnout_server.core.in_force import InForce
 from turnout_server.core.model import (
     CALLER_FAILURES,
     CREDENTIAL_FAILURES,
@@ -59,6 +60,7 @@ class WatchedRouter(Router):
         call_id: str,
         lease_seconds: float,
         tried_credentials: frozenset[str] = frozenset(),
+        under: InForce | None = None,
     ) -> Permit | None:
         permit = super().begin(
             spec,
@@ -67,6 +69,7 @@ class WatchedRouter(Router):
             call_id=call_id,
             lease_seconds=lease_seconds,
             tried_credentials=tried_credentials,
+            under=under,
         )
         return self._begun(permit, lease_seconds)
 

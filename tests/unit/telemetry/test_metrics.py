@@ -128,3 +128,19 @@ def test_what_remains_of_a_budget_is_that_of_the_value_with_the_least() -> None:
 
     assert found["turnout_budget_remaining_usd", (("budget", "used"),)] == 1.5
     assert found["turnout_budget_remaining_usd", (("budget", "unused"),)] == 0.0
+
+
+def test_how_keeping_goes_is_told_where_state_is_kept() -> None:
+    metrics = Metrics()
+
+    assert "turnout_snapshot_failures_total" not in {name for name, _ in samples(metrics)}
+
+    metrics.watch_keeping(lambda: (12.5, 2, 4096))
+
+    assert samples(metrics)["turnout_snapshot_age_seconds", ()] == 12.5
+    assert samples(metrics)["turnout_snapshot_failures_total", ()] == 2
+    assert samples(metrics)["turnout_journal_bytes", ()] == 4096
+
+    metrics.watch_keeping(lambda: (None, 0, 0))
+
+    assert "turnout_snapshot_age_seconds" not in {name for name, _ in samples(metrics)}

@@ -183,7 +183,7 @@ def test_metrics_count_lines() -> None:
     log.wrote(record())
     log.log.close()
     metrics = Metrics()
-    metrics.watch_request_log(log.log)
+    metrics.watch_request_log(lambda: log.log)
     page = metrics.render("")[0].decode()
 
     assert 'turnout_request_log_lines_total{result="written"} 1.0' in page
