@@ -8,46 +8,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib.metadata
-import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from turnout_server.api.admission import MIB
-from turnout_server.api.metrics_endpoint import MetricsEndpoint
 from turnout_server.api.reload_signal import on_reload_signal
-from turnout_server.api.server import ApiServer, ServerSettings
-from turnout_server.api.sockets import ListenError, UnixSocket
+from turnout_server.api.server import ApiServer
 from turnout_server.api.stop_signals import on_stop_signal
 from turnout_server.config.build import build
-from turnout_server.config.faults import ConfigurationError
 from turnout_server.config.load import Loaded
-from turnout_server.config.memory_limit import inflight_limit_bytes, memory_limit_bytes
-from turnout_server.config.schema import Configuration
-from turnout_server.core.events import Event, EventName
+from turnout_server.core.events import Event
 from turnout_server.execution.answering import Answering
 from turnout_server.execution.executor import Executor
 from turnout_server.ids import new_id
 from turnout_server.large_buffers import give_back_large_buffers
+from turnout_server.listening import Listening, listen, server_settings
 from turnout_server.local_models import LocalModels
-from turnout_server.providers.certificates import CertificateError
-from turnout_server.providers.secrets import Secrets, SecretUnavailableError
-from turnout_server.providers.upstream import build_upstreams
+from turnout_server.providers.secrets import Secrets
 from turnout_server.reaching import Reaching
 from turnout_server.reloading.in_service import InService
 from turnout_server.reloading.reloader import Reloader
 from turnout_server.reloading.request_logging import RequestLogging
 from turnout_server.reloading.watched_files import LOOK_EVERY_SECONDS, SETTLED_SECONDS, WatchedFiles
 from turnout_server.router import Router
+from turnout_server.starting import (
+    begin_request_log,
+    connect_upstreams,
+    make_keeper,
+    read_listener_files,
+    resume,
+    with_listener_files,
+)
+from turnout_server.telemetry.event_log import log_event
 from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging, set_log_level
 from turnout_server.telemetry.metrics import Metrics
-from turnout_server.telemetry.tracing import add_to_span, outgoing_headers
+from turnout_server.telemetry.tracing import outgoing_headers
 from turnout_server.wake_ups import loop_factory
 
 if TYPE_CHECKING:
@@ -69,44 +69,6 @@ ANSWER_MARGIN_BYTES = 256 * 1024
 GC_THRESHOLD = 10_000
 """New objects before the youngest are looked over: a call makes thousands, nearly all freed by counting. What is not
 (gRPC leaves some ten a call) waits for this: five times as many waiting took 5 MB, and saved nothing measurable."""
-
-_GRAVE = frozenset(
-    {
-        EventName.BREAKER_OPENED,
-        EventName.ENDPOINT_OPENED,
-        EventName.LOCAL_NETWORK,
-        EventName.CREDENTIAL_OUT,
-        EventName.BUDGET_EXHAUSTED,
-        EventName.CONFIG_REFUSED,
-    }
-)
-
-
-class StartError(Exception):
-    """The sidecar cannot start; the message says what is in the way and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
-    """Where the sidecar listens; "" where it does not."""
-
-    grpc: tuple[str, ...]
-    health: str
-    metrics: str
-    version: str
-
-    def line(self) -> str:
-        """Returns the one line that tells whoever started the sidecar."""
-        return json.dumps(
-            {
-                "event": "listening",
-                "grpc": list(self.grpc),
-                "health": self.health,
-                "metrics": self.metrics,
-                "version": self.version,
-            },
-            separators=(",", ":"),
-        )
 
 
 def run(
@@ -188,12 +150,12 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(secrets.aclose)
         secrets.start_commands()
-        keeper = _keeper(configuration, router, lambda: service.secrets, log)
+        keeper = make_keeper(configuration, router, lambda: service.secrets, log)
         if keeper is not None:
             # After all calls have ended: what they settled is in the last snapshot.
             stack.push_async_callback(keeper.aclose)
             metrics.watch_keeping(keeper.read)
-        upstreams = _upstreams(parts.connections, secrets)
+        upstreams = connect_upstreams(parts.connections, secrets)
         executor = Executor(
             router,
             upstreams,
@@ -227,14 +189,14 @@ async def running(
             request_logging=request_logging,
         )
         if keeper is not None:
-            _resume(keeper)
+            resume(keeper)
         stack.push_async_callback(request_logging.aclose)
-        _begin_request_log(request_logging, configuration)
-        listener_files = _listener_files(configuration, environ, log)
+        begin_request_log(request_logging, configuration)
+        listener_files = read_listener_files(configuration, environ, log)
         server = ApiServer(
             router,
             executor,
-            _with_listener_files(server_settings(configuration), listener_files),
+            with_listener_files(server_settings(configuration), listener_files),
             clock=time.monotonic,
             wall=time.time,
             log=log,
@@ -254,7 +216,7 @@ async def running(
             local_models.watch(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(work))
-        listening = await _listen(configuration, server, metrics, stack)
+        listening = await listen(configuration, server, metrics, stack)
         reloader = Reloader(
             loaded,
             environ,
@@ -282,28 +244,6 @@ async def running(
     log.info("stopped")
 
 
-async def _listen(
-    configuration: Configuration, server: ApiServer, metrics: Metrics, stack: contextlib.AsyncExitStack
-) -> Listening:
-    """Listens until the stack ends; calls stop first, so that their end can still be measured. Raises StartError."""
-    metrics_endpoint = MetricsEndpoint(metrics.render)
-    try:
-        address = configuration.metrics.address
-        metrics_address = await metrics_endpoint.start(address) if address else ""
-        stack.push_async_callback(metrics_endpoint.stop)
-        bound = await server.start()
-        stack.push_async_callback(server.stop)
-    except ListenError as error:
-        raise StartError(str(error)) from None
-    unix = (f"unix:{bound.socket}",) if bound.socket else ()
-    return Listening(
-        grpc=(*((bound.address,) if bound.address else ()), *unix),
-        health=bound.health_address,
-        metrics=metrics_address,
-        version=importlib.metadata.version("turnout"),
-    )
-
-
 def _watch_counts(metrics: Metrics, router: Router, server: ApiServer, request_logging: RequestLogging) -> None:
     metrics.config_taken(time.time())
     metrics.watch_request_log(lambda: request_logging.present)
@@ -312,66 +252,6 @@ def _watch_counts(metrics: Metrics, router: Router, server: ApiServer, request_l
     metrics.watch_answers(server.answering.once, server.answering.cache)
     metrics.watch_shed(lambda: server.shed_count)
     metrics.watch_refusals(server.refusals.counts)
-
-
-def server_settings(configuration: Configuration) -> ServerSettings:
-    """Returns what the API needs of the configuration."""
-    listen, limits = configuration.listen, configuration.limits
-    inflight = inflight_limit_bytes(memory_limit_bytes())
-    return ServerSettings(
-        address=listen.address,
-        insecure=listen.insecure_listen,
-        socket=UnixSocket(path=listen.socket, mode=int(listen.socket_mode, 8), group=listen.socket_group)
-        if listen.socket
-        else None,
-        health_address=configuration.health.address,
-        reflection=listen.reflection,
-        max_concurrent_calls=limits.max_concurrent_calls,
-        max_queue=limits.max_queue,
-        max_message_mib=limits.max_message_mib,
-        max_inflight_bytes=limits.max_inflight_mib * MIB if limits.max_inflight_mib is not None else inflight,
-        drain_seconds=configuration.drain_seconds,
-    )
-
-
-def log_event(log: FilteringBoundLogger, event: Event) -> None:
-    """Writes one event of the core, to the log (what hurts as a warning) and to the span of the call that met it."""
-    where: dict[str, str] = {}
-    if event.target is not None:
-        where["target"] = str(event.target)
-    if event.provider:
-        where["provider"] = event.provider
-    if event.endpoint:
-        where["endpoint"] = event.endpoint
-    write = log.warning if event.name in _GRAVE else log.info
-    write(event.name.value, **where, **event.fields)
-    add_to_span(event.name.value, {**where, **event.fields})
-
-
-def _upstreams(connections: Any, secrets: Secrets) -> Mapping[str, Any]:
-    try:
-        return build_upstreams(connections, secrets)
-    except CertificateError as error:
-        raise StartError(str(error)) from None
-
-
-def _listener_files(
-    configuration: Configuration, environ: Mapping[str, str], log: FilteringBoundLogger
-) -> ListenerFiles | None:
-    """Reads what the listener shows and asks for, None where that is nothing. Raises StartError."""
-    listen = configuration.listen
-    if not listen.tls.cert_file and not listen.auth.tokens:
-        return None
-    from turnout_server.listener_files import ListenerFiles, ListenerFilesError  # noqa: PLC0415 - most have none
-
-    try:
-        return ListenerFiles(listen, environ, log=log, wall=time.time)
-    except ListenerFilesError as error:
-        raise StartError(str(error)) from None
-
-
-def _with_listener_files(settings: ServerSettings, files: ListenerFiles | None) -> ServerSettings:
-    return settings if files is None else replace(settings, tls=files.tls, tokens=files.tokens)
 
 
 def _watch_listener_files(
@@ -385,50 +265,6 @@ def _watch_listener_files(
     if files is not None:
         metrics.watch_listener_files(files)
         stack.push_async_callback(_ended, asyncio.create_task(files.watch(server.renew, every_seconds)))
-
-
-def _begin_request_log(request_logging: RequestLogging, configuration: Configuration) -> None:
-    """Begins to write the request log, where there is to be one. Raises StartError."""
-    try:
-        request_logging.take(configuration, request_logging.prepare(configuration))
-    except ConfigurationError as error:
-        raise StartError(str(error)) from None
-
-
-def _keeper(
-    configuration: Configuration, router: Router, secrets: Callable[[], Secrets], log: FilteringBoundLogger
-) -> Keeper | None:
-    """Returns what keeps the state over a restart, None where nothing is kept."""
-    wanted = configuration.state
-    if not wanted.snapshot_file:
-        return None
-    from turnout_server.state.keeper import Keeper  # noqa: PLC0415 - most keep nothing
-
-    def secret_of(provider: str, label: str) -> str | None:
-        try:
-            return secrets().get(provider, label)
-        except SecretUnavailableError:
-            return None
-
-    return Keeper(
-        wanted.snapshot_file,
-        router.memory(),
-        interval_seconds=wanted.snapshot_interval_seconds,
-        clock=time.monotonic,
-        wall=time.time,
-        log=log,
-        secret_of=secret_of,
-    )
-
-
-def _resume(keeper: Keeper) -> None:
-    """Puts back what was kept. Raises StartError."""
-    from turnout_server.state.keeper import KeepingError  # noqa: PLC0415 - it is there by now
-
-    try:
-        keeper.start()
-    except KeepingError as error:
-        raise StartError(f"state.snapshot_file: {error}") from None
 
 
 def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, router: Router) -> None:

@@ -17,8 +17,9 @@ from tests.certificates import NEEDS_OPENSSL, Pair, self_signed
 from tests.unit.config.loading import loaded
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
-from turnout_server.app import Listening, running
+from turnout_server.app import running
 from turnout_server.config.faults import ConfigurationError
+from turnout_server.listening import Listening
 
 FIRST, SECOND = "planted-first-token-01", "planted-second-token-1"
 WAIT_SECONDS = 60

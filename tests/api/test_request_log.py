@@ -23,6 +23,7 @@ from turnout_server.config.faults import ConfigurationError
 from turnout_server.providers.simulated.latency import LatencyModel
 from turnout_server.providers.simulated.provider import ProviderSettings
 from turnout_server.providers.simulated.server import SimulatedServer
+from turnout_server.starting import StartError
 
 OWN_KEY = "planted-house-key-0123456789"
 THEIR_KEY = "sk-ant-planted9876543210abcdef"
@@ -204,6 +205,6 @@ async def test_a_folder_that_is_not_there_is_a_fault_of_the_configuration(tmp_pa
 
 async def test_a_file_of_another_sidecar_is_refused_at_the_start(tmp_path: Path) -> None:
     async with running(tmp_path):
-        with pytest.raises(app.StartError, match=r"telemetry\.request_log\.file: .* is written by another process"):
+        with pytest.raises(StartError, match=r"telemetry\.request_log\.file: .* is written by another process"):
             async with running(tmp_path):
                 pass

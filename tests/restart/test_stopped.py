@@ -12,12 +12,13 @@ import pytest
 from tests.cli.processes import configuration, simulated
 from tests.restart.nursery import Sidecar, nursery
 from turnout.v1 import admin_pb2, admin_pb2_grpc, router_pb2, router_pb2_grpc
-from turnout_server.app import StartError, running
+from turnout_server.app import running
 from turnout_server.config.load import load
 from turnout_server.providers.simulated.faults import Fault, FaultKind
 from turnout_server.providers.simulated.latency import LatencyModel
 from turnout_server.providers.simulated.provider import ProviderSettings, WireName
 from turnout_server.providers.simulated.server import SimulatedServer
+from turnout_server.starting import StartError
 
 QUICK = LatencyModel(first_token_seconds=0.002, seconds_per_output_token=0.0001)
 LIMITED = Fault(kind=FaultKind.ERROR, status=429, retry_after_seconds=900.0)

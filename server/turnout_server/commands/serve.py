@@ -45,7 +45,8 @@ def serve(*, file: str | None, as_json: bool) -> None:
         lines = "\nturnout: ".join(str(fault) for fault in error.faults)
         raise Failure(lines, Exit.FAILED) from None
     with without_looks(), without_default_authorities():
-        from turnout_server.app import StartError, run  # noqa: PLC0415
+        from turnout_server.app import run  # noqa: PLC0415
+        from turnout_server.starting import StartError  # noqa: PLC0415
 
     try:
         run(loaded, os.environ, announce=_announce, json_logs=as_json, on_stopped=end_soon)

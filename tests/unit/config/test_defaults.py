@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from turnout_server.app import server_settings
 from turnout_server.config.build import Parts, build
 from turnout_server.config.load import load
 from turnout_server.core.settings import FailoverSettings, RoutingSettings, Settings
+from turnout_server.listening import server_settings
 
 KEYS = {"OPENAI_API_KEY": "planted", "ANTHROPIC_API_KEY": "planted"}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.config.loading import loaded
-from turnout_server.app import server_settings
 from turnout_server.config.load import load
 from turnout_server.config.memory_limit import inflight_limit_bytes, memory_limit_bytes
+from turnout_server.listening import server_settings
 
 MIB = 1024 * 1024
 

@@ -1,0 +1,33 @@
+"""What an operator would want to hear of, in the log and in the trace of the call that met it."""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from turnout_server.core.events import Event, EventName
+from turnout_server.telemetry.tracing import add_to_span
+
+_GRAVE = frozenset(
+    {
+        EventName.BREAKER_OPENED,
+        EventName.ENDPOINT_OPENED,
+        EventName.LOCAL_NETWORK,
+        EventName.CREDENTIAL_OUT,
+        EventName.BUDGET_EXHAUSTED,
+        EventName.CONFIG_REFUSED,
+    }
+)
+
+
+def log_event(log: FilteringBoundLogger, event: Event) -> None:
+    """Writes one event of the core, to the log (what hurts as a warning) and to the span of the call that met it."""
+    where: dict[str, str] = {}
+    if event.target is not None:
+        where["target"] = str(event.target)
+    if event.provider:
+        where["provider"] = event.provider
+    if event.endpoint:
+        where["endpoint"] = event.endpoint
+    write = log.warning if event.name in _GRAVE else log.info
+    write(event.name.value, **where, **event.fields)
+    add_to_span(event.name.value, {**where, **event.fields})
