@@ -41,10 +41,11 @@ def _against_books(world: World, one: Sidecar, calls: list[Called], bills: list[
     silent = {attempt_id for called in calls for attempt_id in called.own if attempt_id not in called.reported}
     abandoned = tuple(called for called in calls if called.gone and called.wish.mode is Mode.ADVISED)
     recorded = {record.attempt_id: record for record in one.watch.attempts}
+    began = {record.attempt_id: called.started for called in calls for record in called.attempts}
     for bill in bills:
         record = recorded.pop(bill.attempt_id, None)
         if record is not None:
-            line = _difference(record, bill, _costs(world, bill) if OWN in bill.attempt_id else {bill.nano_usd})
+            line = _difference(record, bill, _costs(world, bill, began.get(bill.attempt_id)))
             if line:
                 yield f"accounts add up: {bill.attempt_id} at {bill.target}: {line}"
         elif bill.attempt_id not in silent and not abandoned:
@@ -54,10 +55,23 @@ def _against_books(world: World, one: Sidecar, calls: list[Called], bills: list[
             yield f"accounts add up: {attempt_id} costs {record.cost_nano_usd}, and no provider saw it"
 
 
-def _costs(world: World, bill: Bill) -> set[int]:
-    """Returns what a caller's own attempt may be taken to cost: by the price of then, or of when it was reported."""
-    moments = [bill.at, *(change.at for change in world.scenario.price_changes if change.at > bill.at)]
-    rank, changes = world.scenario.ranks[bill.target], world.scenario.price_changes
+def _costs(world: World, bill: Bill, call_began: float | None) -> set[int]:
+    """Returns what an attempt may be taken to cost, since prices change while it runs.
+
+    A call of the sidecar's own ends under the prices that it began with, unless the provider states the cost. A
+    caller's own attempt goes by the price of then, or of when it was reported; one whose caller has left, or that tries
+    a target out, by one until it was made.
+    """
+    changes = world.scenario.price_changes
+    if OWN not in bill.attempt_id and world.scenario.temper(bill.target).states_cost:
+        return {bill.nano_usd}
+    if OWN in bill.attempt_id:
+        moments = [bill.at, *(change.at for change in changes if change.at > bill.at)]
+    elif call_began is not None:
+        moments = [call_began]
+    else:
+        moments = [0.0, bill.at, *(change.at for change in changes if change.at < bill.at)]
+    rank = world.scenario.ranks[bill.target]
     return {replace(bill, price=price_at(bill.target, rank, changes, at)).nano_usd for at in moments}
 
 
