@@ -35,6 +35,9 @@ ENV PATH=/opt/turnout/bin:$PATH \
     PYTHONUNBUFFERED=1
 ARG VERSION=unknown
 ARG REVISION=unknown
+# buildah takes a kept layer for an equal LABEL whatever its arguments are, and would label the image as an older one; a
+# RUN it keeps with them.
+RUN : "${VERSION} ${REVISION}"
 LABEL org.opencontainers.image.title="Turnout" \
       org.opencontainers.image.description="A gRPC sidecar that routes LLM requests" \
       org.opencontainers.image.licenses="Apache-2.0" \
