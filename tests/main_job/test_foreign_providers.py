@@ -147,8 +147,8 @@ async def recovered(client: AsyncClient) -> None:
 
 @pytest.mark.timeout(180)
 async def test_thousand_streams_caught_by_a_silent_provider_are_all_answered_by_the_healthy_one(tmp_path: Path) -> None:
-    # Without suspicion, which would send the later ones elsewhere before the first has timed out. A provider of one core
-    # may take its time to take a thousand connections at once.
+    # Without suspicion, which would send the later ones elsewhere before the first has timed out. A provider of one
+    # core may take its time to take a thousand connections at once.
     more = (
         "limits: {max_concurrent_calls: 1100, max_queue: 200}\n"
         "failover: {connect_timeout_seconds: 60, suspect: {attempts: 100000}}"
