@@ -83,7 +83,7 @@ def _body(chat: pb.ChatInput, *, stream: bool) -> bytes:
 
 async def main(file: str, provider_url: str) -> None:
     """Serves until stdin ends."""
-    configure_logging(LogLevel.WARNING, LogFormat.JSON)
+    configure_logging(LogLevel.ERROR, LogFormat.JSON)
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     async with running(load(file), os.environ) as listening, aiohttp.ClientSession() as http:
         least: Any = Least(http, f"{provider_url}/chat/completions")
