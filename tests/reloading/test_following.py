@@ -130,7 +130,7 @@ async def test_calls_in_flight_end_where_they_began_though_their_provider_is_gon
         following(tmp_path, written(provider("north", url))) as sidecar,
     ):
         calls = [execute(sidecar) for _ in range(20)]
-        await until(lambda: server.providers["north"].counts.in_flight == 20)
+        await until(lambda: server.providers["north"].counts.requests == 20)
         await sidecar.change(written(provider("south", server.base_url("south"))))
         later = await execute(sidecar)
         answers = await asyncio.gather(*calls)
