@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,10 @@ def simulator() -> Iterator[str]:
 
 
 @contextmanager
-def sidecar(target_count: int, base_url: str) -> Iterator[tuple[int, str]]:
-    """Starts `turnout serve` as operators do; yields its process id and address."""
-    with config_file(target_count, base_url) as file, started([str(BIN / "turnout"), "serve", "-c", str(file)]) as run:
+def sidecar(target_count: int, base_url: str, extra: Mapping[str, str] | None = None) -> Iterator[tuple[int, str]]:
+    """Starts `turnout serve` as operators do, with some more in its environment; yields its process id and address."""
+    command = [str(BIN / "turnout"), "serve", "-c"]
+    with config_file(target_count, base_url) as file, started([*command, str(file)], extra=extra) as run:
         assert run.stdout is not None
         yield run.pid, json.loads(run.stdout.readline())["grpc"][0]
 
@@ -97,9 +98,12 @@ def resident_mib(pid: int) -> float:
 
 
 @contextmanager
-def started(command: list[str], *, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
+def started(
+    command: list[str], *, stdin: int | None = None, extra: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Starts a process for as long as the block runs, without the keys of the environment."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith(("_API_KEY", "_HOST"))}
+    environment |= extra or {}
     process = subprocess.Popen(  # noqa: S603 - our own commands
         command, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment
     )

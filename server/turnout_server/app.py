@@ -22,7 +22,6 @@ from turnout_server.api.server import ApiServer
 from turnout_server.api.stop_signals import on_stop_signal
 from turnout_server.config.build import build
 from turnout_server.config.load import Loaded
-from turnout_server.core.events import Event
 from turnout_server.execution.answering import Answering
 from turnout_server.execution.executor import Executor
 from turnout_server.ids import new_id
@@ -37,28 +36,37 @@ from turnout_server.reloading.request_logging import RequestLogging
 from turnout_server.reloading.watched_files import LOOK_EVERY_SECONDS, SETTLED_SECONDS, WatchedFiles
 from turnout_server.router import Router
 from turnout_server.starting import (
+    begin_metric_export,
     begin_request_log,
+    begin_tracing,
+    begin_webhook,
     connect_upstreams,
     make_keeper,
     read_listener_files,
     resume,
     with_listener_files,
 )
-from turnout_server.telemetry.event_log import log_event
+from turnout_server.telemetry.access_log import AccessLog, AccessMode
+from turnout_server.telemetry.call_spans import attempt_of_current
+from turnout_server.telemetry.instruments import Profile
 from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging, set_log_level
 from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.telling import Telling
 from turnout_server.telemetry.tracing import outgoing_headers
 from turnout_server.wake_ups import loop_factory
 
 if TYPE_CHECKING:
     from turnout_server.listener_files import ListenerFiles
-    from turnout_server.state.keeper import Keeper
+    from turnout_server.telemetry.tracer import Tracing
 
 EXPIRE_EVERY_SECONDS = 0.25
 """How often lapsed leases and reopening times are looked for when no request does."""
 
 SECRETS_EVERY_SECONDS = 5.0
 """How often keys are compared with what they were, so that a new one ends an outage."""
+
+ALARMS_EVERY_SECONDS = 5.0
+"""How often targets are looked at for high latency and high error rates."""
 
 LISTENER_FILES_EVERY_SECONDS = 5.0
 """How often the listener's certificate and tokens are compared with their files."""
@@ -125,16 +133,10 @@ async def running(
     log: FilteringBoundLogger = structlog.get_logger("turnout")
     configuration = loaded.configuration
     parts = build(configuration, environ)
-    metrics = Metrics()
+    metrics = Metrics(Profile(configuration.telemetry.metrics_profile))
     rng = random.Random()  # noqa: S311 - spreads load, keeps no secret
-    keeper: Keeper | None = None
-
-    def on_event(event: Event) -> None:
-        metrics.event(event)
-        log_event(log, event)
-        if keeper is not None:
-            keeper.on_event(event)
-
+    telling = Telling(log, metrics.event, wall=time.time)
+    access_log = AccessLog(log, clock=time.monotonic, rng=rng, mode=AccessMode(configuration.telemetry.access_log))
     router = Router(
         parts.fleet,
         parts.settings,
@@ -142,7 +144,7 @@ async def running(
         wall=time.time,
         rng=rng,
         new_id=new_id,
-        on_event=on_event,
+        on_event=telling,
         instruments=metrics,
     )
 
@@ -150,11 +152,16 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(secrets.aclose)
         secrets.start_commands()
+        # Closed after the last snapshot, which is worth more than spans that a collector keeps waiting.
+        tracing = begin_tracing(environ, log, stack)
         keeper = make_keeper(configuration, router, lambda: service.secrets, log)
         if keeper is not None:
+            kept = keeper.on_event
+            telling.others.append(lambda told: kept(told.event))
             # After all calls have ended: what they settled is in the last snapshot.
             stack.push_async_callback(keeper.aclose)
             metrics.watch_keeping(keeper.read)
+        begin_webhook(configuration, telling, metrics, log, stack)
         upstreams = connect_upstreams(parts.connections, secrets)
         executor = Executor(
             router,
@@ -164,6 +171,7 @@ async def running(
             rng=rng,
             new_id=new_id,
             trace_headers=outgoing_headers,
+            trace_attempt=attempt_of_current,
             max_answer_bytes=configuration.limits.max_message_mib * MIB - ANSWER_MARGIN_BYTES,
         )
         stack.push_async_callback(executor.aclose)
@@ -201,18 +209,25 @@ async def running(
             wall=time.time,
             log=log,
             request_log=request_logging.present,
+            tracing=tracing,
+            events=telling.ring,
+            access_log=access_log,
+            observe_call=metrics.call,
         )
         service.follow = (
             lambda taken: server.follow(server_settings(taken)),
             lambda taken: set_log_level(LogLevel(taken.telemetry.log_level)),
+            lambda taken: access_log.follow(AccessMode(taken.telemetry.access_log)),
         )
         request_logging.on_change = server.log_requests
-        _watch_counts(metrics, router, server, request_logging)
+        _watch_counts(metrics, router, server, request_logging, tracing)
+        begin_metric_export(metrics, environ, log, stack)
         _watch_listener_files(listener_files, server, metrics, stack, listener_files_every_seconds)
         # What calls need while they end, and what is asked meanwhile, goes on until the server has stopped.
         for work in (
-            _expire(router, server.answering),
+            _expire(router, server.answering, telling),
             _watch_keys(service, secrets_every_seconds),
+            _look_for_alarms(router),
             local_models.watch(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(work))
@@ -221,7 +236,7 @@ async def running(
             loaded,
             environ,
             service,
-            on_event=on_event,
+            on_event=telling,
             count=lambda result: metrics.reload(result, time.time()),
             log=log,
             clock=time.monotonic,
@@ -234,8 +249,7 @@ async def running(
         )
         # Ended first: what stops does not follow another configuration any more.
         stack.push_async_callback(_ended, asyncio.create_task(reloader.watch()))
-        reaching = Reaching(router, service.upstreams, log)
-        stack.push_async_callback(_ended, asyncio.create_task(reaching.watch()))
+        stack.push_async_callback(_ended, asyncio.create_task(Reaching(router, service.upstreams, log).watch()))
         if keeper is not None:
             keeper.begin()
         _log_start(log, loaded, listening, router)
@@ -244,13 +258,19 @@ async def running(
     log.info("stopped")
 
 
-def _watch_counts(metrics: Metrics, router: Router, server: ApiServer, request_logging: RequestLogging) -> None:
+def _watch_counts(
+    metrics: Metrics, router: Router, server: ApiServer, request_logging: RequestLogging, tracing: Tracing | None
+) -> None:
     metrics.config_taken(time.time())
     metrics.watch_request_log(lambda: request_logging.present)
     metrics.watch(router.gauges)
     metrics.watch_budgets(router.budgets)
     metrics.watch_answers(server.answering.once, server.answering.cache)
     metrics.watch_shed(lambda: server.shed_count)
+    metrics.watch_retry_budget(router.retries_remaining)
+    metrics.watch_dropped("request_log", request_logging.dropped_count)
+    if tracing is not None:
+        metrics.watch_dropped("traces", lambda: tracing.export.dropped_count)
     metrics.watch_refusals(server.refusals.counts)
 
 
@@ -283,11 +303,21 @@ def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, 
     )
 
 
-async def _expire(router: Router, answering: Answering) -> None:
+async def _expire(router: Router, answering: Answering, telling: Telling) -> None:
     while True:
         await asyncio.sleep(EXPIRE_EVERY_SECONDS)
         router.expire()
         answering.expire()
+        router.tell_repeated()
+        telling.due(time.monotonic())
+
+
+async def _look_for_alarms(router: Router) -> None:
+    while True:
+        await asyncio.sleep(ALARMS_EVERY_SECONDS)
+        for _ in router.alarms():
+            # Calls must not wait until hundreds of targets have been looked at.
+            await asyncio.sleep(0)
 
 
 async def _watch_keys(service: InService, every_seconds: float) -> None:

@@ -44,7 +44,7 @@ async def listen(
     configuration: Configuration, server: ApiServer, metrics: Metrics, stack: contextlib.AsyncExitStack
 ) -> Listening:
     """Listens until the stack ends; calls stop first, so that their end can still be measured. Raises StartError."""
-    metrics_endpoint = MetricsEndpoint(metrics.render)
+    metrics_endpoint = MetricsEndpoint(metrics.page)
     try:
         address = configuration.metrics.address
         metrics_address = await metrics_endpoint.start(address) if address else ""

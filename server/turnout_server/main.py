@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "compare": "Show what was measured of several targets, side by side.",
         "trend": "Show one measure of a target or a provider over time.",
         "forget": "Forget past decisions and the sums over them.",
+        "events": "List what has happened, or follow it.",
         "budgets": "Show what is spent of budgets, and change one.",
         "demo": "Show the product at work, with no key and no network.",
         "sim": "Start the simulated providers alone.",

@@ -11,7 +11,7 @@ from turnout_server.core.chat import ChatInput, StreamEvent
 from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.hedging import HedgeResult
-from turnout_server.core.model import FailureKind, RateLimitReading, Target
+from turnout_server.core.model import FailureKind, FinishReason, RateLimitReading, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,30 @@ class Upstream(Protocol):
 
     async def aclose(self) -> None:
         """Closes its connections; nothing is called afterwards."""
+        ...
+
+
+class Answer(Protocol):
+    """What is known of a provider's answer, as far as it came."""
+
+    model: str
+    response_id: str
+    finish_reason: FinishReason | None
+
+
+class AttemptTrace(Protocol):
+    """An attempt's part of the trace of its call. No method raises."""
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Returns the W3C headers that make it the parent of what its provider records."""
+        ...
+
+    def asked(self, call: UpstreamCall, *, streaming: bool) -> None:
+        """Tells what is sent; nothing of its content is kept."""
+        ...
+
+    def ended(self, record: AttemptRecord, answer: Answer | None) -> None:
+        """Tells how it ended; to be called once. `answer` is not kept."""
         ...
 
 

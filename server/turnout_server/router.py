@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,13 @@ from turnout_server.core.call import AttemptRecord
 from turnout_server.core.cost import settled_cost_nano_usd
 from turnout_server.core.decide import Hop, decide, unavailable
 from turnout_server.core.decision import Decision, kept_candidate
-from turnout_server.core.errors import BudgetExhaustedError, TurnoutError, UnknownDecisionError, UnknownProviderError
+from turnout_server.core.errors import (
+    AllTargetsUnavailableError,
+    BudgetExhaustedError,
+    TurnoutError,
+    UnknownDecisionError,
+    UnknownProviderError,
+)
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.hedging import HedgeResult, Patience, may_be_second, patience
@@ -46,6 +52,7 @@ from turnout_server.core.status_report import Steps, finished
 from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, summarise
 from turnout_server.core.tokens import RATIO_MAXIMUM, estimate_input_tokens
 from turnout_server.core.trends import Trend, TrendQuery
+from turnout_server.core.troubles import Troubles
 from turnout_server.ports import Instruments
 
 if TYPE_CHECKING:
@@ -101,6 +108,7 @@ class Router:
         self._state = FleetState(fleet, settings, now=clock(), rng=rng)
         self._spending = Spending(settings.budgets, self._state, wall())
         self._in_force = InForce(self._state, settings)
+        self._troubles = Troubles(settings.alerts)
 
     @property
     def in_force(self) -> InForce:
@@ -137,6 +145,7 @@ class Router:
         self.settings = settings
         self._in_force = InForce(self._state, settings)
         self._trims = _any_trims(settings)
+        self._troubles.adopt(settings.alerts, self._state.targets)
         return adopted
 
     # For callers who make the call themselves, and for those who watch.
@@ -250,6 +259,19 @@ class Router:
             if event.name is EventName.PROBE_EXPIRED:
                 self._instruments.outcome("missing")
             self._on_event(event)
+
+    def tell_repeated(self) -> None:
+        """Tells what went on happening since it was first told; to be called a few times a second, outside of calls."""
+        self._tell(self._troubles.due(self._clock()))
+
+    def alarms(self) -> Iterator[None]:
+        """Looks for targets that answer slowly or fail often and tells of them; to be called every few seconds.
+
+        Done piece by piece, for whoever has others to let have their turn.
+        """
+        for target in tuple(self._state.targets):
+            self._tell(self._troubles.alarms.look(target, self._clock()))
+            yield
 
     def budgets(self) -> list[BudgetReport]:
         """Returns all budgets with what is spent, by name."""
@@ -373,6 +395,8 @@ class Router:
         error = unavailable(decision, now, self._spending.room(query, now=now, now_wall=now_wall, holder=call_id))
         if isinstance(error, BudgetExhaustedError):
             self._tell(self._spending.refused(query, error.budget, now=now, now_wall=now_wall))
+        elif isinstance(error, AllTargetsUnavailableError):
+            self._tell(self._troubles.nobody(decision, error.message, now))
         return error
 
     def begin(  # names and types say the rest
@@ -432,6 +456,8 @@ class Router:
         """Records how a permitted attempt ended; to be called once for each permit, whatever happened."""
         now = self._clock()
         recorded = self._state.record(outcome, call_id=permit.call_id, now=now, in_flight=True)
+        if outcome.failure is not None:
+            self._tell(self._troubles.failed(outcome, now))
         self._tell(recorded.events)
         if self._spending.settles:
             cost, now_wall = record.cost_nano_usd, self._wall()
@@ -464,9 +490,16 @@ class Router:
         """Takes one same-target retry from the retry budget, if there is one."""
         return self._state.retry_budget.try_spend(self._clock(), after_timeout=after_timeout)
 
-    def failed_over(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
-        """Counts a call that moves on after a failure."""
+    def retries_remaining(self) -> float:
+        """Returns how many same-target retries the retry budget allows now."""
+        return self._state.retry_budget.remaining(self._clock())
+
+    def failed_over(
+        self, from_target: Target, to_target: Target, failure: FailureKind, *, decision_id: str = ""
+    ) -> None:
+        """Counts a call that moves on after a failure, and tells of it."""
         self._instruments.failover(from_target, to_target, failure)
+        self._tell(self._troubles.switched(from_target, to_target, failure, decision_id, self._clock()))
 
     def hedgeable_call(self) -> None:
         """Counts a call that may be hedged: of so many a share may be."""
@@ -643,6 +676,8 @@ class Router:
             cost = settled_cost_nano_usd(None, outcome.usage, spec.price) if outcome.possibly_billed else 0
             outcome = dataclasses.replace(outcome, cost_nano_usd=cost)
         recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
+        if outcome.failure is not None and recorded.result is RecordResult.ACCEPTED:
+            self._tell(self._troubles.failed(outcome, now))
         self._tell(recorded.events)
         self._instruments.outcome(recorded.result.value.lower())
         if recorded.result is RecordResult.ACCEPTED:
@@ -663,6 +698,8 @@ class Router:
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
             self._on_event(event)
+            for following in self._troubles.followed_by(event):
+                self._on_event(following)
 
 
 def _any_trims(settings: Settings) -> bool:
@@ -685,4 +722,5 @@ def _record_of(outcome: Outcome, now_wall: float) -> AttemptRecord:
         cost_nano_usd=outcome.cost_nano_usd,
         possibly_billed=outcome.possibly_billed,
         retry_reason=outcome.retry_reason,
+        streamed=outcome.streamed,
     )

@@ -18,6 +18,7 @@ from turnout.v1 import admin_pb2_grpc, router_pb2_grpc
 from turnout.v1 import router_pb2 as pb
 from turnout_server.api.server import ApiServer, Bound, ServerSettings
 from turnout_server.core.chat import Finished, ResponseStarted, TextDelta, UsageReported
+from turnout_server.core.event_ring import EventRing
 from turnout_server.core.events import Event
 from turnout_server.core.fleet import CredentialSpec, Fleet, Price, TargetSpec
 from turnout_server.core.model import Capability, FailureKind, FinishReason, Target, Usage
@@ -25,6 +26,8 @@ from turnout_server.core.settings import Settings
 from turnout_server.execution.executor import Executor
 from turnout_server.ports import ResponseHead, Upstream, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.router import Router
+from turnout_server.telemetry.access_log import AccessLog
+from turnout_server.telemetry.call_spans import CallTracing, attempt_of_current
 from turnout_server.telemetry.metrics import Metrics
 from turnout_server.telemetry.tracing import outgoing_headers, trace_ids
 
@@ -123,6 +126,7 @@ class Sidecar:
     channel: grpc.aio.Channel
     events: Sequence[Event]
     """What operators would have been told so far."""
+    ring: EventRing
 
     @property
     def stub(self) -> router_pb2_grpc.RouterServiceAsyncStub:
@@ -166,15 +170,19 @@ async def running(
     scripts: Mapping[str, Script] | None = None,
     upstreams: Mapping[str, Upstream] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    access_log: AccessLog | None = None,
+    tracing: CallTracing | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Starts one. `upstreams` are what stands for providers that are not scripted, by their names."""
     upstream = ScriptedUpstream(scripts=dict(scripts or {}))
     metrics = Metrics()
     events: list[Event] = []
+    ring = EventRing(time.time())
     rng = random.Random(7)
 
     def on_event(event: Event) -> None:
         metrics.event(event)
+        ring.add(event, time.time())
         events.append(event)
 
     def new_id() -> str:
@@ -200,11 +208,23 @@ async def running(
         rng=rng,
         new_id=new_id,
         trace_headers=outgoing_headers,
+        trace_attempt=attempt_of_current,
     )
     metrics.watch(router.gauges)
     # The library's own default draws each traceback with all its variables, which takes seconds on a busy machine.
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
-    server = ApiServer(router, executor, settings, clock=clock, wall=time.time, log=log)
+    server = ApiServer(
+        router,
+        executor,
+        settings,
+        clock=clock,
+        wall=time.time,
+        log=log,
+        events=ring,
+        access_log=access_log,
+        observe_call=metrics.call,
+        tracing=tracing,
+    )
     bound = await server.start()
     address = bound.address or f"unix:{bound.socket}"
     try:
@@ -217,6 +237,7 @@ async def running(
                 metrics=metrics,
                 channel=channel,
                 events=events,
+                ring=ring,
             )
     finally:
         await server.stop()

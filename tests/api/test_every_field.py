@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from turnout.v1 import admin_pb2, router_pb2
 from turnout.v1 import router_pb2 as pb
+from turnout_server.api import event_feed
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.budgets import changed_budget, wanted_budget, wanted_page
 from turnout_server.api.chat_requests import chat_input
@@ -174,6 +175,8 @@ ROOTS: dict[str, Place] = {
     "ClearHistoryRequest": Place(admin_pb2.ClearHistoryRequest(), "", clear_before),
     "ListBudgetsRequest": Place(admin_pb2.ListBudgetsRequest(), "", wanted_page),
     "UpdateBudgetRequest": Place(CHANGE, "", read_budget_change),
+    "ListEventsRequest": Place(admin_pb2.ListEventsRequest(), "", event_feed.wanted_page),
+    "WatchEventsRequest": Place(admin_pb2.WatchEventsRequest(), "", event_feed.wanted_watch),
 }
 INNER: dict[str, Place] = {
     "RequestProfile": Place(EXECUTE, "profile", read_execute),
@@ -314,6 +317,12 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "ListBudgetsRequest.page_size": Bad((-1, 1001)),
     "ListBudgetsRequest.page_token": Bad(("x" * 257, "YWJj", "no token", "YnVkZ2V0Ov8=")),
     "ListBudgetsRequest.scope": ENUM,
+    "ListEventsRequest.page_size": Bad((-1, 1001)),
+    "ListEventsRequest.page_token": Bad(("x", "-1", "1" * 20, "٣")),
+    "ListEventsRequest.names": (MANY_NAMES, Bad((["suspect", "nonsense"],), "[1]")),
+    "ListEventsRequest.target": text(256),
+    "WatchEventsRequest.after_sequence": Bad((-1,)),
+    "WatchEventsRequest.names": (MANY_NAMES, Bad((["suspect", ""],), "[1]")),
     "UpdateBudgetRequest.budget": Bad((admin_pb2.Budget(limit_usd=5),), "budget.name"),
     "UpdateBudgetRequest.update_mask": Bad((FieldMask(), FieldMask(paths=["name"]), FieldMask(paths=["x" * 9999]))),
     "UpdateBudgetRequest.etag": text(128),

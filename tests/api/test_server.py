@@ -142,7 +142,6 @@ async def test_methods_of_later_versions_say_so(sidecar: Sidecar) -> None:
     calls: Sequence[Any] = (
         sidecar.admin.GetRouting(admin_pb2.GetRoutingRequest(), timeout=60),
         sessions.CreateSession(session_pb2.CreateSessionRequest(), timeout=60),
-        sidecar.admin.WatchEvents(admin_pb2.WatchEventsRequest(), timeout=60).read(),
     )
     answers = []
     for call in calls:
@@ -150,7 +149,7 @@ async def test_methods_of_later_versions_say_so(sidecar: Sidecar) -> None:
             await call
         answers.append((caught.value.code(), reason(caught.value)))
 
-    assert answers == [(grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")] * 3
+    assert answers == [(grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")] * 2
 
 
 async def drained(stream: Any, messages: list[Any] | None = None) -> None:
@@ -271,7 +270,7 @@ async def test_a_caller_who_goes_away_while_calls_can_be_cut_is_only_gone() -> N
 
 async def test_metrics_are_served_on_a_port_of_their_own(sidecar: Sidecar) -> None:
     await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
-    endpoint = MetricsEndpoint(sidecar.metrics.render)
+    endpoint = MetricsEndpoint(sidecar.metrics.page)
     address = await endpoint.start("127.0.0.1:0")
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}/metrics") as answer:
         text = await answer.text()
@@ -284,7 +283,7 @@ async def test_metrics_are_served_on_a_port_of_their_own(sidecar: Sidecar) -> No
 async def test_a_scraper_that_does_not_read_holds_up_no_stop() -> None:
     rendered = asyncio.Event()
 
-    def render(_: str) -> tuple[bytes, str]:
+    async def render(_: str) -> tuple[bytes, str]:
         rendered.set()
         return bytes(64 * 1024 * 1024), "text/plain"
 
@@ -300,4 +299,4 @@ async def test_a_scraper_that_does_not_read_holds_up_no_stop() -> None:
 
 async def test_a_taken_metrics_port_is_told(sidecar: Sidecar) -> None:
     with pytest.raises(ListenError, match="another process listens there"):
-        await MetricsEndpoint(sidecar.metrics.render).start(sidecar.bound.address)
+        await MetricsEndpoint(sidecar.metrics.page).start(sidecar.bound.address)

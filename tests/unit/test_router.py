@@ -225,7 +225,13 @@ def test_reported_trials_close_the_breaker_and_the_event_is_told() -> None:
         desk.report(A, decision_id=decision.decision_id, probe_id=probe.probe_id)
 
     names = [event.name for event in desk.events]
-    assert names == [EventName.BREAKER_OPENED, EventName.BREAKER_HALF_OPEN, EventName.BREAKER_CLOSED]
+    assert names == [
+        EventName.FAILURE,
+        EventName.BREAKER_OPENED,
+        EventName.BREAKER_HALF_OPEN,
+        EventName.BREAKER_CLOSED,
+        EventName.RECOVERED,
+    ]
 
 
 def test_trial_never_reported_lapses_and_the_next_plan_gets_it() -> None:
@@ -419,3 +425,17 @@ def test_call_takes_the_trial_of_a_half_open_target_when_its_attempt_begins() ->
 
 def test_closed_target_is_not_probed() -> None:
     assert Desk().router.begin_probe(A, lease_seconds=1.0) is None
+
+
+def test_failures_that_go_on_are_told_outside_of_calls_with_their_count() -> None:
+    desk = Desk(spec("a/m"))
+    decision_id = desk.plan_id()
+    for _ in range(7):
+        desk.report(A, FailureKind.SERVER_ERROR, decision_id=decision_id)
+    first = [event.fields["count"] for event in desk.events if event.name is EventName.FAILURE]
+    desk.clock.now += 10.0
+    desk.router.expire()
+    desk.router.tell_repeated()
+
+    told = [event.fields["count"] for event in desk.events if event.name is EventName.FAILURE]
+    assert (first, told) == ([1], [1, 6])

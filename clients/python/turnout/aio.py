@@ -6,9 +6,10 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc
 import grpc.aio
@@ -35,6 +36,9 @@ from turnout.tokens import TokenUse
 from turnout.tracing import installed_inject, trace_metadata
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
+
+if TYPE_CHECKING:
+    from turnout.v1 import admin_pb2
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -126,13 +130,39 @@ class AsyncClient:
 
         `resume_revision` is the last one that was seen.
         """
+        request = watch_request(providers, resume_revision)
+        async with aclosing(self._watch(self._stub.WatchProviderStatus, request, timeout_seconds)) as changes:
+            async for change in changes:
+                yield change
+
+    async def events(
+        self, *names: str, after_sequence: int | None = None, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[admin_pb2.Event]:
+        """Yields what operators want to hear of, such as `breaker.opened`, as it happens, until the caller stops.
+
+        Only events of these names; without a name all. `after_sequence` is that of the last one seen: what came after
+        it comes first; 0 is for all that the sidecar still holds. ResumeTooOldError where some of that is gone.
+        """
+        # Needed by few: a client that only makes calls does not load it.
+        from turnout.v1 import admin_pb2, admin_pb2_grpc  # noqa: PLC0415
+
+        request = admin_pb2.WatchEventsRequest(names=names, after_sequence=after_sequence)
+        stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._opened_channel())
+        async with aclosing(self._watch(stub.WatchEvents, request, timeout_seconds)) as responses:
+            async for response in responses:
+                yield response.event
+
+    async def _watch(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout_seconds: float | None,
+    ) -> AsyncGenerator[Response]:
         token, trace = self._token.use(), trace_metadata(self._inject)
         tries = self._tries(rpcs.WATCH, timeout_seconds, token)
         while True:
-            call = self._stub.WatchProviderStatus(
-                watch_request(providers, resume_revision),
-                timeout=tries.remaining_seconds(time.monotonic()),
-                metadata=(*token.metadata(), *trace),
+            call = method(
+                request, timeout=tries.remaining_seconds(time.monotonic()), metadata=(*token.metadata(), *trace)
             )
             try:
                 async for change in call:
@@ -172,15 +202,19 @@ class AsyncClient:
 
     @property
     def _stub(self) -> router_pb2_grpc.RouterServiceAsyncStub:
-        # A channel of grpc.aio belongs to the loop it is made in, so it is made with the first call.
         if self._made_stub is None:
+            self._made_stub = router_pb2_grpc.RouterServiceStub(self._opened_channel())
+        return self._made_stub
+
+    def _opened_channel(self) -> grpc.aio.Channel:
+        # A channel of grpc.aio belongs to the loop it is made in, so it is made with the first call.
+        if self._channel is None:
             address, options, credentials = self.address, self._connection.options, self._connection.credentials
             if credentials is None:
                 self._channel = grpc.aio.insecure_channel(address, options)
             else:
                 self._channel = grpc.aio.secure_channel(address, credentials, options)
-            self._made_stub = router_pb2_grpc.RouterServiceStub(self._channel)
-        return self._made_stub
+        return self._channel
 
     def _tries(self, rpc: rpcs.Rpc, timeout_seconds: float | None, token: TokenUse) -> Tries:
         return rpc.tries(

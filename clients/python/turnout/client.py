@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -33,6 +33,9 @@ from turnout.tokens import TokenUse
 from turnout.tracing import installed_inject, trace_metadata
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
+
+if TYPE_CHECKING:
+    from turnout.v1 import admin_pb2
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -134,13 +137,38 @@ class Client:
         `resume_revision` is the last one that was seen. Leaving the loop ends the call; from another thread `close` of
         the client does, and then the loop ends with a TransportError.
         """
+        yield from self._watch(
+            self._stub.WatchProviderStatus, watch_request(providers, resume_revision), timeout_seconds
+        )
+
+    def events(
+        self, *names: str, after_sequence: int | None = None, timeout_seconds: float | None = None
+    ) -> Iterator[admin_pb2.Event]:
+        """Yields what operators want to hear of, such as `breaker.opened`, as it happens, until the caller stops.
+
+        Only events of these names; without a name all. `after_sequence` is that of the last one seen: what came after
+        it comes first; 0 is for all that the sidecar still holds. ResumeTooOldError where some of that is gone. The
+        loop ends as that of `watch_status`.
+        """
+        # Needed by few: a client that only makes calls does not load it.
+        from turnout.v1 import admin_pb2, admin_pb2_grpc  # noqa: PLC0415
+
+        request = admin_pb2.WatchEventsRequest(names=names, after_sequence=after_sequence)
+        stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+        for response in self._watch(stub.WatchEvents, request, timeout_seconds):
+            yield response.event
+
+    def _watch(
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout_seconds: float | None,
+    ) -> Iterator[Response]:
         token, trace = self._token.use(), trace_metadata(self._inject)
         tries = self._tries(rpcs.WATCH, timeout_seconds, token)
         while True:
-            call = self._stub.WatchProviderStatus(
-                watch_request(providers, resume_revision),
-                timeout=tries.remaining_seconds(time.monotonic()),
-                metadata=(*token.metadata(), *trace),
+            call = method(
+                request, timeout=tries.remaining_seconds(time.monotonic()), metadata=(*token.metadata(), *trace)
             )
             try:
                 yield from call

@@ -1,16 +1,21 @@
-"""AdminService: looking back, at decisions one by one and at sums over them; budgets. The server refuses the rest."""
+"""AdminService: looking back, at decisions one by one and at sums over them; events; budgets. The server refuses the
+rest.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.api import budgets, looking_back
 from turnout_server.api.answers import Answers
 from turnout_server.api.decision_records import decision_filter, decision_record, page_size, shown, wanted_decision
+from turnout_server.api.writing import CallerGoneError, written
 
 if TYPE_CHECKING:
+    from turnout_server.api.event_feed import EventFeed
     from turnout_server.api.failing import Failing
     from turnout_server.core.history import DecisionFilter
     from turnout_server.router import Router
@@ -32,13 +37,16 @@ class AdminService:
             "CompareTargets",
             "GetTrend",
             "ClearHistory",
+            "ListEvents",
+            "WatchEvents",
             "ListBudgets",
             "UpdateBudget",
         }
     )
 
-    def __init__(self, router: Router, *, failing: Failing) -> None:
+    def __init__(self, router: Router, *, events: EventFeed, failing: Failing) -> None:
         self._router = router
+        self._events = events
         self._failing = failing
         self._answers = Answers()
 
@@ -116,6 +124,31 @@ class AdminService:
         try:
             removed = self._router.clear_history(looking_back.clear_before(request))
             return pb.ClearHistoryResponse(removed_count=removed)
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def ListEvents(  # noqa: N802  # gRPC's name
+        self, request: pb.ListEventsRequest, context: Any
+    ) -> pb.ListEventsResponse:
+        """Lists events, newest first."""
+        try:
+            return self._events.page(request)
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def WatchEvents(  # noqa: N802  # gRPC's name
+        self, request: pb.WatchEventsRequest, context: Any
+    ) -> None:
+        """Tells events as they happen. Its head goes out once it watches: nothing that happens then is missed."""
+        try:
+            async with aclosing(self._events.watch(request)) as events:
+                async for message in events:
+                    if message is None:
+                        await written(context.send_initial_metadata(()))
+                    else:
+                        await written(context.write(message))
+        except CallerGoneError:
+            return
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 

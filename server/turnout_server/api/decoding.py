@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from turnout.v1 import router_pb2
+from turnout_server.api.call_times import CallTimes
 from turnout_server.api.entrance import Entrance, Guard
 from turnout_server.api.failing import Failing
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, TurnoutError
@@ -73,7 +74,8 @@ class DecodingServer:
     """Takes the handlers of generated code in a gRPC server's place; gives them on with a reader that never raises.
 
     `guard` is an interceptor of the server: who may call; `entrance` bounds how many RPCs of a method are in; `weigh`
-    gets the size of a message before it is read, and raises a TurnoutError where there is no room for it.
+    gets the size of a message before it is read, and raises a TurnoutError where there is no room for it. `times` times
+    all of them, None for nobody.
     """
 
     def __init__(
@@ -84,12 +86,14 @@ class DecodingServer:
         guard: Guard,
         entrance: Callable[[str], Entrance],
         weigh: Callable[[str], Weigh | None],
+        times: CallTimes | None = None,
     ) -> None:
         self._server = server
         self._failing = failing
         self._guard = guard
         self._entrance = entrance
         self._weigh = weigh
+        self._times = times
         self._reading_large = asyncio.Lock()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
@@ -99,7 +103,10 @@ class DecodingServer:
         self, service_name: str, method_handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
     ) -> None:
         """Gives the handlers on."""
-        handlers = {name: self._reading(handler, self._weigh(name)) for name, handler in method_handlers.items()}
+        handlers = {
+            name: self._reading(f"{service_name}/{name}", handler, self._weigh(name))
+            for name, handler in method_handlers.items()
+        }
         self._guard.add(service_name, handlers, self._entrance)
         if service_name == ROUTER_SERVICE:
             self._server.add_registered_method_handlers(service_name, handlers)
@@ -107,7 +114,7 @@ class DecodingServer:
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, handlers),))
 
     def _reading(
-        self, handler: grpc.RpcMethodHandler[Any, Any], weigh: Weigh | None
+        self, method_name: str, handler: grpc.RpcMethodHandler[Any, Any], weigh: Weigh | None
     ) -> grpc.RpcMethodHandler[Any, Any]:
         deserializer: Any = handler.request_deserializer
         # All methods are coroutines, those that stream too: they write.
@@ -138,7 +145,9 @@ class DecodingServer:
                 raise
 
         reading: grpc.RpcMethodHandler[Any, Any] = make(
-            answer, request_deserializer=_tolerant(deserializer, weigh), response_serializer=handler.response_serializer
+            answer if self._times is None else self._times.timed(method_name, answer),
+            request_deserializer=_tolerant(deserializer, weigh),
+            response_serializer=handler.response_serializer,
         )
         return reading
 

@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry import context as trace_context
 
 from turnout_server.api.status import DECISION_KEY
-from turnout_server.telemetry.tracing import TRACE_KEYS, parse
+from turnout_server.telemetry.tracing import carrier_of, parse
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -19,12 +19,7 @@ def adopt_trace(metadata: Metadata | None) -> None:
     Each handler is a task with a context of its own, so that it ends with the handler without being taken back. Most
     calls carry none and pay one look at each key.
     """
-    carrier: dict[str, str] | None = None
-    for key, value in metadata or ():
-        if key in TRACE_KEYS and isinstance(value, str):
-            carrier = carrier or {}
-            # Several tracestate headers are one list, by the W3C specification.
-            carrier[key] = f"{carrier[key]},{value}" if key in carrier else value
+    carrier = carrier_of(metadata)
     if carrier is not None:
         trace_context.attach(parse(carrier))
 

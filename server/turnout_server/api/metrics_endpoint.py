@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from turnout_server.api.sockets import ListenError, check_free, split_address
@@ -10,7 +10,7 @@ from turnout_server.api.sockets import ListenError, check_free, split_address
 if TYPE_CHECKING:
     from aiohttp import web
 
-Render = Callable[[str], tuple[bytes, str]]
+Render = Callable[[str], Awaitable[tuple[bytes, str]]]
 """Takes the Accept header; returns the body and its content type."""
 
 LAST_SECONDS = 1.0
@@ -55,5 +55,5 @@ class MetricsEndpoint:
     async def _answer(self, request: web.Request) -> web.Response:
         from aiohttp import web  # noqa: PLC0415 - as above
 
-        body, content_type = self._render(request.headers.get("Accept", ""))
+        body, content_type = await self._render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -6,9 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from turnout.v1 import router_pb2 as pb
+from turnout_server.api.call_traces import tell_reports
 from turnout_server.api.principals import own_tenant
 from turnout_server.api.reports import check_counts, feedback, outcome
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, UnknownDecisionError
+from turnout_server.telemetry.call_spans import NO_SPAN, NoSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 MAX_REASON_LENGTH = 500
 
 
-def report(router: Router, request: pb.ReportOutcomeRequest, now_wall: float) -> pb.ReportOutcomeResponse:
-    """Records what can be read and tells what became of each.
+def report(
+    router: Router, request: pb.ReportOutcomeRequest, now_wall: float, span: NoSpan = NO_SPAN
+) -> pb.ReportOutcomeResponse:
+    """Records what can be read and tells what became of each, to the span of the call as well.
 
     Raises InvalidRequestError for too many.
     """
@@ -35,10 +39,10 @@ def report(router: Router, request: pb.ReportOutcomeRequest, now_wall: float) ->
         request.outcomes, lambda message: _own(outcome(message, now_wall), tenant, router)
     )
     judgements: list[Feedback | str] = _read(request.feedback, lambda message: _own(feedback(message), tenant, router))
-    recorded = router.report(
-        [read for read in outcomes if not isinstance(read, str)],
-        [read for read in judgements if not isinstance(read, str)],
-    )
+    told = [read for read in outcomes if not isinstance(read, str)]
+    judged = [read for read in judgements if not isinstance(read, str)]
+    recorded = router.report(told, judged)
+    tell_reports(span, told, judged, (*recorded.outcomes, *recorded.feedback))
     return pb.ReportOutcomeResponse(
         results=_woven(outcomes, recorded.outcomes), feedback_results=_woven(judgements, recorded.feedback)
     )

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.v1 import router_pb2 as pb
 from turnout.v1.router_pb2_grpc import RouterServiceServicer
+from turnout_server.api.access_lines import AccessLine, RouteLine
 from turnout_server.api.answers import Answers, route_response
 from turnout_server.api.budgets import with_notices
 from turnout_server.api.call_answers import call_failure, execute_response, stream_responses
 from turnout_server.api.call_lines import NO_LINE, CallLine, NoLine
+from turnout_server.api.call_traces import begin_span, tell_failure
 from turnout_server.api.chat_requests import chat_input_in_turns
 from turnout_server.api.decoding import LARGE_BYTES, received_bytes
 from turnout_server.api.faults import Faults
-from turnout_server.api.metadata import adopt_trace, tell_decision
+from turnout_server.api.metadata import tell_decision
 from turnout_server.api.outcome_results import report
 from turnout_server.api.principals import principal
 from turnout_server.api.provider_states import provider_status, resume_revision, status_query
 from turnout_server.api.requests import priority, route_query
+from turnout_server.api.writing import CallerGoneError, written
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import CallError
 from turnout_server.execution.sizes import output_bytes
@@ -36,11 +39,9 @@ if TYPE_CHECKING:
     from turnout_server.core.model import RouteQuery
     from turnout_server.execution.answering import Answering
     from turnout_server.router import Router
+    from turnout_server.telemetry.access_log import AccessLog
+    from turnout_server.telemetry.call_spans import CallTracing
     from turnout_server.telemetry.request_log import RequestLog
-
-
-class CallerGoneError(Exception):
-    """The caller went away while it was written to."""
 
 
 class RouterService(RouterServiceServicer):
@@ -57,6 +58,8 @@ class RouterService(RouterServiceServicer):
         failing: Failing,
         instants: Instants,
         request_log: RequestLog | None = None,
+        access_log: AccessLog | None = None,
+        tracing: CallTracing | None = None,
     ) -> None:
         self._router = router
         self._answering = answering
@@ -67,27 +70,38 @@ class RouterService(RouterServiceServicer):
         self._instants = instants
         self.request_log = request_log
         """Is told of calls that begin now."""
+        self._access_log = access_log
+        self.tracing = tracing
         self._answers = Answers()
         self._reading = asyncio.Lock()
 
     async def Route(self, request: pb.RouteRequest, context: Any) -> pb.RouteResponse:  # noqa: N802  # gRPC's name
         """Decides."""
+        line, span = self._route_line(), begin_span(self.tracing, "Route", context)
         try:
             self._calls.draining.check()
-            adopt_trace(context.invocation_metadata())
             faults = Faults()
             query = route_query(request, faults=faults)
             faults.raise_any()
             decision = self._router.route(query)
+            line.decided(decision)
+            span.decided(decision)
             tell_decision(context, decision.decision_id)
             response = route_response(decision, self._answers, query.options.detail)
-            return with_notices(response, self._router.notices(decision, query))
+            response = with_notices(response, self._router.notices(decision, query))
+            span.answered()
         except Exception as error:  # noqa: BLE001  # the outermost edge
+            line.failed(error)
+            tell_failure(span, error)
             await self._failing.fail(context, error)
+        finally:
+            line.end()
+            span.finish()
+        return response
 
     async def Execute(self, request: pb.ExecuteRequest, context: Any) -> pb.ExecuteResponse:  # noqa: N802  # gRPC's name
         """Decides, calls, and answers once."""
-        line = self._line("Execute")
+        line, span = self._line("Execute"), begin_span(self.tracing, "Execute", context)
         try:
             async with self._call(request, context) as (query, chat):
                 # All of it has been read, and it may be large: nothing holds it while the provider is waited for.
@@ -98,6 +112,7 @@ class RouterService(RouterServiceServicer):
                     # Told at once, so that even a fault of ours carries it.
                     tell_decision(context, decision.decision_id)
                     line.decided(decision)
+                    span.decided(decision)
 
                 result = await self._answering.execute(
                     query, chat, principal=principal(context, query.caller), on_decision=decided
@@ -105,12 +120,16 @@ class RouterService(RouterServiceServicer):
                 line.answered(result)
                 if output_bytes(result.output) >= LARGE_BYTES:
                     await asyncio.sleep(0)
-                return execute_response(result, self._answers, query.options.detail)
+                response = execute_response(result, self._answers, query.options.detail)
+                span.answered()
+                return response
         except Exception as error:  # noqa: BLE001  # the outermost edge
             line.failed(error)
+            tell_failure(span, error)
             await self._failing.fail(context, error)
         finally:
             line.end()
+            span.finish()
 
     async def ExecuteStream(  # type: ignore[override]  # noqa: N802  # it writes; the name is gRPC's
         self, request: pb.ExecuteStreamRequest, context: Any
@@ -120,7 +139,7 @@ class RouterService(RouterServiceServicer):
         It writes instead of yielding: then a caller that goes away ends the call here and now, and not whenever a
         forgotten generator is collected.
         """
-        line = self._line("ExecuteStream")
+        line, span = self._line("ExecuteStream"), begin_span(self.tracing, "ExecuteStream", context)
         try:
             async with (
                 self._call(request, context) as (query, chat),
@@ -134,13 +153,16 @@ class RouterService(RouterServiceServicer):
                     line.happened(event)
                     if isinstance(event, Decision):
                         tell_decision(context, event.decision_id)
+                        span.decided(event)
                     for message in stream_responses(event, self._answers, query.options.detail):
                         await _write(context, message)
+                span.answered()
         except CallerGoneError:
             # There is nobody left to tell.
             return
         except Exception as error:  # noqa: BLE001  # the outermost edge
             line.failed(error)
+            tell_failure(span, error)
             if isinstance(error, CallError):
                 failure = call_failure(error.report, self._instants.offset())
                 with contextlib.suppress(CallerGoneError):
@@ -148,17 +170,23 @@ class RouterService(RouterServiceServicer):
             await self._failing.fail(context, error)
         finally:
             line.end()
+            span.finish()
 
     async def ReportOutcome(  # noqa: N802  # gRPC's name
         self, request: pb.ReportOutcomeRequest, context: Any
     ) -> pb.ReportOutcomeResponse:
         """Records what callers did themselves."""
+        span = begin_span(self.tracing, "ReportOutcome", context)
         try:
             self._calls.draining.check()
-            adopt_trace(context.invocation_metadata())
-            return report(self._router, request, self._instants.wall())
+            response = report(self._router, request, self._instants.wall(), span)
+            span.answered()
         except Exception as error:  # noqa: BLE001  # the outermost edge
+            tell_failure(span, error)
             await self._failing.fail(context, error)
+        finally:
+            span.finish()
+        return response
 
     async def ProviderStatus(  # noqa: N802  # gRPC's name
         self, request: pb.ProviderStatusRequest, context: Any
@@ -186,15 +214,19 @@ class RouterService(RouterServiceServicer):
             await self._failing.fail(context, error)
 
     def _line(self, method: str) -> NoLine:
-        """Returns what the request log is told of one call."""
-        return NO_LINE if self.request_log is None else CallLine(self.request_log, method, self._instants)
+        """Returns what the request log and the log are told of one call."""
+        line = NO_LINE if self.request_log is None else CallLine(self.request_log, method, self._instants)
+        return line if self._access_log is None else AccessLine(self._access_log, method, self._instants.clock, line)
+
+    def _route_line(self) -> NoLine:
+        """Returns what the log is told of one call for a decision."""
+        return NO_LINE if self._access_log is None else RouteLine(self._access_log, "Route", self._instants.clock)
 
     @contextlib.asynccontextmanager
     async def _call(
         self, request: pb.ExecuteRequest | pb.ExecuteStreamRequest, context: Any
     ) -> AsyncIterator[tuple[RouteQuery, ChatInput]]:
         """Waits for room, then reads the request: reading costs as much as the request is long."""
-        adopt_trace(context.invocation_metadata())
         # A priority that is not known is a fault, told when all of the request is read.
         urgency = priority(request.options, Faults())
         size_bytes = received_bytes.get()
@@ -220,8 +252,4 @@ class RouterService(RouterServiceServicer):
 
 
 async def _write(context: Any, message: pb.ExecuteStreamResponse | pb.WatchProviderStatusResponse) -> None:
-    try:
-        await context.write(message)
-    except Exception as error:
-        # A write has no other way to fail, and gRPC's own type for it is private.
-        raise CallerGoneError from error
+    await written(context.write(message))

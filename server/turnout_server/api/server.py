@@ -14,9 +14,11 @@ from turnout.v1 import admin_pb2, admin_pb2_grpc, router_pb2, router_pb2_grpc, s
 from turnout_server.api.access import Access, AskingServer, Refusals
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.admission import MIB, Admission, AdmissionLimits, Draining
+from turnout_server.api.call_times import CallTimes
 from turnout_server.api.cutting import Cutting
 from turnout_server.api.decoding import DecodingServer
 from turnout_server.api.entrance import Entrance, Guard
+from turnout_server.api.event_feed import EventFeed
 from turnout_server.api.failing import Failing
 from turnout_server.api.health import Health
 from turnout_server.api.instants import Instants
@@ -34,6 +36,7 @@ from turnout_server.api.sockets import (
 )
 from turnout_server.api.tls import Handshakes
 from turnout_server.api.watching import Watching
+from turnout_server.core.event_ring import EventRing
 from turnout_server.execution.answering import Answering
 
 if TYPE_CHECKING:
@@ -41,10 +44,13 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from turnout_server.api.call_times import Observe
     from turnout_server.api.tls import Tls
     from turnout_server.api.tokens import Tokens
     from turnout_server.execution.executor import Executor
     from turnout_server.router import Router
+    from turnout_server.telemetry.access_log import AccessLog
+    from turnout_server.telemetry.call_spans import CallTracing
     from turnout_server.telemetry.request_log import RequestLog
 
 MAX_METADATA_BYTES = 8192
@@ -112,7 +118,10 @@ class Bound:
 class ApiServer:
     """Serves one router and executor: `start`, then `stop` once.
 
-    `clock` is monotonic seconds, `wall` seconds since the epoch. `request_log` is told of every executed call.
+    `clock` is monotonic seconds, `wall` seconds since the epoch. `request_log` is told of every executed call;
+    `events` is what is listed and followed, None where nobody tells of any. `access_log` is told of every
+    call for a decision or an answer; `observe_call` of every RPC that ends;
+    `tracing` decides which are traced, None where none is.
     """
 
     def __init__(
@@ -125,14 +134,22 @@ class ApiServer:
         wall: Callable[[], float],
         log: FilteringBoundLogger,
         request_log: RequestLog | None = None,
+        tracing: CallTracing | None = None,
+        events: EventRing | None = None,
+        access_log: AccessLog | None = None,
+        observe_call: Observe | None = None,
     ) -> None:
         self._settings = settings
         self._request_log = request_log
+        self._access_log = access_log
+        self._tracing = tracing
         self._log = log
         self._router = router
         self.answering = Answering(executor, router, clock=clock)
         self._instants = Instants(clock, wall)
         self._draining = Draining()
+        self._call_times = None if observe_call is None else CallTimes(clock, observe_call)
+        self._events = EventFeed(EventRing(wall()) if events is None else events, self._draining)
         self._cutting = Cutting()
         self._health = Health()
         self._servers: list[grpc.aio.Server] = []
@@ -284,6 +301,7 @@ class ApiServer:
             guard=guard,
             entrance=lambda method: entrances[method in EXECUTING],
             weigh=lambda method: self.calls.weigh if method in EXECUTING else None,
+            times=self._call_times,
         )
         router_service = RouterService(
             self._router,
@@ -294,10 +312,12 @@ class ApiServer:
             failing=failing,
             instants=self._instants,
             request_log=self._request_log,
+            access_log=self._access_log,
+            tracing=self._tracing,
         )
         self._services.append(router_service)
         router_pb2_grpc.add_RouterServiceServicer_to_server(router_service, decoding)
-        admin_service: Any = AdminService(self._router, failing=failing)
+        admin_service: Any = AdminService(self._router, events=self._events, failing=failing)
         refuse_rest(
             admin_service, admin_pb2.DESCRIPTOR.services_by_name["AdminService"], failing, AdminService.answered
         )

@@ -28,6 +28,7 @@ from turnout_server.core.model import Capability, Target, Weights
 from turnout_server.core.settings import (
     PRESETS,
     AffinitySettings,
+    AlertSettings,
     BackoffSettings,
     BreakerSettings,
     CacheSettings,
@@ -195,6 +196,10 @@ def _settings(configuration: Configuration) -> Settings:
         failover=_failover(configuration.failover, window),
         history_max_bytes=configuration.history.max_mib * MIB,
         budgets=tuple(budget_spec(section) for section in configuration.budgets),
+        alerts=AlertSettings(
+            high_latency_seconds=configuration.alerts.high_latency_seconds,
+            high_error_rate=configuration.alerts.high_error_rate,
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from turnout_server.config.budgets import budget_findings
 from turnout_server.config.catalog import built_in
 from turnout_server.config.check_listening import listening_findings, listening_warnings
 from turnout_server.config.check_routing import passed_over, routing_findings
+from turnout_server.config.check_webhook import webhook_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
 from turnout_server.config.provider_files import content_fault
 from turnout_server.config.providers import FILE_LABEL, TOKEN_LABEL, ResolvedProvider, resolved_providers
@@ -32,6 +33,7 @@ def check(configuration: Configuration, environ: Mapping[str, str], *, files: bo
         yield from _provider(provider)
     yield from routing_findings(configuration, providers)
     yield from budget_findings(configuration)
+    yield from webhook_findings(configuration.alerts, files=files)
     if files:
         yield from _files(configuration)
         yield from _request_log(configuration)

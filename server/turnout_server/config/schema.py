@@ -159,10 +159,19 @@ class AdminSection(Section):
 class AlertsSection(Section):
     """When and where alarm is raised."""
 
-    high_latency_seconds: Seconds = later(5.0, "Latency that raises one.", NotYet.IGNORED)
-    high_error_rate: Share = later(0.05, "Error rate that raises one.", NotYet.IGNORED)
-    webhook_url: str = later("", "Where alarms go.")
-    webhook_secret_file: str = later("", "File with the key that signs them.")
+    high_latency_seconds: Seconds = Field(
+        default=5.0, description="A target of whose answers in the last minute half take longer raises one."
+    )
+    high_error_rate: Share = Field(
+        default=0.05, description="A target of whose calls in the last minute more fail than this raises one."
+    )
+    webhook_url: str = Field(default="", description='Where alarms are posted to; docs/events.md. "": nowhere.')
+    webhook_secret_file: str = Field(
+        default="",
+        description='File with the key that signs them, read again when it changes; "": they are not signed.',
+    )
+    webhook_allow_private: bool = Field(default=False, description="Whether that may be a private address.")
+    webhook_allow_insecure: bool = Field(default=False, description="Whether it may be http.")
 
 
 class RequestLogSection(Section):
@@ -182,10 +191,13 @@ class TelemetrySection(Section):
     log_format: Annotated[Literal["auto", "json", "text"], LOWER] = Field(
         default="auto", description="auto: text on a terminal, JSON elsewhere."
     )
-    access_log: Annotated[Literal["problems", "sampled", "all"], LOWER] = later(
-        "problems", "Which calls are logged.", NotYet.IGNORED
+    access_log: Annotated[Literal["problems", "sampled", "all"], LOWER] = Field(
+        default="problems",
+        description="Which calls get a line in the log: those that go wrong, also one in a hundred others, or all.",
     )
-    metrics_profile: Literal["full", "compact"] = later("full", "How many metrics there are.", NotYet.IGNORED)
+    metrics_profile: Annotated[Literal["small", "full"], LOWER] = Field(
+        default="full", description="How many metrics there are: small sums up what is for a closer look."
+    )
     request_log: RequestLogSection = Field(default_factory=RequestLogSection, description="A file of requests.")
 
 

@@ -38,7 +38,10 @@ WHEN: Mapping[str, Taken] = MappingProxyType(
         "limits.max_queue": Taken.AT_ONCE,
         "limits.max_inflight_mib": Taken.AT_ONCE,
         "telemetry.log_level": Taken.AT_ONCE,
+        "telemetry.access_log": Taken.AT_ONCE,
         "telemetry.request_log": Taken.AT_ONCE,
+        "alerts.high_latency_seconds": Taken.AT_ONCE,
+        "alerts.high_error_rate": Taken.AT_ONCE,
         "drain_seconds": Taken.AT_ONCE,
         # Bound, opened or handed to a library once.
         "listen": Taken.RESTART,
@@ -46,12 +49,14 @@ WHEN: Mapping[str, Taken] = MappingProxyType(
         "metrics.address": Taken.RESTART,
         "limits.max_message_mib": Taken.RESTART,
         "telemetry.log_format": Taken.RESTART,
-        "telemetry.access_log": Taken.RESTART,
         "telemetry.metrics_profile": Taken.RESTART,
         "state": Taken.RESTART,
         "checks": Taken.RESTART,
         "admin": Taken.RESTART,
-        "alerts": Taken.RESTART,
+        "alerts.webhook_url": Taken.RESTART,
+        "alerts.webhook_secret_file": Taken.RESTART,
+        "alerts.webhook_allow_private": Taken.RESTART,
+        "alerts.webhook_allow_insecure": Taken.RESTART,
     }
 )
 """By key, or by block where it holds for all that is in it."""

@@ -33,6 +33,8 @@ class AttemptRecord:
     hedge: bool = False
     possibly_billed: bool = True
     retry_reason: str = ""
+    streamed: bool = False
+    """Whether its answer was asked for piece by piece; only then is its first token earlier than its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

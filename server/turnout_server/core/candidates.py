@@ -7,7 +7,7 @@ change, so that the history can keep those instead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from turnout_server.core.deadlines import whole_answer_limit_seconds
 from turnout_server.core.decision import Candidate
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from turnout_server.core.columns import Facts
     from turnout_server.core.expectation import Expectation, Expected
     from turnout_server.core.fleet import TargetSpec
-    from turnout_server.core.model import ReasoningEffort, Target
+    from turnout_server.core.model import HealthState, ReasoningEffort, Target
     from turnout_server.core.settings import FailoverSettings
     from turnout_server.core.strategies import Line
 
@@ -29,6 +29,16 @@ decision before; else it shares most of them, and takes less."""
 PLACE_BYTES = 150
 """What each candidate adds: its score and its place in the line; and, where no decision before it was made from the
 same state, its part of the columns of vitals and outputs."""
+
+
+class Brief(NamedTuple):
+    """A candidate in short: its target by name, its score, what is expected of it, its health."""
+
+    name: str
+    score: float
+    expected_latency_seconds: float
+    expected_cost_nano_usd: int | None
+    health: HealthState
 
 
 class Candidates(Sequence[Candidate]):
@@ -115,6 +125,26 @@ class Candidates(Sequence[Candidate]):
         found = min(line.order, key=costs.__getitem__, default=None)
         return self._written(found) if found is not None and costs[found] < own else None
 
+    def brief(self, most: int) -> list[Brief]:
+        """Returns the first of them in short, for a third of what writing them out takes."""
+        scoring, expectation, specs = self.line.scoring, self._expectation, self._facts.specs
+        notable, indexes, each = scoring.notable, scoring.selection.indexes, expectation.vitals.each
+        found: list[Brief] = []
+        for place in self.line.order[:most]:
+            index = indexes[place]
+            expected = expectation.of(index)
+            apart = notable.get(place) if notable else None
+            found.append(
+                Brief(
+                    specs[index].name,
+                    scoring.score(place),
+                    expected.latency_seconds,
+                    expected.cost_nano_usd if expectation.input_known else None,
+                    each[index].health if apart is None else apart.health,
+                )
+            )
+        return found
+
     def _written(self, place: int) -> Candidate:
         line, scoring = self.line, self.line.scoring
         index = scoring.selection.indexes[place]
@@ -182,3 +212,19 @@ def first_is_trial(candidates: Sequence[Candidate]) -> bool:
     if isinstance(candidates, Candidates):
         return candidates.first_is_trial
     return bool(candidates) and candidates[0].half_open
+
+
+def brief(candidates: Sequence[Candidate], most: int) -> list[Brief]:
+    """Returns the first candidates in short, best first."""
+    if isinstance(candidates, Candidates):
+        return candidates.brief(most)
+    return [
+        Brief(
+            candidate.spec.name,
+            candidate.score,
+            candidate.expected_latency_seconds,
+            candidate.expected_cost_nano_usd,
+            candidate.health,
+        )
+        for candidate in candidates[:most]
+    ]

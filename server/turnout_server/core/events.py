@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 class EventName(StrEnum):
     """Names as they stand in logs and metrics."""
 
+    FAILURE = "failure"
+    SWITCH = "switch"
+    UNAVAILABLE = "unavailable"
+    RECOVERED = "recovered"
+    HIGH_LATENCY = "high_latency"
+    HIGH_ERROR_RATE = "high_error_rate"
     BREAKER_OPENED = "breaker.opened"
     BREAKER_HALF_OPEN = "breaker.half_open"
     BREAKER_CLOSED = "breaker.closed"

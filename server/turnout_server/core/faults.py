@@ -141,7 +141,7 @@ class Faults:
         )
         if change is Change.OPENED:
             effects.events.append(
-                _of_target(EventName.BREAKER_OPENED, target, now, _opening(target.breaker, failure, now))
+                _of_target(EventName.BREAKER_OPENED, target, now, _opening(target.breaker, failure, outcome, now))
             )
         change = group.breaker.record_failure(
             failure, outcome.target.model, now, probe_id=outcome.probe_id, seconds=seconds
@@ -149,7 +149,7 @@ class Faults:
         if change is Change.OPENED or group.breaker.doubted:
             effects.touched.update(group.indexes)
         if change is Change.OPENED:
-            fields = _opening(group.breaker, failure, now)
+            fields = _opening(group.breaker, failure, outcome, now)
             effects.events.append(_of_endpoint(EventName.ENDPOINT_OPENED, group, now, fields))
 
     def _credential_failure(self, outcome: Outcome, failure: FailureKind, effects: Effects, now: float) -> None:
@@ -211,8 +211,12 @@ def _key(outcome: Outcome) -> Key:
     return Key(outcome.target.provider, outcome.credential, outcome.reported)
 
 
-def _opening(gate: Gate, failure: FailureKind, now: float) -> Fields:
-    return {"failure": failure.value, "open_seconds": round(gate.reopen_at - now, 3)}
+def _opening(gate: Gate, failure: FailureKind, outcome: Outcome, now: float) -> Fields:
+    fields: dict[str, str | int | float] = {
+        "failure": failure.value,
+        "open_seconds": round(gate.reopen_at - now, 3),
+    }
+    return {**fields, "decision_id": outcome.decision_id} if outcome.decision_id else fields
 
 
 def _of_target(name: EventName, target: TargetState, now: float, fields: Fields | None = None) -> Event:

@@ -256,6 +256,14 @@ class RoutingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """From where on a target's last minute is told as an alarm (`alarms`)."""
+
+    high_latency_seconds: float = 5.0
+    high_error_rate: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of the core's settings together."""
 
@@ -263,3 +271,4 @@ class Settings:
     failover: FailoverSettings = FailoverSettings()
     history_max_bytes: int = 8 * 1024 * 1024
     budgets: tuple[BudgetSpec, ...] = ()
+    alerts: AlertSettings = AlertSettings()

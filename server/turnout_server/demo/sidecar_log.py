@@ -16,6 +16,9 @@ _LEFT_OUT = frozenset(
 def event_text(line: Mapping[str, Any]) -> str:
     """Writes an event as a line, as in `breaker.opened atlas/large open_seconds=2`; "" for a line that is none."""
     name = str(line.get("event", ""))
+    if name == "call":
+        # The request is on the screen already.
+        return ""
     if name not in list(EventName) and str(line.get("level", "")).lower() not in _SHOWN_LEVELS:
         return ""
     who = str(line.get("target") or line.get("provider") or "")

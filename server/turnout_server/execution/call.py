@@ -162,7 +162,12 @@ class Call:
             effort=facts.query.profile.reasoning_effort,
             streaming=facts.streaming,
         )
-        call = upstream_call(chosen.permit, facts.chat, facts.decision.input_tokens, self._shell.trace_headers())
+        trace = self._shell.trace_attempt()
+        headers = self._shell.trace_headers() if trace is None else trace.headers()
+        call = upstream_call(chosen.permit, facts.chat, facts.decision.input_tokens, headers)
+        if trace is not None:
+            trace.asked(call, streaming=chosen.streaming)
+            running.trace = trace
         return running.begin(call, limits, facts.settings, streaming=chosen.streaming)
 
     def _deliver(self, deltas: tuple[Delta, ...]) -> None:

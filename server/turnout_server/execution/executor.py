@@ -17,6 +17,7 @@ from turnout_server.core.errors import TurnoutError
 from turnout_server.core.hedging import wants_hedge
 from turnout_server.core.model import RouteQuery, Target
 from turnout_server.core.trimming import TrimReport
+from turnout_server.execution.arrival import arrived_at
 from turnout_server.execution.call import Call
 from turnout_server.execution.cut_calls import watched_call
 from turnout_server.execution.facts import CallFacts
@@ -26,7 +27,7 @@ from turnout_server.execution.probing import Probing
 from turnout_server.execution.running import Shell
 from turnout_server.execution.shortening import Shortened, shortened
 from turnout_server.execution.upstreams import Upstreams
-from turnout_server.ports import Upstream
+from turnout_server.ports import AttemptTrace, Upstream
 from turnout_server.router import Router
 
 MAX_ANSWER_BYTES = 31 * 1024 * 1024
@@ -37,8 +38,9 @@ class Executor:
     """Makes calls for callers. One per router; `upstreams` has the provider's caller under each provider's name.
 
     The upstreams are its own from then on. `clock` is monotonic seconds, the one that `router` uses; `wall` seconds
-    since the epoch. `trace_headers` returns the W3C headers of the present call; `max_answer_bytes` bounds what
-    `execute` gathers. Close it with `aclose` when no call runs any more.
+    since the epoch. `trace_headers` returns the W3C headers of the present call; `trace_attempt` begins an
+    attempt's part of its trace, where it is recorded; `max_answer_bytes` bounds what `execute` gathers. Close it with
+    `aclose` when no call runs any more.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Executor:
         rng: random.Random,
         new_id: Callable[[], str],
         trace_headers: Callable[[], tuple[tuple[str, str], ...]] = tuple,
+        trace_attempt: Callable[[], AttemptTrace | None] = lambda: None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._router = router
@@ -64,6 +67,7 @@ class Executor:
             clock=clock,
             wall=wall,
             trace_headers=trace_headers,
+            trace_attempt=trace_attempt,
             max_answer_bytes=max_answer_bytes,
         )
         self._probing = Probing(self._shell)
@@ -199,5 +203,7 @@ class Executor:
         self._observe(call, facts)
 
     def _observe(self, call: Call, facts: CallFacts) -> None:
-        spent_seconds = self._clock() - facts.times.started_at
+        # From the arrival on where there is one: waiting for room and reading the request are nobody's time but ours.
+        came_at = arrived_at.get()
+        spent_seconds = self._clock() - (facts.times.started_at if came_at is None else came_at)
         self._router.observe_overhead(max(0.0, spent_seconds - call.outside_seconds))

@@ -96,7 +96,12 @@ class Hops:
             chosen = await self._carry_out(step, failed, ahead, f"{step} after {failure}")
             if chosen is not None:
                 if chosen.permit.spec.target != failed.permit.spec.target:
-                    self._router.failed_over(failed.permit.spec.target, chosen.permit.spec.target, failure)
+                    self._router.failed_over(
+                        failed.permit.spec.target,
+                        chosen.permit.spec.target,
+                        failure,
+                        decision_id=self._facts.decision.decision_id,
+                    )
                 return chosen
         return None
 

@@ -17,7 +17,7 @@ from turnout_server.core.settings import FailoverSettings
 from turnout_server.execution.attempt import Attempt, OutOfTimeError
 from turnout_server.execution.settling import Sent, settle
 from turnout_server.execution.upstreams import Connected, Upstreams
-from turnout_server.ports import UpstreamCall, UpstreamError
+from turnout_server.ports import AttemptTrace, UpstreamCall, UpstreamError
 from turnout_server.router import Router
 
 
@@ -30,6 +30,8 @@ class Shell:
     clock: Callable[[], float]
     wall: Callable[[], float]
     trace_headers: Callable[[], tuple[tuple[str, str], ...]]
+    trace_attempt: Callable[[], AttemptTrace | None]
+    """Begins an attempt's part of the present call's trace, None where that is not recorded."""
     max_answer_bytes: int
     """The largest answer that is gathered whole; a stream passes on what comes."""
 
@@ -61,6 +63,7 @@ class Running:
         self._hedge = hedge
         self._began_at = shell.clock()
         self.attempt: Attempt | None = None
+        self.trace: AttemptTrace | None = None
         self.error: UpstreamError | None = None
         self.out_of_time = False
         self.record: AttemptRecord | None = None
@@ -142,6 +145,10 @@ class Running:
             hedge=self._hedge,
         )
         self._shell.router.finish(self._permit, outcome, self.record)
+        if self.trace is not None:
+            self.trace.ended(self.record, self.attempt)
+            # It may be kept for long, with what it knows of its call.
+            self.trace = None
 
 
 def _without_frames(error: UpstreamError) -> UpstreamError:

@@ -82,6 +82,7 @@ def settle(  # names and types say the rest
         possibly_billed=possibly_billed,
         retry_reason=reason,
         hedge=hedge,
+        streamed=attempt is not None and attempt.streaming,
     )
     outcome = Outcome(
         target=permit.spec.target,

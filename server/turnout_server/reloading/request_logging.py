@@ -86,6 +86,10 @@ class RequestLogging:
             else:
                 present.bound(wanted.max_mib * MIB)
 
+    def dropped_count(self) -> int:
+        """Returns how many lines the present log has given up; 0 without one."""
+        return 0 if self.present is None else self.present.dropped_count
+
     async def aclose(self) -> None:
         """Writes what waits, and closes the file."""
         # Off the loop: it waits for the disk to take what is left.

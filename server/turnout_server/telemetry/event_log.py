@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from turnout_server.core.events import Event, EventName
 from turnout_server.telemetry.tracing import add_to_span
 
-_GRAVE = frozenset(
+GRAVE = frozenset(
     {
         EventName.BREAKER_OPENED,
         EventName.ENDPOINT_OPENED,
@@ -15,12 +15,27 @@ _GRAVE = frozenset(
         EventName.CREDENTIAL_OUT,
         EventName.BUDGET_EXHAUSTED,
         EventName.CONFIG_REFUSED,
+        EventName.UNAVAILABLE,
+        EventName.HIGH_LATENCY,
+        EventName.HIGH_ERROR_RATE,
     }
 )
+"""What is logged as a warning."""
 
 
 def log_event(log: FilteringBoundLogger, event: Event) -> None:
     """Writes one event of the core, to the log (what hurts as a warning) and to the span of the call that met it."""
+    write = log.warning if event.name in GRAVE else log.info
+    write(event.name.value, **_where(event), **event.fields)
+    event_to_span(event)
+
+
+def event_to_span(event: Event) -> None:
+    """Writes one event of the core to the span of the call that met it alone."""
+    add_to_span(event.name.value, {**_where(event), **event.fields})
+
+
+def _where(event: Event) -> dict[str, str]:
     where: dict[str, str] = {}
     if event.target is not None:
         where["target"] = str(event.target)
@@ -28,6 +43,4 @@ def log_event(log: FilteringBoundLogger, event: Event) -> None:
         where["provider"] = event.provider
     if event.endpoint:
         where["endpoint"] = event.endpoint
-    write = log.warning if event.name in _GRAVE else log.info
-    write(event.name.value, **where, **event.fields)
-    add_to_span(event.name.value, {**where, **event.fields})
+    return where

@@ -1,27 +1,28 @@
-"""Metrics for Prometheus, thin: counts kept in plain dictionaries, gauges read from the router when somebody asks.
+"""Metrics, thin: counts kept in plain dictionaries, gauges read from the router when somebody asks.
 
 A counter here costs one dictionary entry, because a decision among hundreds of targets counts hundreds of rejections.
-All writing and all scraping happens on the one event loop, so that nothing needs a lock.
+All writing and all reading happens on the one event loop, so that nothing needs a lock. What instruments there are says
+`instruments`; `/metrics` and OTLP read the same ones.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from turnout_server.core.candidates import first_spec
-from turnout_server.core.model import NANO_USD, BreakerState
+from turnout_server.core.model import NANO_USD, UsageSource
 from turnout_server.core.rejections import Rejections
+from turnout_server.telemetry import instruments as known
+from turnout_server.telemetry import scraped
+from turnout_server.telemetry.genai import CHAT, provider_name
+from turnout_server.telemetry.instruments import Profile
+from turnout_server.telemetry.page import page, page_at_once
+from turnout_server.telemetry.recording import MAX_LABEL_SETS, OTHER, Counts, Histogram, counter, gauge
 
 if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
     from turnout_server.core.budget_book import BudgetReport
     from turnout_server.core.call import AttemptRecord
     from turnout_server.core.decision import Decision
@@ -33,69 +34,42 @@ if TYPE_CHECKING:
     from turnout_server.execution.answer_cache import AnswerCache
     from turnout_server.execution.once import Once
     from turnout_server.telemetry.request_log import RequestLog
+    from turnout_server.telemetry.scraped import FilesInUse
 
-MAX_LABEL_SETS = 4096
-OTHER = "_OTHER"
-HEDGE_LABELS = ("target", "result")
 TAKEN, UNCHANGED, REFUSED = "taken", "unchanged", "refused"
 """What can come of a look at a changed configuration."""
 SHARED_MAXIMUM = 64
 """Sets of rejections counted as one until somebody scrapes; beyond, they are taken apart at once."""
 
-OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-"""Upper bounds in seconds: overhead is tenths of a millisecond, and worth a look from 10 ms on."""
 
-
-class _Counts:
-    """One counter by label values, bounded: what is new beyond the bound is counted as `_OTHER`."""
-
-    __slots__ = ("_names", "help", "name", "values")
-
-    def __init__(self, name: str, help_text: str, names: tuple[str, ...]) -> None:
-        self.name = name
-        self.help = help_text
-        self._names = names
-        self.values: Counter[tuple[str, ...]] = Counter()
-
-    def add(self, labels: tuple[str, ...], amount: int = 1) -> None:
-        values = self.values
-        if labels not in values and len(values) >= MAX_LABEL_SETS:
-            labels = (OTHER,) * len(self._names)
-        values[labels] += amount
-
-    def family(self, scale: float = 1.0) -> CounterMetricFamily:
-        family = CounterMetricFamily(self.name, self.help, labels=self._names)
-        for labels, value in self.values.items():
-            family.add_metric(labels, value / scale if scale != 1.0 else value)
-        return family
-
-
-class Metrics(Collector):
+class Metrics:
     """Everything that is counted. Implements the router's instruments.
 
-    `watch` gives it the router's gauges, which are read at scrape time.
+    `watch` gives it the router's gauges, which are read at scrape time. `profile` says how many series there are.
     """
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=False)
-        self._decisions = _Counts("turnout_decisions", "Decisions made.", ("strategy", "chosen", "policy"))
-        self._rejections = _Counts("turnout_rejections", "Targets rejected, by first reason.", ("target", "reason"))
-        self._attempts = _Counts("turnout_attempts", "Attempts that ended.", ("target", "outcome"))
-        self._failovers = _Counts("turnout_failovers", "Calls moved to another target.", ("from", "to", "failure"))
-        self._hedges = _Counts("turnout_hedges", "Hedges by the slow target and what became of them.", HEDGE_LABELS)
-        self._cost = _Counts("turnout_cost_usd", "What attempts cost, as far as known.", ("target",))
-        self._unknown_price = _Counts("turnout_price_unknown", "Attempts whose cost is not known.", ("target",))
-        self._outcomes = _Counts("turnout_outcomes", "Reports of outcomes, by what became of them.", ("result",))
-        self._events = _Counts("turnout_events", "Events.", ("name",))
-        self._reloads = _Counts(
-            "turnout_config_reloads", "Looks at a changed configuration, by what came of them.", ("result",)
-        )
+    def __init__(self, profile: Profile = Profile.FULL) -> None:
+        self._profile = profile
+        self._decisions = Counts(known.DECISIONS, profile)
+        self._rejections = Counts(known.REJECTIONS, profile)
+        self._attempts = Counts(known.ATTEMPTS, profile)
+        self._failovers = Counts(known.FAILOVERS, profile)
+        self._hedges = Counts(known.HEDGES, profile)
+        self._cost = Counts(known.COST, profile)
+        self._unknown_price = Counts(known.PRICE_UNKNOWN, profile)
+        self._outcomes = Counts(known.OUTCOMES, profile)
+        self._events = Counts(known.EVENTS, profile)
+        self._reloads = Counts(known.CONFIG_RELOADS, profile)
+        self._duration = Histogram(known.OPERATION_DURATION, profile)
+        self._first_chunk = Histogram(known.TIME_TO_FIRST_CHUNK, profile)
+        self._tokens = Histogram(known.TOKEN_USAGE, profile)
+        self._calls = Histogram(known.CALL_DURATION, profile)
+        self._overhead = Histogram(known.OVERHEAD, profile)
+        self._target_labels: dict[Target, tuple[str, str, str, str]] = {}
         self._config_taken_at = 0.0
         self._config_refused = False
         self._shared: dict[FirstReasons, int] = {}
         """How many decisions each set of rejections stands for that is shared by all decisions of one shape."""
-        self._overhead = [0] * (len(OVERHEAD_BUCKETS) + 1)
-        self._overhead_sum = 0.0
         self._gauges: Callable[[], Sequence[TargetGauges]] | None = None
         self._shed: Callable[[], int] | None = None
         self._once: Once | None = None
@@ -103,12 +77,13 @@ class Metrics(Collector):
         self._request_log: Callable[[], RequestLog | None] = lambda: None
         self._keeping: Callable[[], tuple[float | None, int, int]] | None = None
         self._budgets: Callable[[], Sequence[BudgetReport]] | None = None
+        self._retry_budget: Callable[[], float] | None = None
         self._refusals: Mapping[str, int] | None = None
         self._listener_files: FilesInUse | None = None
-        self.registry.register(self)
+        self._dropped: dict[str, Callable[[], int]] = {}
 
     def watch(self, gauges: Callable[[], Sequence[TargetGauges]]) -> None:
-        """Reads gauges of targets from here at each scrape."""
+        """Reads gauges of targets from here at each scrape; series of all other targets end."""
         self._gauges = gauges
 
     def watch_shed(self, read: Callable[[], int]) -> None:
@@ -131,6 +106,10 @@ class Metrics(Collector):
         """Reads what remains of budgets from here at each scrape."""
         self._budgets = read
 
+    def watch_retry_budget(self, read: Callable[[], float]) -> None:
+        """Reads from here at each scrape how many retries may be made now."""
+        self._retry_budget = read
+
     def watch_refusals(self, counts: Mapping[str, int]) -> None:
         """Reads from here at each scrape how many RPCs were refused for who asked, by reason."""
         self._refusals = counts
@@ -138,6 +117,10 @@ class Metrics(Collector):
     def watch_listener_files(self, files: FilesInUse) -> None:
         """Reads from here at each scrape what became of changed certificates and tokens, and when one ends."""
         self._listener_files = files
+
+    def watch_dropped(self, signal: str, read: Callable[[], int]) -> None:
+        """Reads from here at each scrape how much of a signal ("traces", say) was given up so far."""
+        self._dropped[signal] = read
 
     def decision(self, decision: Decision) -> None:
         """Counts a decision and its rejections."""
@@ -156,13 +139,27 @@ class Metrics(Collector):
             self._rejections.add((target, reason.value))
 
     def attempt(self, record: AttemptRecord) -> None:
-        """Counts an attempt that ended, made or reported, and what it cost."""
-        target = str(record.target)
-        self._attempts.add((target, record.failure.value if record.failure is not None else "ok"))
+        """Counts an attempt that ended, made or reported: how, how long it took, its tokens, and what it cost."""
+        failure = record.failure
+        labels = self._target_labels.get(record.target) or self._labels_of(record.target)
+        target = labels[3]
+        self._attempts.add((target, "ok" if failure is None else failure.value))
         if record.cost_nano_usd is not None:
             self._cost.add((target,), record.cost_nano_usd)
         elif record.possibly_billed:
             self._unknown_price.add((target,))
+        if record.latency_seconds is not None:
+            error = "" if failure is None else failure.value.lower()
+            self._duration.observe((*labels, error), record.latency_seconds)
+        if record.streamed and record.time_to_first_token_seconds is not None:
+            self._first_chunk.observe(labels, record.time_to_first_token_seconds)
+        usage = record.usage
+        if usage is not None and usage.source is UsageSource.REPORTED:
+            # The conventions forbid to tell of tokens that are not known: an estimate is not.
+            if usage.input_tokens is not None:
+                self._tokens.observe((*labels, "input"), usage.input_tokens)
+            if usage.output_tokens is not None:
+                self._tokens.observe((*labels, "output"), usage.output_tokens)
 
     def failover(self, from_target: Target, to_target: Target, failure: FailureKind) -> None:
         """Counts a call that moved on after a failure."""
@@ -193,180 +190,90 @@ class Metrics(Collector):
 
     def overhead(self, seconds: float) -> None:
         """Notes the time of one call that was not spent waiting for providers."""
-        self._overhead[bisect_left(OVERHEAD_BUCKETS, seconds)] += 1
-        self._overhead_sum += seconds
+        self._overhead.observe((), seconds)
+
+    def call(self, method: str, status: str, seconds: float) -> None:
+        """Notes an RPC that ended: "turnout.v1.RouterService/Route", "OK"."""
+        self._calls.observe(("grpc", method, status), seconds)
+
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """Returns the text for a scrape and its content type, as the Accept header wants it, in pieces."""
+        return await page(self.collect, accept)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """Returns the text for a scrape and its content type, as the Accept header wants it."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        """Returns the same at once, for whoever holds up nobody."""
+        return page_at_once(self.collect, accept)
 
     def collect(self) -> Iterator[Metric]:
-        """Yields everything, for the registry."""
+        """Yields everything; large families in parts, one after the other, between which others may have their turn."""
         self._count_shared()
-        for counts in (
+        gauges = None if self._gauges is None else self._gauges()
+        if gauges is not None:
+            self._forget_others(gauges)
+        for histogram in self._histograms():
+            yield from histogram.families()
+        for counts in self._counts():
+            yield from counts.families(NANO_USD if counts is self._cost else 1.0)
+        yield gauge(known.CONFIG_TAKEN, self._config_taken_at)
+        yield gauge(known.CONFIG_REFUSED, float(self._config_refused))
+        yield from self._watched()
+        if gauges is not None:
+            yield from scraped.targets(gauges, self._profile)
+
+    def _watched(self) -> Iterator[Metric]:
+        if self._shed is not None:
+            yield counter(known.SHED, self._shed())
+        if self._once is not None and self._cache is not None:
+            yield from scraped.answers(self._once, self._cache)
+        request_log = self._request_log()
+        if request_log is not None:
+            yield scraped.lines(request_log)
+        if self._keeping is not None:
+            yield from scraped.kept(*self._keeping())
+        if self._budgets is not None:
+            yield scraped.remaining(self._budgets())
+        if self._retry_budget is not None:
+            yield gauge(known.RETRY_BUDGET, self._retry_budget())
+        if self._refusals:
+            yield scraped.refused(self._refusals)
+        if self._listener_files is not None:
+            yield from scraped.listener(self._listener_files)
+        if self._dropped:
+            yield scraped.dropped(self._dropped)
+
+    def _histograms(self) -> tuple[Histogram, ...]:
+        return (self._duration, self._first_chunk, self._tokens, self._calls, self._overhead)
+
+    def _counts(self) -> tuple[Counts, ...]:
+        return (
             self._decisions,
             self._rejections,
             self._attempts,
             self._failovers,
             self._hedges,
+            self._cost,
             self._unknown_price,
-        ):
-            yield counts.family()
-        yield self._cost.family(scale=NANO_USD)
-        yield self._outcomes.family()
-        yield self._events.family()
-        yield self._reloads.family()
-        yield GaugeMetricFamily(
-            "turnout_config_taken_timestamp_seconds",
-            "When the configuration in force was taken, Unix time.",
-            value=self._config_taken_at,
+            self._outcomes,
+            self._events,
+            self._reloads,
         )
-        yield GaugeMetricFamily(
-            "turnout_config_refused",
-            "1 while the configuration in force is not the one of the file, which has faults.",
-            value=float(self._config_refused),
-        )
-        yield self._overhead_family()
-        if self._shed is not None:
-            yield CounterMetricFamily("turnout_overload_shed", "Calls shed for overload.", value=self._shed())
-        if self._once is not None and self._cache is not None:
-            yield from _answers(self._once, self._cache)
-        request_log = self._request_log()
-        if request_log is not None:
-            yield _lines(request_log)
-        if self._keeping is not None:
-            yield from _kept(*self._keeping())
-        if self._budgets is not None:
-            yield _remaining(self._budgets())
-        if self._refusals:
-            yield _refused(self._refusals)
-        if self._listener_files is not None:
-            yield from _listener(self._listener_files)
-        if self._gauges is not None:
-            yield from _target_gauges(self._gauges())
+
+    def _forget_others(self, gauges: Sequence[TargetGauges]) -> None:
+        """Ends the series of targets that are gone, also of those whose last calls ended after they had gone."""
+        # No target, and those beyond the bound, are no targets that could go.
+        present = {str(state.target) for state in gauges} | {"", OTHER}
+        for each in (*self._histograms(), *self._counts()):
+            each.forget(present)
+
+    def _labels_of(self, target: Target) -> tuple[str, str, str, str]:
+        if len(self._target_labels) >= MAX_LABEL_SETS:
+            self._target_labels.clear()
+        labels = (CHAT, provider_name(target.provider), target.model, str(target))
+        self._target_labels[target] = labels
+        return labels
 
     def _count_shared(self) -> None:
         for shared, decision_count in self._shared.items():
             for target, reason in shared.by_target:
                 self._rejections.add((target, reason.value), decision_count)
         self._shared.clear()
-
-    def _overhead_family(self) -> HistogramMetricFamily:
-        bounds = [*(f"{bound:g}" for bound in OVERHEAD_BUCKETS), "+Inf"]
-        return HistogramMetricFamily(
-            "turnout_overhead_duration_seconds",
-            "Time of a call not spent waiting for providers.",
-            buckets=list(zip(bounds, accumulate(self._overhead), strict=True)),
-            sum_value=self._overhead_sum,
-        )
-
-
-class FilesInUse(Protocol):
-    """The listener's certificate and tokens."""
-
-    @property
-    def expires_at(self) -> float | None:
-        """When the certificate in use ends, seconds since the epoch; None without one."""
-        ...
-
-    def counts(self) -> Mapping[tuple[str, str], int]:
-        """Returns how often files changed, by what they hold and what became of it."""
-        ...
-
-
-def _refused(counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(
-        "turnout_listener_refused", "RPCs refused for who asked, by reason.", labels=("reason",)
-    )
-    for reason, count in counts.items():
-        family.add_metric((reason,), count)
-    return family
-
-
-def _listener(files: FilesInUse) -> Iterator[Metric]:
-    changes = CounterMetricFamily(
-        "turnout_listener_reloads", "Changed files of the listener, by what became of them.", labels=("what", "result")
-    )
-    for labels, count in files.counts().items():
-        changes.add_metric(labels, count)
-    yield changes
-    if files.expires_at is not None:
-        yield GaugeMetricFamily(
-            "turnout_listener_certificate_expiry_timestamp_seconds",
-            "When the listener's certificate ends, seconds since the epoch.",
-            value=files.expires_at,
-        )
-
-
-def _lines(log: RequestLog) -> Metric:
-    family = CounterMetricFamily(
-        "turnout_request_log_lines", "Lines of the request log, by what became of them.", labels=("result",)
-    )
-    family.add_metric(("written",), log.written_count)
-    family.add_metric(("dropped",), log.dropped_count)
-    return family
-
-
-def _kept(age_seconds: float | None, failure_count: int, journal_bytes: int) -> Iterator[Metric]:
-    if age_seconds is not None:
-        yield GaugeMetricFamily("turnout_snapshot_age_seconds", "Time since the last snapshot.", value=age_seconds)
-    yield CounterMetricFamily(
-        "turnout_snapshot_failures", "Times that state could not be written to disk.", value=failure_count
-    )
-    yield GaugeMetricFamily("turnout_journal_bytes", "Size of the journal since the snapshot.", value=journal_bytes)
-
-
-def _answers(once: Once, cache: AnswerCache) -> Iterator[Metric]:
-    yield CounterMetricFamily(
-        "turnout_requests_joined",
-        "Requests that got the answer of an earlier one of their id.",
-        value=once.joined_count,
-    )
-    looks = CounterMetricFamily(
-        "turnout_cache_requests", "Requests that an answer might be kept for.", labels=("policy", "result")
-    )
-    for result, counts in (("hit", cache.hit_counts), ("miss", cache.miss_counts)):
-        for policy, count in counts.items():
-            looks.add_metric((policy, result), count)
-    yield looks
-    kept = GaugeMetricFamily("turnout_answers_kept_bytes", "What answers that are kept take.", labels=("what",))
-    kept.add_metric(("cache",), cache.size_bytes)
-    kept.add_metric(("request_id",), once.size_bytes)
-    yield kept
-
-
-def _remaining(reports: Iterable[BudgetReport]) -> Metric:
-    """Values of a scope are callers' words, and many: what is told of each budget is the one with the least left."""
-    help_text = "What remains of a budget, of the value of its scope that has used the most."
-    family = GaugeMetricFamily("turnout_budget_remaining_usd", help_text, labels=("budget",))
-    for report in reports:
-        left = min((account.left for account in report.accounts), default=report.spec.own_limit_nano_usd)
-        family.add_metric((report.spec.name,), left / NANO_USD)
-    return family
-
-
-def _target_gauges(gauges: Sequence[TargetGauges]) -> Iterable[Metric]:
-    score = GaugeMetricFamily("turnout_target_health", "Health score, 0 to 100.", labels=("target",))
-    breaker = GaugeMetricFamily(
-        "turnout_target_breaker", "1 for the state the breaker is in.", labels=("target", "state")
-    )
-    in_flight = GaugeMetricFamily("turnout_target_in_flight", "Calls under way.", labels=("target",))
-    throttle = GaugeMetricFamily(
-        "turnout_target_throttle_ratio",
-        "Share of its calls that go elsewhere since it refuses many.",
-        labels=("target",),
-    )
-    limit = GaugeMetricFamily(
-        "turnout_target_concurrency_limit", "Calls that may be under way; absent without a limit.", labels=("target",)
-    )
-    for state in gauges:
-        name = str(state.target)
-        score.add_metric((name,), state.score)
-        in_flight.add_metric((name,), state.in_flight)
-        throttle.add_metric((name,), state.throttle)
-        if state.concurrency_limit is not None:
-            limit.add_metric((name,), state.concurrency_limit)
-        for known in BreakerState:
-            breaker.add_metric((name, known.value), float(known is state.breaker))
-    return (score, breaker, in_flight, throttle, limit)

@@ -5,17 +5,29 @@ Only the OpenTelemetry API is needed: without an SDK nothing is recorded, and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
 
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 _BAGGAGE = W3CBaggagePropagator()
+
+
+def carrier_of(metadata: Sequence[tuple[str, str | bytes]] | None) -> dict[str, str] | None:
+    """Returns the trace headers among a call's metadata, None where there are none. Keys are lower case there."""
+    carrier: dict[str, str] | None = None
+    for key, value in metadata or ():
+        if key in TRACE_KEYS and isinstance(value, str):
+            carrier = carrier or {}
+            # Several tracestate headers are one list, by the W3C specification.
+            carrier[key] = f"{carrier[key]},{value}" if key in carrier else value
+    return carrier
 
 
 def parse(carrier: Mapping[str, str]) -> Context:
@@ -30,6 +42,13 @@ def outgoing_headers() -> tuple[tuple[str, str], ...]:
     """
     carrier: dict[str, str] = {}
     _TRACE_CONTEXT.inject(carrier)
+    return tuple(carrier.items())
+
+
+def headers_of(span: SpanContext) -> tuple[tuple[str, str], ...]:
+    """Returns `traceparent` and `tracestate` with a span as the parent of what its receiver does."""
+    carrier: dict[str, str] = {}
+    _TRACE_CONTEXT.inject(carrier, trace.set_span_in_context(trace.NonRecordingSpan(span), Context()))
     return tuple(carrier.items())
 
 

@@ -38,6 +38,8 @@ NOT_FOR_A_SIDECAR = (
     # Used by parts that the configuration of the test switches off.
     "aiohttp.web",
     "grpc_reflection.v1alpha",
+    "opentelemetry.exporter",
+    "turnout_server.telemetry.tracer",
     # What other libraries would use, and what is only needed to develop.
     "anyio",
     "h11",

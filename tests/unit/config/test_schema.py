@@ -70,7 +70,8 @@ state: {snapshot_file: "", snapshot_interval_seconds: 30, url: ""}
 limits: {max_concurrent_calls: 256, max_queue: 64, max_message_mib: 32, max_inflight_mib: null}
 history: {max_mib: 8}
 admin: {allow_register: false, allowed_hosts: []}
-alerts: {high_latency_seconds: 5, high_error_rate: 0.05, webhook_url: "", webhook_secret_file: ""}
+alerts: {high_latency_seconds: 5, high_error_rate: 0.05, webhook_url: "", webhook_secret_file: "",
+  webhook_allow_private: false, webhook_allow_insecure: false}
 telemetry: {log_level: info, log_format: auto, access_log: problems, metrics_profile: full,
   request_log: {file: "", max_mib: 50, content: false}}
 drain_seconds: 25

@@ -165,6 +165,7 @@ def test_way_of_a_request_without_attempts_is_its_target() -> None:
     [
         ({"event": "breaker.opened", "level": "info", "target": "a/b", "seconds": 2.0}, "breaker.opened a/b seconds=2"),
         ({"event": "request finished", "level": "info"}, ""),
+        ({"event": "call", "level": "warning", "method": "Execute", "result": "DEADLINE"}, ""),
         ({"event": "odd", "level": "warning", "provider": "a", "trace_id": "1"}, "odd a"),
         ({}, ""),
     ],

@@ -1,5 +1,7 @@
 """What is counted, and that labels stay bounded."""
 
+from typing import Any
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.core.budgets import NOW_WALL, budget, payer
@@ -7,9 +9,11 @@ from turnout_server.core.budget import BudgetScope
 from turnout_server.core.budget_ledger import Ledger
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.hedging import HedgeResult
-from turnout_server.core.model import BreakerState, FailureKind, Target
+from turnout_server.core.model import BreakerState, FailureKind, Target, Usage, UsageSource
 from turnout_server.core.status import TargetGauges
-from turnout_server.telemetry.metrics import MAX_LABEL_SETS, Metrics
+from turnout_server.telemetry.instruments import Profile
+from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.recording import MAX_HISTOGRAMS, MAX_LABEL_SETS
 
 OPENAI = Target("openai", "gpt-4o")
 ANTHROPIC = Target("anthropic", "claude-sonnet-4-5")
@@ -144,3 +148,122 @@ def test_how_keeping_goes_is_told_where_state_is_kept() -> None:
     metrics.watch_keeping(lambda: (None, 0, 0))
 
     assert "turnout_snapshot_age_seconds" not in {name for name, _ in samples(metrics)}
+
+
+OF_OPENAI = (
+    ("gen_ai_operation_name", "chat"),
+    ("gen_ai_provider_name", "openai"),
+    ("gen_ai_request_model", "gpt-4o"),
+)
+
+
+def ended(target: Target = OPENAI, failure: FailureKind | None = None, **fields: Any) -> AttemptRecord:
+    return AttemptRecord(target=target, attempt_id="a", started_at_wall=0.0, failure=failure, **fields)
+
+
+def test_durations_of_attempts_have_the_names_buckets_and_attributes_of_the_conventions() -> None:
+    metrics = Metrics()
+    metrics.attempt(ended(latency_seconds=0.03))
+    metrics.attempt(ended(failure=FailureKind.RATE_LIMITED, latency_seconds=100.0))
+    metrics.attempt(ended())
+    found = samples(metrics)
+    name = "gen_ai_client_operation_duration_seconds"
+    fine = (("error_type", ""), *OF_OPENAI)
+    failed = (("error_type", "rate_limited"), *OF_OPENAI)
+    target = ("target", "openai/gpt-4o")
+
+    assert found[f"{name}_bucket", (*fine, ("le", "0.02"), target)] == 0
+    assert found[f"{name}_bucket", (*fine, ("le", "0.04"), target)] == 1
+    assert found[f"{name}_count", (*fine, target)] == 1
+    assert found[f"{name}_bucket", (*failed, ("le", "81.92"), target)] == 0
+    assert found[f"{name}_sum", (*failed, target)] == 100.0
+
+
+def test_first_chunk_is_told_of_streams_alone() -> None:
+    metrics = Metrics()
+    metrics.attempt(ended(time_to_first_token_seconds=0.5, streamed=True))
+    metrics.attempt(ended(time_to_first_token_seconds=9.0))
+    found = samples(metrics)
+    labels = (*OF_OPENAI, ("target", "openai/gpt-4o"))
+
+    assert found["gen_ai_client_operation_time_to_first_chunk_seconds_count", labels] == 1
+    assert found["gen_ai_client_operation_time_to_first_chunk_seconds_sum", labels] == 0.5
+
+
+def test_tokens_are_told_as_far_as_the_provider_reported_them() -> None:
+    metrics = Metrics()
+    metrics.attempt(ended(usage=Usage(input_tokens=20, output_tokens=None)))
+    metrics.attempt(ended(usage=Usage(input_tokens=70, output_tokens=30, source=UsageSource.ESTIMATED)))
+    counts = {labels: value for (name, labels), value in samples(metrics).items() if name.endswith("usage_count")}
+    sums = {labels: value for (name, labels), value in samples(metrics).items() if name.endswith("usage_sum")}
+    told = (
+        *OF_OPENAI,
+        ("gen_ai_token_type", "input"),
+        ("target", "openai/gpt-4o"),
+    )
+
+    assert counts == {told: 1}
+    assert sums == {told: 20}
+
+
+def test_providers_have_the_names_of_the_conventions_and_others_their_own() -> None:
+    metrics = Metrics()
+    for provider in ("google", "mistral", "xai", "kimi", "anthropic", "own"):
+        metrics.attempt(ended(Target(provider, "m"), latency_seconds=1.0))
+    names = {dict(labels).get("gen_ai_provider_name") for _, labels in samples(metrics)} - {None}
+
+    assert names == {"gcp.gemini", "mistral_ai", "x_ai", "moonshot_ai", "anthropic", "own"}
+
+
+def test_small_profile_sums_up_over_models_and_keeps_what_alerts_need() -> None:
+    metrics = Metrics(Profile.SMALL)
+    metrics.watch(lambda: [TargetGauges(OPENAI, 87.5, BreakerState.OPEN, 3, 0.25, 12)])
+    for target in (OPENAI, Target("openai", "o3")):
+        metrics.attempt(ended(target, FailureKind.TIMEOUT, latency_seconds=1.0, usage=Usage(input_tokens=5)))
+    metrics.failover(OPENAI, ANTHROPIC, FailureKind.OVERLOADED)
+    metrics.hedge(OPENAI, HedgeResult.WON)
+    found = samples(metrics)
+    provider = OF_OPENAI[:2]
+
+    assert found["gen_ai_client_operation_duration_seconds_count", provider] == 2
+    assert found["gen_ai_client_token_usage_count", (*provider, ("gen_ai_token_type", "input"))] == 2
+    assert found["turnout_failovers_total", (("failure", "OVERLOADED"),)] == 1
+    assert found["turnout_hedges_total", (("result", "won"),)] == 1
+    assert found["turnout_attempts_total", (("outcome", "TIMEOUT"), ("target", "openai/gpt-4o"))] == 1
+    assert found["turnout_target_breaker", (("state", "CLOSED"), ("target", "openai/gpt-4o"))] == 0
+    assert not {name for name, _ in found} & {"turnout_target_throttle_ratio", "turnout_target_concurrency_limit"}
+    assert not [labels for name, labels in found if name == "turnout_target_breaker" and ("state", "OPEN") in labels]
+
+
+def test_histograms_are_bounded() -> None:
+    metrics = Metrics()
+    for i in range(MAX_HISTOGRAMS + 5):
+        metrics.call(f"method-{i}", "OK", 0.1)
+    other = (("rpc_method", "_OTHER"), ("rpc_status_code", "_OTHER"), ("rpc_system_name", "_OTHER"))
+
+    assert samples(metrics)["rpc_server_call_duration_seconds_count", other] == 5
+
+
+def test_what_was_counted_beyond_the_bound_stays_when_targets_go() -> None:
+    metrics = Metrics()
+    for i in range(MAX_LABEL_SETS + 5):
+        metrics.hedge(Target("p", f"m{i}"), HedgeResult.WON)
+    metrics.watch(lambda: [TargetGauges(Target("p", "m3"), 87.5, BreakerState.OPEN, 0, 0.0, None)])
+    hedges = {labels: value for (name, labels), value in samples(metrics).items() if name == "turnout_hedges_total"}
+
+    assert hedges == {
+        (("result", "_OTHER"), ("target", "_OTHER")): 5,
+        (("result", "won"), ("target", "p/m3")): 1,
+    }
+
+
+def test_what_was_dropped_and_what_retries_remain_is_read_where_it_is_kept() -> None:
+    metrics = Metrics()
+    metrics.watch_dropped("traces", lambda: 7)
+    metrics.watch_dropped("request_log", lambda: 0)
+    metrics.watch_retry_budget(lambda: 2.5)
+    found = samples(metrics)
+
+    assert found["turnout_telemetry_dropped_total", (("signal", "traces"),)] == 7
+    assert found["turnout_telemetry_dropped_total", (("signal", "request_log"),)] == 0
+    assert found["turnout_retry_budget_remaining", ()] == 2.5

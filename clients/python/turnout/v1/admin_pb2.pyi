@@ -1696,7 +1696,7 @@ class Event(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Grows by one with every event of one run."""
+    """Grows by one with every event of one run; another run's are higher. Below 2^53."""
     name: _builtins.str
     """What happened, such as "breaker.opened"."""
     @_builtins.property
@@ -1746,7 +1746,7 @@ class ListEventsRequest(_message.Message):
     """Only events of this target or provider, by name. Empty: all."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only events of these names. Empty: all."""
+        """Only events of these names; docs/events.md has them. Empty: all."""
 
     def __init__(
         self,
@@ -1801,7 +1801,9 @@ class WatchEventsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     after_sequence: _builtins.int
-    """The last sequence number seen: what came after it is sent first. Absent: from now on."""
+    """The last sequence number seen: what came after it is sent first. 0: none was seen, so all that is held is sent first.
+    Absent: from now on.
+    """
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only events of these names. Empty: all."""

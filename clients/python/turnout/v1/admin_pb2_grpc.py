@@ -252,14 +252,15 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Lists events, newest first. Errors: INVALID_REQUEST.
+        """Lists the last 1,000 events of this run, newest first. Errors: INVALID_REQUEST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Streams events as they happen, until the caller cancels. Errors: RESUME_TOO_OLD, DRAINING.
+        """Streams events as they happen, until the caller cancels; a caller that is too slow to hear them all gets RESUME_TOO_OLD.
+        Errors: INVALID_REQUEST, RESUME_TOO_OLD, SIDECAR_OVERLOADED, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

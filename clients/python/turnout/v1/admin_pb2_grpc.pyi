@@ -68,9 +68,11 @@ class AdminServiceStub:
     UNKNOWN_PROVIDER.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]
-    """Lists events, newest first. Errors: INVALID_REQUEST."""
+    """Lists the last 1,000 events of this run, newest first. Errors: INVALID_REQUEST."""
     WatchEvents: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.WatchEventsResponse]
-    """Streams events as they happen, until the caller cancels. Errors: RESUME_TOO_OLD, DRAINING."""
+    """Streams events as they happen, until the caller cancels; a caller that is too slow to hear them all gets RESUME_TOO_OLD.
+    Errors: INVALID_REQUEST, RESUME_TOO_OLD, SIDECAR_OVERLOADED, DRAINING.
+    """
     ListBudgets: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListBudgetsRequest, _admin_pb2.ListBudgetsResponse]
     """Lists budgets by name. Errors: INVALID_REQUEST."""
     CreateBudget: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateBudgetRequest, _admin_pb2.CreateBudgetResponse]
@@ -134,9 +136,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     UNKNOWN_PROVIDER.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListEventsRequest, _admin_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Lists events, newest first. Errors: INVALID_REQUEST."""
+    """Lists the last 1,000 events of this run, newest first. Errors: INVALID_REQUEST."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Streams events as they happen, until the caller cancels. Errors: RESUME_TOO_OLD, DRAINING."""
+    """Streams events as they happen, until the caller cancels; a caller that is too slow to hear them all gets RESUME_TOO_OLD.
+    Errors: INVALID_REQUEST, RESUME_TOO_OLD, SIDECAR_OVERLOADED, DRAINING.
+    """
     ListBudgets: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListBudgetsRequest, _admin_pb2.ListBudgetsResponse]  # type: ignore[assignment]
     """Lists budgets by name. Errors: INVALID_REQUEST."""
     CreateBudget: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateBudgetRequest, _admin_pb2.CreateBudgetResponse]  # type: ignore[assignment]
@@ -275,7 +279,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListEventsResponse, _abc.Awaitable[_admin_pb2.ListEventsResponse]]:
-        """Lists events, newest first. Errors: INVALID_REQUEST."""
+        """Lists the last 1,000 events of this run, newest first. Errors: INVALID_REQUEST."""
 
     @_abc_1.abstractmethod
     def WatchEvents(
@@ -283,7 +287,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.WatchEventsResponse], _abc.AsyncIterator[_admin_pb2.WatchEventsResponse]]:
-        """Streams events as they happen, until the caller cancels. Errors: RESUME_TOO_OLD, DRAINING."""
+        """Streams events as they happen, until the caller cancels; a caller that is too slow to hear them all gets RESUME_TOO_OLD.
+        Errors: INVALID_REQUEST, RESUME_TOO_OLD, SIDECAR_OVERLOADED, DRAINING.
+        """
 
     @_abc_1.abstractmethod
     def ListBudgets(
