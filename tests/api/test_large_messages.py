@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -144,3 +144,41 @@ async def test_a_failed_call_keeps_nothing_of_its_request(sidecar: Sidecar, what
             await asyncio.sleep(0.01)
 
         assert 0 == kept()
+
+
+@pytest.mark.parametrize("method", ["Execute", "ExecuteStream"])
+async def test_a_call_without_a_message_is_told_so(sidecar: Sidecar, method: str) -> None:
+    """Generated clients cannot make one; a hand-made one ended without an answer."""
+
+    async def nothing() -> AsyncIterator[bytes]:
+        for message in list[bytes]():
+            yield message
+
+    call: Any = sidecar.channel.stream_stream(f"/turnout.v1.RouterService/{method}", request_serializer=bytes)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call(nothing()):
+            pass
+
+    assert (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST") == (caught.value.code(), reason(caught.value))
+    assert "without a message" in str(caught.value.details())
+
+
+async def test_callers_who_leave_while_they_send_leave_room_for_others(
+    sidecar: Sidecar, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = b"x" * (20 * LARGE_BYTES)
+    part = pb.Part(image=pb.Image(data=data, media_type="image/png"))
+    chat = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[part])])
+    for wait_seconds in (0.0, 0.003, 0.01, 0.03, 0.1):
+        calls = [sidecar.stub.Execute(pb.ExecuteRequest(input=chat)) for _ in range(3)]
+        await asyncio.sleep(wait_seconds)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    text = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[pb.Part(text="hello")])])
+    answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=text))
+
+    assert "Hello there!" == answer.output.parts[0].text
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "WARNING"}]

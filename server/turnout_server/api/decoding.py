@@ -15,9 +15,10 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from turnout.v1 import router_pb2
-from turnout_server.api.call_times import CallTimes
+from turnout_server.api.call_times import Answer, CallTimes
 from turnout_server.api.entrance import Entrance, Guard
 from turnout_server.api.failing import Failing
+from turnout_server.api.long_pieces import InTurn, LongPieces
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, TurnoutError
 
 Weigh = Callable[[int], None]
@@ -27,6 +28,15 @@ ROUTER_SERVICE = router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_na
 """gRPC waits for one RPC of each of its methods by itself. The methods of other services share one wait: after an RPC
 it takes five rounds of the event loop until the next can come in, so that they queue in a loop that has much to do. All
 have not their own, because each wait makes every RPC a little dearer."""
+
+
+_MAKERS: Mapping[tuple[bool, bool], Any] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+"""By whether its message is taken in turn, and whether it streams its answer."""
 
 
 class Malformed:
@@ -74,8 +84,8 @@ class DecodingServer:
     """Takes the handlers of generated code in a gRPC server's place; gives them on with a reader that never raises.
 
     `guard` is an interceptor of the server: who may call; `entrance` bounds how many RPCs of a method are in; `weigh`
-    gets the size of a message before it is read, and raises a TurnoutError where there is no room for it. `times` times
-    all of them, None for nobody.
+    gets the size of a message before it is read, and raises a TurnoutError where there is no room for it: what has
+    such is expected to be large, and is taken from gRPC in turn. `times` times all of them, None for nobody.
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class DecodingServer:
         guard: Guard,
         entrance: Callable[[str], Entrance],
         weigh: Callable[[str], Weigh | None],
+        pieces: LongPieces,
         times: CallTimes | None = None,
     ) -> None:
         self._server = server
@@ -94,7 +105,7 @@ class DecodingServer:
         self._entrance = entrance
         self._weigh = weigh
         self._times = times
-        self._reading_large = asyncio.Lock()
+        self._pieces = pieces
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Any) -> None:
         """Does nothing: generated code registers the same handlers a second time, by method."""
@@ -119,9 +130,6 @@ class DecodingServer:
         deserializer: Any = handler.request_deserializer
         # All methods are coroutines, those that stream too: they write.
         method: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
-        make: Any = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-        )
 
         async def answer(request: Any, context: Any) -> Any:
             if request is MALFORMED:
@@ -131,11 +139,8 @@ class DecodingServer:
             received_bytes.set(request.size_bytes)
             if request.large:
                 try:
-                    # One after the other: several at once would hold up everybody else for as long as all together.
-                    async with self._reading_large:
-                        await asyncio.sleep(0)
+                    async with self._pieces.piece():
                         request.read(deserializer)
-                        await asyncio.sleep(0)
                 except DecodeError:
                     await self._failing.fail(context, _malformed())
             try:
@@ -144,17 +149,35 @@ class DecodingServer:
                 _let_go(error)
                 raise
 
+        timed = answer if self._times is None else self._times.timed(method_name, answer)
+        make = _MAKERS[weigh is not None, handler.response_streaming]
         reading: grpc.RpcMethodHandler[Any, Any] = make(
-            answer if self._times is None else self._times.timed(method_name, answer),
+            timed if weigh is None else self._in_turn(timed),
             request_deserializer=_tolerant(deserializer, weigh),
             response_serializer=handler.response_serializer,
         )
         return reading
 
+    def _in_turn(self, answer: Answer) -> Answer:
+        """Returns a handler of a stream of requests, which is asked for its one message when there is time for it.
 
-def _malformed() -> InvalidRequestError:
-    what = FieldViolation(field="request", description="is not a protobuf message of this method's type")
-    return InvalidRequestError([what])
+        On the wire there is no difference. gRPC itself takes the message of an RPC that it knows to have one as soon as
+        all of it is there, and those of several RPCs in a row.
+        """
+
+        async def received(_requests: Any, context: Any) -> Any:
+            request = await InTurn(context.read(), self._pieces)
+            if request is grpc.aio.EOF:
+                if context.cancelled():
+                    raise asyncio.CancelledError
+                await self._failing.fail(context, _malformed("is missing: the stream ended without a message"))
+            return await answer(request, context)
+
+        return received
+
+
+def _malformed(what: str = "is not a protobuf message of this method's type") -> InvalidRequestError:
+    return InvalidRequestError([FieldViolation(field="request", description=what)])
 
 
 def _let_go(error: BaseException | None) -> None:

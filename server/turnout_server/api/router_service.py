@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from turnout_server.api.cutting import Cutting
     from turnout_server.api.failing import Failing
     from turnout_server.api.instants import Instants
+    from turnout_server.api.long_pieces import LongPieces
     from turnout_server.api.watching import Watching
     from turnout_server.core.chat import ChatInput
     from turnout_server.core.model import RouteQuery
@@ -57,6 +58,7 @@ class RouterService(RouterServiceServicer):
         watching: Watching,
         failing: Failing,
         instants: Instants,
+        pieces: LongPieces,
         request_log: RequestLog | None = None,
         access_log: AccessLog | None = None,
         tracing: CallTracing | None = None,
@@ -73,7 +75,7 @@ class RouterService(RouterServiceServicer):
         self._access_log = access_log
         self.tracing = tracing
         self._answers = Answers()
-        self._reading = asyncio.Lock()
+        self._pieces = pieces
 
     async def Route(self, request: pb.RouteRequest, context: Any) -> pb.RouteResponse:  # noqa: N802  # gRPC's name
         """Decides."""
@@ -237,12 +239,8 @@ class RouterService(RouterServiceServicer):
             if size_bytes < LARGE_BYTES:
                 chat = await chat_input_in_turns(request.input, faults)
             else:
-                # One after the other: several at once would hold up everybody else for as long as all of them together.
-                async with self._reading:
-                    # gRPC's copying and parsing took its time already; others come first before it is read.
-                    await asyncio.sleep(0)
+                async with self._pieces.piece():
                     chat = await chat_input_in_turns(request.input, faults)
-                    await asyncio.sleep(0)
             faults.raise_any()
             del request
             with self._cutting.call():

@@ -22,6 +22,7 @@ from turnout_server.api.event_feed import EventFeed
 from turnout_server.api.failing import Failing
 from turnout_server.api.health import Health
 from turnout_server.api.instants import Instants
+from turnout_server.api.long_pieces import LongPieces
 from turnout_server.api.not_yet import refuse_rest
 from turnout_server.api.principals import ANYBODY, NETWORK_CALLER, Identity
 from turnout_server.api.router_service import RouterService
@@ -155,6 +156,7 @@ class ApiServer:
         self._servers: list[grpc.aio.Server] = []
         self._services: list[RouterService] = []
         self._failing = Failing(self._instants, log)
+        self._pieces = LongPieces(clock)
         self._handshakes = Handshakes(settings.tls) if settings.tls is not None else None
         self.refusals = Refusals(log, clock)
         self.doors: tuple[Entrance, ...] = ()
@@ -301,6 +303,7 @@ class ApiServer:
             guard=guard,
             entrance=lambda method: entrances[method in EXECUTING],
             weigh=lambda method: self.calls.weigh if method in EXECUTING else None,
+            pieces=self._pieces,
             times=self._call_times,
         )
         router_service = RouterService(
@@ -311,6 +314,7 @@ class ApiServer:
             watching=Watching(self._router, self._instants, self._draining),
             failing=failing,
             instants=self._instants,
+            pieces=self._pieces,
             request_log=self._request_log,
             access_log=self._access_log,
             tracing=self._tracing,
