@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from turnout_server.administration import Administration
 from turnout_server.core.budget import BudgetSpec, Notices
 from turnout_server.core.budget_book import BudgetReport
 from turnout_server.core.call import AttemptRecord
@@ -22,13 +23,11 @@ from turnout_server.core.errors import (
     AllTargetsUnavailableError,
     BudgetExhaustedError,
     TurnoutError,
-    UnknownDecisionError,
     UnknownProviderError,
 )
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.hedging import HedgeResult, Patience, may_be_second, patience
-from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
 from turnout_server.core.in_force import Found, InForce
 from turnout_server.core.model import (
     NANO_USD,
@@ -49,10 +48,9 @@ from turnout_server.core.spending import Spending
 from turnout_server.core.state import LATE_CANCEL_FACTOR, Adopted, FleetState, Recorded, RecordResult, TargetState
 from turnout_server.core.status import StatusReport, TargetGauges
 from turnout_server.core.status_report import Steps, finished
-from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, summarise
 from turnout_server.core.tokens import RATIO_MAXIMUM, estimate_input_tokens
-from turnout_server.core.trends import Trend, TrendQuery
 from turnout_server.core.troubles import Troubles
+from turnout_server.looking_back import LookingBack
 from turnout_server.ports import Instruments
 
 if TYPE_CHECKING:
@@ -109,6 +107,8 @@ class Router:
         self._spending = Spending(settings.budgets, self._state, wall())
         self._in_force = InForce(self._state, settings)
         self._troubles = Troubles(settings.alerts)
+        self.looking_back = LookingBack(self._state, clock=clock, wall=wall)
+        self.administration = Administration(self._state, clock=clock, tell=self._tell, expire=self.expire)
 
     @property
     def in_force(self) -> InForce:
@@ -199,8 +199,8 @@ class Router:
             providers=tuple(providers), window_seconds=window_seconds, now=now, now_wall=self._wall()
         )
 
-    def gauges(self) -> Sequence[TargetGauges]:
-        """Tells what is measured of all targets."""
+    def gauges(self) -> Iterator[TargetGauges]:
+        """Tells what is measured of all targets, one by one, for whoever has others to let have their turn."""
         self.expire()
         return self._state.gauges(self._clock())
 
@@ -219,37 +219,6 @@ class Router:
             changed=tuple(self._state.changed_since(revision)),
             removed=tuple(self._state.removed_since(revision)),
         )
-
-    def decisions(self, wanted: DecisionFilter, *, page_size: int = 50, page_token: str = "") -> DecisionPage:
-        """Lists decisions, newest first. Raises InvalidRequestError for a page token that is not one of ours."""
-        return self._state.history.page(wanted, page_size=page_size, page_token=page_token)
-
-    def decision(self, decision_id: str) -> DecisionRecord:
-        """Returns one decision with everything known of it. Raises UnknownDecisionError."""
-        record = self._state.history.get(decision_id)
-        if record is None:
-            raise UnknownDecisionError(
-                f"there is no decision {decision_id!r} in the history; it may have been pushed out by newer ones",
-                name=decision_id,
-            )
-        return record
-
-    def statistics(self, wanted: StatisticsQuery) -> Statistics:
-        """Returns sums over what was decided and what came of it, grouped as wanted."""
-        return summarise(self._state.past.chronicle, wanted, now=self._clock(), now_wall=self._wall())
-
-    def compare(self, targets: Sequence[Target], wanted: StatisticsQuery) -> Statistics:
-        """Returns the sums of each of the targets, in their order."""
-        return compare(self._state.past.chronicle, targets, wanted, now=self._clock(), now_wall=self._wall())
-
-    def trend(self, indexes: Sequence[int], wanted: TrendQuery) -> Trend:
-        """Returns one measure over time of the targets at these places of the fleet, together."""
-        return self._state.trend(indexes, wanted, now=self._clock(), now_wall=self._wall())
-
-    def clear_history(self, before_wall: float | None = None) -> int:
-        """Forgets the decisions made before a moment, all without one, and their sums; returns how many decisions."""
-        before = None if before_wall is None else before_wall - self._wall() + self._clock()
-        return self._state.past.clear(before_wall, before)
 
     def expire(self) -> None:
         """Lets lapsed leases and open times run out and tells of it; to be called about four times a second."""
@@ -609,10 +578,6 @@ class Router:
     def tokens_per_byte(self, target: Target) -> float:
         """Returns what the target's model makes of text, as far as reports have taught it."""
         return self._state.token_ratios.ratio(target.provider, target.model)
-
-    def observe_overhead(self, seconds: float) -> None:
-        """Observes the time of one executed call that was spent here."""
-        self._instruments.overhead(seconds)
 
     def _known(self, target: Target) -> TargetState:
         index = self.fleet.index(target)

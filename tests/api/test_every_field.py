@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from turnout.v1 import admin_pb2, router_pb2
 from turnout.v1 import router_pb2 as pb
+from turnout_server.administration import Administration
 from turnout_server.api import event_feed
 from turnout_server.api.admin_service import AdminService
+from turnout_server.api.administration import registered_provider, scope_places, update_provider
 from turnout_server.api.budgets import changed_budget, wanted_budget, wanted_page
 from turnout_server.api.chat_requests import chat_input
 from turnout_server.api.decision_records import decision_filter, page_size, wanted_decision
@@ -27,11 +30,14 @@ from turnout_server.api.looking_back import clear_before, comparison_query, stat
 from turnout_server.api.provider_states import resume_revision, status_query
 from turnout_server.api.reports import check_counts, feedback, outcome
 from turnout_server.api.requests import route_query
+from turnout_server.api.routing_rules import get_routing
 from turnout_server.calendars import calendar
 from turnout_server.core.budget import BudgetPeriod, BudgetScope, BudgetSpec
 from turnout_server.core.errors import InvalidRequestError
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.model import Target
+from turnout_server.core.settings import Settings
+from turnout_server.core.state import FleetState
 
 NOW_WALL = 1_700_000_000.0
 
@@ -99,6 +105,18 @@ TWO = Fleet(
     )
 )
 
+
+def changing() -> Administration:
+    """What changes the targets of TWO, as they are at the start."""
+    state = FleetState(TWO, Settings(), now=0.0, rng=random.Random(1))
+    return Administration(state, clock=lambda: 0.0, tell=lambda _: None, expire=lambda: None)
+
+
+PROVIDER = registered_provider(changing().provider("a"))
+RESET = admin_pb2.ResetHealthRequest(
+    scope=admin_pb2.HealthScope(endpoint=admin_pb2.EndpointName(provider="a", endpoint=""))
+)
+
 # How each kind of message is read.
 
 
@@ -150,6 +168,18 @@ def read_budget_change(request: Any) -> None:
     changed_budget(request, MONTHLY)
 
 
+def read_provider_change(request: Any) -> None:
+    update_provider(request, changing(), TWO, by="")
+
+
+def read_reset(request: Any) -> None:
+    scope_places(request.scope, TWO)
+
+
+def read_rules(request: Any) -> None:
+    get_routing(request, Settings())
+
+
 class Place(NamedTuple):
     """Where a message stands in a good one, and what reads that one."""
 
@@ -175,6 +205,9 @@ ROOTS: dict[str, Place] = {
     "ClearHistoryRequest": Place(admin_pb2.ClearHistoryRequest(), "", clear_before),
     "ListBudgetsRequest": Place(admin_pb2.ListBudgetsRequest(), "", wanted_page),
     "UpdateBudgetRequest": Place(CHANGE, "", read_budget_change),
+    "UpdateProviderRequest": Place(admin_pb2.UpdateProviderRequest(provider=PROVIDER), "", read_provider_change),
+    "ResetHealthRequest": Place(RESET, "", read_reset),
+    "GetRoutingRequest": Place(admin_pb2.GetRoutingRequest(), "", read_rules),
     "ListEventsRequest": Place(admin_pb2.ListEventsRequest(), "", event_feed.wanted_page),
     "WatchEventsRequest": Place(admin_pb2.WatchEventsRequest(), "", event_feed.wanted_watch),
 }
@@ -205,6 +238,13 @@ INNER: dict[str, Place] = {
     "Feedback": Place(FEEDBACK, "", feedback),
     "Budget": Place(CHANGE, "budget", read_budget_change),
     "BudgetSpend": Place(CHANGE, "budget.spend[0]", read_budget_change),
+    "RegisteredProvider": Place(admin_pb2.UpdateProviderRequest(provider=PROVIDER), "provider", read_provider_change),
+    "RegisteredModel": Place(
+        admin_pb2.UpdateProviderRequest(provider=PROVIDER), "provider.models[0]", read_provider_change
+    ),
+    "HealthScope": Place(RESET, "scope", read_reset),
+    "EndpointName": Place(RESET, "scope.endpoint", read_reset),
+    "AllTargets": Place(RESET, "", read_reset),
 }
 PLACES = ROOTS | INNER
 
@@ -235,6 +275,7 @@ TOLD = Free("told to whoever asks, and not read")
 INSIDE = Free("its own fields are checked")
 CONTENT = Free("content, passed on as it is, as long as a message can be")
 ENUM = Bad((99, -1))
+OTHER_MODEL = "provider.models"
 TIMES = Bad((Timestamp(seconds=2**62), Timestamp(nanos=-1), Timestamp(seconds=-(2**62)), Timestamp(nanos=10**9)))
 LENGTHS = Bad((Duration(seconds=-1), Duration(nanos=-1), Duration(seconds=2**62), Duration(seconds=1, nanos=10**9)))
 LIMITS = Bad((Duration(), *LENGTHS.values))
@@ -326,6 +367,48 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "UpdateBudgetRequest.budget": Bad((admin_pb2.Budget(limit_usd=5),), "budget.name"),
     "UpdateBudgetRequest.update_mask": Bad((FieldMask(), FieldMask(paths=["name"]), FieldMask(paths=["x" * 9999]))),
     "UpdateBudgetRequest.etag": text(128),
+    "UpdateProviderRequest.provider": Bad((admin_pb2.RegisteredProvider(),), "provider.provider"),
+    "UpdateProviderRequest.update_mask": Bad((FieldMask(), FieldMask(paths=["wire"]), FieldMask(paths=["x" * 9999]))),
+    "UpdateProviderRequest.etag": text(128),
+    "RegisteredProvider.provider": required(128),
+    "RegisteredProvider.wire": Bad(("gemini",)),
+    "RegisteredProvider.base_url": Bad(("https://b.example",)),
+    "RegisteredProvider.credential": Bad(("other",)),
+    "RegisteredProvider.models": Bad(([admin_pb2.RegisteredModel(name="other")],)),
+    "RegisteredProvider.region": Bad(("eu",)),
+    "RegisteredProvider.max_concurrency": Bad((3, -1)),
+    "RegisteredProvider.drained": SWITCH,
+    "RegisteredProvider.drained_targets": (
+        Bad((["a/m"] * 4097,)),
+        Bad((["a"], [""], ["b/m"], ["x" * 257]), "[0]"),
+    ),
+    **{f"RegisteredProvider.{field}": TOLD for field in ("registered", "etag")},
+    "RegisteredModel.name": Bad(("other",), OTHER_MODEL),
+    **{
+        f"RegisteredModel.{field}": Bad((1, -1), OTHER_MODEL)
+        for field in ("context_window_tokens", "max_output_tokens")
+    },
+    **{
+        f"RegisteredModel.{field}_per_million_usd": Bad((1.0, math.nan), OTHER_MODEL)
+        for field in ("input", "output", "cached_input", "cache_write")
+    },
+    "RegisteredModel.capabilities": Bad(([1], [99]), OTHER_MODEL),
+    "RegisteredModel.custom_capabilities": Bad((["x"],), OTHER_MODEL),
+    "RegisteredModel.quality": Bad((50.0, math.nan), OTHER_MODEL),
+    "RegisteredModel.latency_prior": Bad((Duration(seconds=9), *LENGTHS.values), OTHER_MODEL),
+    "RegisteredModel.silent_thinking": Bad((True,), OTHER_MODEL),
+    "ResetHealthRequest.scope": Bad((admin_pb2.HealthScope(),)),
+    "HealthScope.target": (
+        Bad((pb.Target(), pb.Target(model="m"), pb.Target(provider="x" * 257)), "scope.target.provider"),
+        Bad((pb.Target(provider="a"), pb.Target(provider="a", model="x" * 257)), "scope.target.model"),
+        Bad((pb.Target(provider="a", model="m", endpoint="x" * 257),), "scope.target.endpoint"),
+    ),
+    "HealthScope.endpoint": Bad((admin_pb2.EndpointName(),), "scope.endpoint.provider"),
+    "HealthScope.provider": required(128),
+    "HealthScope.all": INSIDE,
+    "EndpointName.provider": required(128),
+    "EndpointName.endpoint": text(128),
+    "GetRoutingRequest.policy": text(128),
     "Budget.name": required(64),
     "Budget.scope": Bad((99, -1, admin_pb2.BUDGET_SCOPE_TENANT)),
     "Budget.period": Bad((99, -1, admin_pb2.BUDGET_PERIOD_DAY)),

@@ -13,7 +13,7 @@ from tests.api.sidecar import HELLO, LOCAL, running
 from tests.certificates import NEEDS_OPENSSL, self_signed, signed
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
-from turnout_server.api.principals import Identity, asking, principal
+from turnout_server.api.principals import Identity, asking, principal, who
 from turnout_server.api.tls import Tls
 from turnout_server.core.model import Caller
 
@@ -65,3 +65,20 @@ async def test_callers_with_certificates_of_their_own_never_share_an_id(tmp_path
 
     assert joined == [False, False, True]
     assert len(sidecar.upstream.calls) == 2
+
+
+def test_who_changes_something_is_said_for_people_without_a_secret() -> None:
+    def said(*identities: bytes, token: str = "", peer: str = "unix:") -> str:
+        context = SimpleNamespace(peer_identities=lambda: identities or None, peer=lambda: peer)
+        before = asking.set(Identity(token=token))
+        try:
+            return who(context)
+        finally:
+            asking.reset(before)
+
+    assert said() == "somebody without a token, from unix:"
+    assert said(token="file /run/secrets/admin") == "token of file /run/secrets/admin, from unix:"
+    assert said(b"b.example", b"a.example", peer="ipv6:%5B::1%5D:7") == (
+        "certificate of a.example, b.example, from ipv6:[::1]:7"
+    )
+    assert said(b"a.example", token="environment variable ADMIN") == "token of environment variable ADMIN, from unix:"

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import socket
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ async def test_a_message_above_its_limit_is_refused() -> None:
 async def test_methods_of_later_versions_say_so(sidecar: Sidecar) -> None:
     sessions = session_pb2_grpc.SessionServiceStub(sidecar.channel)
     calls: Sequence[Any] = (
-        sidecar.admin.GetRouting(admin_pb2.GetRoutingRequest(), timeout=60),
+        sidecar.admin.ReplayDecisions(admin_pb2.ReplayDecisionsRequest(), timeout=60),
         sessions.CreateSession(session_pb2.CreateSessionRequest(), timeout=60),
     )
     answers = []
@@ -295,6 +296,54 @@ async def test_a_scraper_that_does_not_read_holds_up_no_stop() -> None:
         async with asyncio.timeout(45):
             await rendered.wait()
             await endpoint.stop()
+
+
+async def test_scrapers_that_do_not_read_have_no_copy_of_the_page_and_are_cut_off() -> None:
+    page = bytes(32 * 1024 * 1024)
+    count, all_ask = 8, asyncio.Event()
+    asked: list[str] = []
+
+    async def render(accept: str) -> tuple[bytes, str]:
+        asked.append(accept)
+        if len(asked) == count:
+            all_ask.set()
+        await all_ask.wait()
+        return page, "text/plain"
+
+    endpoint = MetricsEndpoint(render, answer_seconds=0.5)
+    host, _, port = (await endpoint.start("127.0.0.1:0")).rpartition(":")
+    tracemalloc.start()
+    scrapers = [socket.create_connection((host, int(port))) for _ in range(count)]
+    try:
+        for scraper in scrapers:
+            scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: sidecar\r\n\r\n")
+        async with asyncio.timeout(60):
+            await all_ask.wait()
+            assert endpoint._runner is not None
+            assert endpoint._runner.server is not None
+            while endpoint._runner.server.connections:  # noqa: ASYNC110 - the library tells nobody
+                await asyncio.sleep(0.05)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        for scraper in scrapers:
+            scraper.close()
+        await endpoint.stop()
+
+    assert held < len(page)
+
+
+async def test_head_of_the_metrics_has_their_length_alone(sidecar: Sidecar) -> None:
+    endpoint = MetricsEndpoint(sidecar.metrics.page)
+    address = await endpoint.start("127.0.0.1:0")
+    async with aiohttp.ClientSession() as session:
+        for _ in range(2):
+            async with session.head(f"http://{address}/metrics") as answer:
+                assert int(answer.headers["Content-Length"]) > 1000
+                assert await answer.read() == b""
+        async with session.get(f"http://{address}/metrics") as answer:
+            assert len(await answer.read()) == int(answer.headers["Content-Length"])
+    await endpoint.stop()
 
 
 async def test_a_taken_metrics_port_is_told(sidecar: Sidecar) -> None:

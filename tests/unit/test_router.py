@@ -106,7 +106,7 @@ def test_route_ranks_all_targets_and_keeps_the_decision() -> None:
     decision = desk.router.route(RouteQuery())
 
     assert [str(candidate.target) for candidate in decision.candidates] == ["a/m", "b/m"]
-    assert desk.router.decision(decision.decision_id).decision == decision
+    assert desk.router.looking_back.decision(decision.decision_id).decision == decision
     assert desk.instruments.decisions == [decision]
 
 
@@ -314,7 +314,7 @@ def test_feedback_joins_its_attempt() -> None:
     ).feedback
 
     assert [result.result for result in results] == [RecordResult.ACCEPTED, RecordResult.REJECTED]
-    assert desk.router.decision(plan).attempts[0].quality == 0.9
+    assert desk.router.looking_back.decision(plan).attempts[0].quality == 0.9
 
 
 def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
@@ -350,7 +350,7 @@ def test_half_opening_is_a_change_although_nothing_was_reported() -> None:
 
 def test_unknown_decision_is_an_error() -> None:
     with pytest.raises(UnknownDecisionError, match="no decision 'x'"):
-        Desk().router.decision("x")
+        Desk().router.looking_back.decision("x")
 
 
 def test_decisions_are_listed_newest_first_those_without_candidates_included() -> None:
@@ -358,7 +358,7 @@ def test_decisions_are_listed_newest_first_those_without_candidates_included() -
     first = desk.plan_id()
     with pytest.raises(NoEligibleTargetError) as caught:
         desk.router.route(RouteQuery(options=RoutingOptions(min_quality=99.0)))
-    page = desk.router.decisions(DecisionFilter(), page_size=10)
+    page = desk.router.looking_back.decisions(DecisionFilter(), page_size=10)
 
     assert [record.decision.decision_id for record in page.records] == [caught.value.decision_id, first]
 

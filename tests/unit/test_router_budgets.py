@@ -134,7 +134,7 @@ def test_plans_cannot_promise_more_than_there_is() -> None:
         desk.router.route(QUERY)
 
     assert desk.sums() == (0, 10 * NEEDED)
-    assert desk.router.decision(caught.value.decision_id).decision.candidates == ()
+    assert desk.router.looking_back.decision(caught.value.decision_id).decision.candidates == ()
     assert desk.router.route(dataclasses.replace(QUERY, caller=Caller(tenant="zeta"))).candidates
 
 

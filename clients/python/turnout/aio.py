@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from turnout import rpcs
 from turnout.answer import Answer, answer_from_response
 from turnout.connection import Tls, connect
+from turnout.errors import TurnoutError
 from turnout.plan import Plan
 from turnout.reporter import TaskReporter
 from turnout.requests import (
@@ -151,6 +152,61 @@ class AsyncClient:
         async with aclosing(self._watch(stub.WatchEvents, request, timeout_seconds)) as responses:
             async for response in responses:
                 yield response.event
+
+    async def drain(self, name: str, *, timeout_seconds: float | None = None) -> admin_pb2.RegisteredProvider:
+        """Has a provider, model or target get no new calls until the sidecar starts anew; calls that run go on.
+
+        `name` is "provider", "provider/model" or "provider/model@endpoint". Returns its provider as it is now.
+        NotFoundError for a name of nothing, ValueError for none.
+        """
+        return await self._change_drain(name, timeout_seconds, drained=True)
+
+    async def undrain(self, name: str, *, timeout_seconds: float | None = None) -> admin_pb2.RegisteredProvider:
+        """Has what was drained get calls again; a target of a provider that is drained whole stays drained with it."""
+        return await self._change_drain(name, timeout_seconds, drained=False)
+
+    async def _change_drain(
+        self, name: str, timeout_seconds: float | None, *, drained: bool
+    ) -> admin_pb2.RegisteredProvider:
+        # Needed by few: a client that only makes calls does not load it.
+        from turnout import administration  # noqa: PLC0415
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415
+
+        stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._opened_channel())
+
+        async def update(request: admin_pb2.UpdateProviderRequest) -> admin_pb2.RegisteredProvider:
+            return (await self._call(stub.UpdateProvider, request, rpcs.UPDATE_PROVIDER, timeout_seconds)).provider
+
+        if administration.is_whole(name):
+            return await update(administration.whole_request(name, drained=drained))
+        tries = administration.CHANGE_TRIES
+        while True:
+            read = await update(administration.read_request(name))
+            request = administration.targets_request(read, name, drained=drained)
+            if request is None:
+                status = await self.status(read.provider, timeout_seconds=timeout_seconds)
+                administration.check_known(name, status.providers)
+                return read
+            try:
+                return await update(request)
+            except TurnoutError as error:
+                tries -= 1
+                if not tries or not administration.is_stale(error):
+                    raise
+
+    async def reset_health(
+        self, name: str | None = None, *, timeout_seconds: float | None = None
+    ) -> Sequence[pb.Target]:
+        """Forgets what is held against targets: closes breakers, ends pauses and outages of keys, empties windows.
+
+        `name` is as in `drain`; without one all targets. Returns those that were reset.
+        """
+        from turnout import administration  # noqa: PLC0415 - needed by few
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415 - likewise
+
+        stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._opened_channel())
+        request = administration.reset_request(name)
+        return tuple((await self._call(stub.ResetHealth, request, rpcs.RESET_HEALTH, timeout_seconds)).targets)
 
     async def _watch(
         self,

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from turnout import rpcs
 from turnout.answer import Answer, answer_from_response
 from turnout.connection import Tls, connect
+from turnout.errors import TurnoutError
 from turnout.plan import Plan
 from turnout.reporter import ThreadReporter
 from turnout.requests import (
@@ -157,6 +158,56 @@ class Client:
         stub = admin_pb2_grpc.AdminServiceStub(self._channel)
         for response in self._watch(stub.WatchEvents, request, timeout_seconds):
             yield response.event
+
+    def drain(self, name: str, *, timeout_seconds: float | None = None) -> admin_pb2.RegisteredProvider:
+        """Has a provider, model or target get no new calls until the sidecar starts anew; calls that run go on.
+
+        `name` is "provider", "provider/model" or "provider/model@endpoint". Returns its provider as it is now.
+        NotFoundError for a name of nothing, ValueError for none.
+        """
+        return self._change_drain(name, timeout_seconds, drained=True)
+
+    def undrain(self, name: str, *, timeout_seconds: float | None = None) -> admin_pb2.RegisteredProvider:
+        """Has what was drained get calls again; a target of a provider that is drained whole stays drained with it."""
+        return self._change_drain(name, timeout_seconds, drained=False)
+
+    def _change_drain(self, name: str, timeout_seconds: float | None, *, drained: bool) -> admin_pb2.RegisteredProvider:
+        # Needed by few: a client that only makes calls does not load it.
+        from turnout import administration  # noqa: PLC0415
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415
+
+        stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+        def update(request: admin_pb2.UpdateProviderRequest) -> admin_pb2.RegisteredProvider:
+            return self._call(stub.UpdateProvider, request, rpcs.UPDATE_PROVIDER, timeout_seconds).provider
+
+        if administration.is_whole(name):
+            return update(administration.whole_request(name, drained=drained))
+        tries = administration.CHANGE_TRIES
+        while True:
+            read = update(administration.read_request(name))
+            request = administration.targets_request(read, name, drained=drained)
+            if request is None:
+                administration.check_known(name, self.status(read.provider, timeout_seconds=timeout_seconds).providers)
+                return read
+            try:
+                return update(request)
+            except TurnoutError as error:
+                tries -= 1
+                if not tries or not administration.is_stale(error):
+                    raise
+
+    def reset_health(self, name: str | None = None, *, timeout_seconds: float | None = None) -> Sequence[pb.Target]:
+        """Forgets what is held against targets: closes breakers, ends pauses and outages of keys, empties windows.
+
+        `name` is as in `drain`; without one all targets. Returns those that were reset.
+        """
+        from turnout import administration  # noqa: PLC0415 - needed by few
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415 - likewise
+
+        stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+        request = administration.reset_request(name)
+        return tuple(self._call(stub.ResetHealth, request, rpcs.RESET_HEALTH, timeout_seconds).targets)
 
     def _watch(
         self,

@@ -47,6 +47,10 @@ class Rpc:
 ROUTE = Rpc(timeout_seconds=2.0, retry_class=RetryClass.IDEMPOTENT)
 REPORT_OUTCOME = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
 PROVIDER_STATUS = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
+UPDATE_PROVIDER = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
+RESET_HEALTH = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
+"""Both say what is to hold: done twice they do the same."""
+
 EXECUTE = Rpc(timeout_seconds=600.0, retry_class=RetryClass.EXECUTE)
 """The sidecar's own default for a call without a deadline."""
 

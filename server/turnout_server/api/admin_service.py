@@ -1,5 +1,5 @@
-"""AdminService: looking back, at decisions one by one and at sums over them; events; budgets. The server refuses the
-rest.
+"""AdminService: looking back, at decisions one by one and at sums over them; events; budgets; drains and health; the
+rules in force. The server refuses the rest.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from turnout.v1 import admin_pb2 as pb
-from turnout_server.api import budgets, looking_back
+from turnout_server.api import administration, budgets, looking_back, routing_rules
 from turnout_server.api.answers import Answers
 from turnout_server.api.decision_records import decision_filter, decision_record, page_size, shown, wanted_decision
+from turnout_server.api.principals import who
 from turnout_server.api.writing import CallerGoneError, written
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class AdminService:
             "WatchEvents",
             "ListBudgets",
             "UpdateBudget",
+            "UpdateProvider",
+            "ResetHealth",
+            "GetRouting",
         }
     )
 
@@ -66,7 +70,7 @@ class AdminService:
         written_bytes = 0
         while True:
             few = min(RECORDS_AT_ONCE, size - len(response.decisions))
-            page = self._router.decisions(wanted, page_size=few, page_token=token)
+            page = self._router.looking_back.decisions(wanted, page_size=few, page_token=token)
             for record in page.records:
                 message = decision_record(record, self._answers)
                 written_bytes += message.ByteSize()
@@ -83,7 +87,7 @@ class AdminService:
     ) -> pb.GetDecisionResponse:
         """Returns one past decision in full."""
         try:
-            record = shown(self._router.decision(wanted_decision(request)))
+            record = shown(self._router.looking_back.decision(wanted_decision(request)))
             return pb.GetDecisionResponse(decision=decision_record(record, self._answers))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
@@ -93,7 +97,7 @@ class AdminService:
     ) -> pb.GetStatisticsResponse:
         """Returns sums over the past, grouped as asked."""
         try:
-            return looking_back.statistics(self._router.statistics(looking_back.statistics_query(request)))
+            return looking_back.statistics(self._router.looking_back.statistics(looking_back.statistics_query(request)))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -103,7 +107,8 @@ class AdminService:
         """Returns what was measured of several targets, side by side."""
         try:
             specs, wanted = looking_back.comparison_query(request, self._router.fleet)
-            return looking_back.comparison(specs, self._router.compare([spec.target for spec in specs], wanted))
+            targets = [spec.target for spec in specs]
+            return looking_back.comparison(specs, self._router.looking_back.compare(targets, wanted))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -113,7 +118,7 @@ class AdminService:
         """Returns one measure of a target or a provider over time."""
         try:
             places, wanted = looking_back.trend_query(request, self._router.fleet)
-            return looking_back.trend(self._router.trend(places, wanted))
+            return looking_back.trend(self._router.looking_back.trend(places, wanted))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -122,7 +127,7 @@ class AdminService:
     ) -> pb.ClearHistoryResponse:
         """Forgets past decisions and the sums over them."""
         try:
-            removed = self._router.clear_history(looking_back.clear_before(request))
+            removed = self._router.looking_back.clear_history(looking_back.clear_before(request))
             return pb.ClearHistoryResponse(removed_count=removed)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
@@ -167,5 +172,34 @@ class AdminService:
         """Changes a budget until the next start."""
         try:
             return budgets.update_budget(request, self._router)
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def UpdateProvider(  # noqa: N802  # gRPC's name
+        self, request: pb.UpdateProviderRequest, context: Any
+    ) -> pb.UpdateProviderResponse:
+        """Drains and undrains a provider and its targets until the next start."""
+        try:
+            router = self._router
+            return administration.update_provider(request, router.administration, router.fleet, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def ResetHealth(  # noqa: N802  # gRPC's name
+        self, request: pb.ResetHealthRequest, context: Any
+    ) -> pb.ResetHealthResponse:
+        """Forgets what is held against targets."""
+        try:
+            router = self._router
+            return administration.reset_health(request, router.administration, router.fleet, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def GetRouting(  # noqa: N802  # gRPC's name
+        self, request: pb.GetRoutingRequest, context: Any
+    ) -> pb.GetRoutingResponse:
+        """Returns the routing rules in force."""
+        try:
+            return routing_rules.get_routing(request, self._router.settings)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)

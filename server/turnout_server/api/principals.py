@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from turnout_server.core.errors import PermissionDeniedError
 
@@ -76,3 +77,17 @@ def principal(context: Any, caller: Caller) -> str:
     if not identities:
         return name
     return "\0".join((name, *sorted(identity.decode(errors="replace") for identity in identities)))
+
+
+def who(context: Any) -> str:
+    """Returns in words for people who the caller of an RPC is, and from where: what stands beside a change it makes."""
+    identity = asking.get()
+    certificates = context.peer_identities()
+    if identity.token:
+        known = f"token of {identity.token}"
+    elif certificates:
+        names = ", ".join(sorted(name.decode(errors="replace") for name in certificates))
+        known = f"certificate of {names}"
+    else:
+        known = "somebody without a token"
+    return f"{known}, from {unquote(context.peer())}"

@@ -12,7 +12,7 @@ import click
 import grpc
 
 from turnout.client import Client
-from turnout.connection import Tls, connect, resolve_address, tls_of
+from turnout.connection import Connection, Tls, connect, resolve_address, tls_of
 from turnout.errors import TransportError, TurnoutError, UnreachableError
 from turnout.status import error_from_rpc
 from turnout.v1 import admin_pb2_grpc
@@ -93,11 +93,21 @@ def calling(address: str | None) -> Iterator[Client]:
 @contextlib.contextmanager
 def calling_admin(address: str | None) -> Iterator[admin_pb2_grpc.AdminServiceStub]:
     """Yields the administrative service; failures as with `calling`."""
+    with connecting(address) as connection, connection.channel() as channel:
+        yield admin_pb2_grpc.AdminServiceStub(channel)
+
+
+@contextlib.contextmanager
+def connecting(address: str | None) -> Iterator[Connection]:
+    """Yields the way to the sidecar, for commands that make a channel of their own; failures as with `calling`."""
     with _failures(address):
         access = _access(address)
-        connection = connect(address, os.environ, token_file=access.token_file, tls=access.tls)
-        with connection.channel() as channel:
-            yield admin_pb2_grpc.AdminServiceStub(channel)
+        yield connect(address, os.environ, token_file=access.token_file, tls=access.tls)
+
+
+def what_failed(error: TurnoutError, where: str) -> str:
+    """Returns a failed call in words, in one line, for commands that go on after it; `where` is the address."""
+    return _failure(error, where).message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidec
 
 HEADINGS = ("TARGET", "HEALTH", "SCORE", "BREAKER", "CALLS", "SUCCESS", "P50", "P95", "IN FLIGHT", "COST")
 ESTIMATE_HEADINGS = ("MODEL", "INPUT TOKENS", "OUTPUT TOKENS", "COST", "ANSWERS")
+TROUBLE_HEADINGS = ("TROUBLE", "FAILURES", "IN A ROW", "FREE IN")
 KEY_HEADINGS = ("KEY", "STATE", "FREE IN", "MODELS")
 CLOSED: int = pb.BREAKER_STATE_CLOSED
 WINDOWS_MINUTES = ("1", "5", "15", "60")
@@ -32,7 +33,10 @@ def status(
     window: str,
     estimates: bool,
 ) -> None:
-    """Show health, breaker, latency and cost of all targets, or those of PROVIDERS; keys where one cannot be used."""
+    """Show health, breaker, latency and cost of all targets, or those of PROVIDERS.
+
+    Below that what targets fail with and for how long they are left alone, and keys where one cannot be used.
+    """
     with calling(address) as client:
         report = client.status(
             *providers, window_seconds=int(window) * 60, timeout_seconds=timeout_seconds or CALL_SECONDS
@@ -48,6 +52,9 @@ def status(
         click.echo("no targets: no provider is configured")
         return
     print_columns(rows)
+    troubles = trouble_rows(report)
+    if troubles:
+        print_columns([TROUBLE_HEADINGS, *troubles])
     for line in unreachable(report):
         click.echo(line)
     keys = [row for provider in report.providers for row in _key_rows(provider, report.as_of.ToNanoseconds())]
@@ -61,6 +68,30 @@ def status(
         f"{total.available_target_count} of {total.target_count} targets available, {total.request_count} calls in "
         f"{seconds(report.actual_window)}, {total.in_flight} in flight, {usd(total.cost_usd)}"
     )
+
+
+def trouble_rows(report: pb.ProviderStatusResponse) -> list[tuple[str, ...]]:
+    """Returns a row for each target that failed in the window or is left alone: with what, and for how long yet."""
+    now = report.as_of.ToNanoseconds()
+    rows: list[tuple[str, ...]] = []
+    for provider in report.providers:
+        endpoints = {endpoint.endpoint: endpoint for endpoint in provider.endpoints}
+        for target in provider.targets:
+            endpoint = endpoints.get(target.target.endpoint, pb.EndpointState())
+            ends = [state.reopen_time.ToNanoseconds() for state in (target, endpoint) if state.HasField("reopen_time")]
+            if target.HasField("cool_down_until"):
+                ends.append(target.cool_down_until.ToNanoseconds())
+            if ends or target.error_rates:
+                kinds = sorted(target.error_rates.items(), key=lambda kind: (-kind[1], kind[0]))
+                rows.append(
+                    (
+                        target_name(target.target),
+                        ", ".join(f"{kind} {share:.0%}" for kind, share in kinds) or "-",
+                        str(target.consecutive_failures),
+                        f"{max(0.0, (max(ends) - now) / 1e9):.0f} s" if ends else "-",
+                    )
+                )
+    return rows
 
 
 def unreachable(report: pb.ProviderStatusResponse) -> Iterator[str]:

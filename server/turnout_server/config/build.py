@@ -200,12 +200,14 @@ def _settings(configuration: Configuration) -> Settings:
             high_latency_seconds=configuration.alerts.high_latency_seconds,
             high_error_rate=configuration.alerts.high_error_rate,
         ),
+        drained=routing.drained,
     )
 
 
 def policy_version(configuration: Configuration) -> str:
     """Returns a short text that differs whenever the routing or failover settings do."""
-    values = configuration.model_dump(mode="json", include={"routing", "failover"})
+    # What is drained changes who takes part, as an operator's word at run time does, and no rule.
+    values = configuration.model_dump(mode="json", include={"routing", "failover"}, exclude={"routing": {"drained"}})
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:VERSION_LENGTH]
 
 

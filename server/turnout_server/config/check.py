@@ -18,7 +18,7 @@ from turnout_server.config.provider_files import content_fault
 from turnout_server.config.providers import FILE_LABEL, TOKEN_LABEL, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import ProviderSection
-from turnout_server.telemetry.rotating_file import file_fault
+from turnout_server.telemetry.logs.rotating_file import file_fault
 
 _OWN_KEYS = {FILE_LABEL: "key file", TOKEN_LABEL: "token"}
 _OF_A_SNAPSHOT = re.compile(r"\.(journal-\d+|lock|new)$")

@@ -40,6 +40,7 @@ def routing_findings(configuration: Configuration, providers: tuple[ResolvedProv
             yield (*path, "inherits"), "policies inherit from each other in a circle"
         yield from _policy(policy, whole[name], path, configuration)
         yield from _targets(policy, path, providers)
+    yield from _drained(routing.drained, providers)
     yield from _failover(configuration.failover, ("failover",))
 
 
@@ -75,6 +76,17 @@ def _targets(policy: PolicySection, path: Path, providers: tuple[ResolvedProvide
             yield where, f'"{name}" is no target; write provider/model'
 
 
+def _drained(drained: tuple[str, ...], providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
+    """Yields names of nothing: what should get no calls would get them. Vendors that are not set up may be named."""
+    names = _target_names(providers)
+    open_ended = {provider.name for provider in providers if provider.finds_models}
+    absent = frozenset(built_in()) - {provider.name for provider in providers}
+    for i, name in enumerate(drained):
+        provider = name.partition("/")[0]
+        if name not in names and provider not in open_ended | absent:
+            yield ("routing", "drained", i), f'no provider or target "{name}"{did_you_mean(name, names)}'
+
+
 def _target_names(providers: tuple[ResolvedProvider, ...]) -> set[str]:
     names = {provider.name for provider in providers}
     for provider in providers:
@@ -97,13 +109,17 @@ def _named_targets(policy: PolicySection, path: Path) -> Iterator[tuple[Path, st
 
 
 def passed_over(configuration: Configuration, known: set[str]) -> Iterator[str]:
-    """Yields a warning for each provider that a policy names and that is not among the `known` ones."""
+    """Yields a warning for each provider that is named and that is not among the `known` ones."""
     absent: dict[str, str] = {}
     for name, policy in configuration.routing.policies.items():
         for _, target in _named_targets(policy, ()):
             provider = target.partition("/")[0]
             if provider not in known:
                 absent.setdefault(provider, f"routing.policies.{name}: {target}")
+    for target in configuration.routing.drained:
+        provider = target.partition("/")[0]
+        if provider not in known:
+            absent.setdefault(provider, f"routing.drained: {target}")
     for provider, where in absent.items():
         yield f"{where} is passed over: no provider {provider} is configured"
 

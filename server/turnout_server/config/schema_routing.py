@@ -223,6 +223,10 @@ class RoutingSection(Section):
         default_factory=lambda: {"default": PolicySection()}, description="By name; `default` always exists."
     )
     tiers: Annotated[dict[str, TierSection], TABLE] = Field(default_factory=_default_tiers, description="By name.")
+    drained: Names = Field(
+        default=(),
+        description="What gets no new calls, as `openai`, `openai/gpt-4o` (all its endpoints) or `openai/gpt-4o@eu`.",
+    )
     metrics_window: Annotated[int, Field(ge=1, le=10000), NUMBER] = Field(
         default=100, description="Outcomes that a target's availability is made of."
     )

@@ -40,8 +40,7 @@ WHEN: Mapping[str, Taken] = MappingProxyType(
         "telemetry.log_level": Taken.AT_ONCE,
         "telemetry.access_log": Taken.AT_ONCE,
         "telemetry.request_log": Taken.AT_ONCE,
-        "alerts.high_latency_seconds": Taken.AT_ONCE,
-        "alerts.high_error_rate": Taken.AT_ONCE,
+        "alerts": Taken.AT_ONCE,
         "drain_seconds": Taken.AT_ONCE,
         # Bound, opened or handed to a library once.
         "listen": Taken.RESTART,
@@ -53,10 +52,6 @@ WHEN: Mapping[str, Taken] = MappingProxyType(
         "state": Taken.RESTART,
         "checks": Taken.RESTART,
         "admin": Taken.RESTART,
-        "alerts.webhook_url": Taken.RESTART,
-        "alerts.webhook_secret_file": Taken.RESTART,
-        "alerts.webhook_allow_private": Taken.RESTART,
-        "alerts.webhook_allow_insecure": Taken.RESTART,
     }
 )
 """By key, or by block where it holds for all that is in it."""

@@ -146,6 +146,13 @@ class Breaker(Gate):
         self._recent.forgive_connections(since)
         return self._undo_opening(since, trips=self._trips(now))
 
+    def reset(self) -> Change:
+        """Forgets every failure, and closes where it is not closed."""
+        self._streak.clear()
+        self._disputed = False
+        self._recent.clear()
+        return self._reset_gate()
+
     def _trips(self, now: float, overdue_seconds: float = 0.0) -> bool:
         settings = self._settings
         if len(self._streak) >= settings.consecutive_failures:

@@ -240,6 +240,30 @@ class Credentials:
         self._headroom = {k: room for k, room in self._headroom.items() if k[:3] != (provider, label, False)}
         return self._outages.key_changed(Key(provider, label), now)
 
+    def forget(self, specs: Iterable[TargetSpec], now: float) -> list[Key]:
+        """Forgets what keeps any key from being used for these targets, callers' keys among them.
+
+        A key that is out for all its models is free for all of them then, and the rate limit that headers told is
+        unknown again. Returns those of our keys for which something held.
+        """
+        models: set[tuple[str, str]] = set()
+        labels: set[tuple[str, str]] = set()
+        for spec in specs:
+            provider = spec.target.provider
+            models.add((provider, spec.target.model))
+            labels.update((provider, each.label) for each in spec.credentials)
+            # "" is the key of providers that need none.
+            labels.add((provider, ""))
+        providers = {provider for provider, _ in models}
+
+        def stays(key: Key, model: str | None) -> bool:
+            if model is not None:
+                return (key.provider, model) not in models
+            return key.provider not in providers if key.reported else key[:2] not in labels
+
+        self._headroom = {k: room for k, room in self._headroom.items() if (k.provider, k.model) not in models}
+        return [key for key in self._outages.forget(stays, now) if not key.reported]
+
     def _ours(self, spec: TargetSpec, tenant: str) -> tuple[Choice, ...]:
         """Returns our credentials for a call to the target, by turn, each in file order."""
         pool = self._pool(spec)

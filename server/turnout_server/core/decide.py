@@ -171,6 +171,8 @@ def unavailable(
         waits = [rejection.retry_at - now for rejection in passing if rejection.retry_at is not None]
         retry_after = max(RETRY_AFTER_MINIMUM_SECONDS, min(waits, default=RETRY_AFTER_SECONDS))
         advice = f"try again in {retry_after:.1f} s"
+        if all(RejectionReason.DRAINED in rejection.reasons for rejection in passing):
+            advice = "an operator has drained all of them; undrain one"
     return AllTargetsUnavailableError(
         f"{len(passing)} targets fit this request, none can be used now: {rejected_counts(passing)}; {advice}",
         rejections=decision.rejections,

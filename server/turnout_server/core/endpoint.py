@@ -136,6 +136,14 @@ class EndpointBreaker(Gate):
         self._keep(f for f in self._failures if f.kind is not FailureKind.CONNECTION or f.at < since)
         return self._undo_opening(since, trips=self._trips())
 
+    def reset(self) -> Change:
+        """Forgets every failure, doubt and look, and closes where it is not closed."""
+        self._failures.clear()
+        self._recent.clear()
+        self._doubt_until = 0.0
+        self.unreachable = ""
+        return self._reset_gate()
+
     def _keep(self, failures: Iterable[EndpointFailure]) -> None:
         self._failures = deque(failures, maxlen=FAILURES_REMEMBERED)
         if not self.connection_failures:

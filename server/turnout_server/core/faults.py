@@ -5,7 +5,7 @@ Every kind of failure belongs to exactly one of these; that is the whole of its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from turnout_server.core.credentials import Credentials
@@ -15,6 +15,7 @@ from turnout_server.core.gate import Change, Gate
 from turnout_server.core.local_network import Blame, LocalNetwork
 from turnout_server.core.model import CREDENTIAL_FAILURES, HEALTH_FAILURES, FailureKind, Outcome
 from turnout_server.core.outage import Key
+from turnout_server.core.resetting import reset_targets
 from turnout_server.core.settings import HealthSettings
 from turnout_server.core.target_state import TargetState
 
@@ -88,6 +89,14 @@ class Faults:
                 target.availability.record(now, ok=False)
         if outcome.rate_limit is not None:
             self._credentials.read(_key(outcome), outcome.target.model, outcome.rate_limit, now)
+        return effects
+
+    def reset(self, indexes: Iterable[int], now: float) -> Effects:
+        """Forgets what was held against some targets, by their places in the fleet; see `resetting`."""
+        effects = Effects()
+        reset = [self._targets[index] for index in indexes]
+        self._local.forget({target.spec.target.provider for target in reset}, reset)
+        reset_targets(reset, self._groups, self._credentials, effects, now)
         return effects
 
     def _success(
@@ -165,7 +174,9 @@ class Faults:
             return
         effects.touched.update(self._of_provider(outcome.target.provider))
         name = EventName.CREDENTIAL_OUT if refused.out else EventName.COOLING_DOWN
-        fields = {"failure": failure.value, "seconds": round(refused.seconds, 3)}
+        fields: dict[str, str | int | float] = {"failure": failure.value, "seconds": round(refused.seconds, 3)}
+        if outcome.decision_id:
+            fields["decision_id"] = outcome.decision_id
         effects.events.append(_of_credential(name, outcome, now, fields))
 
     def _forgive(self, effects: Effects, now: float) -> None:

@@ -278,6 +278,19 @@ class Gate:
         self._forget_trials()
         return Change.CLOSED if self.closed else Change.NONE
 
+    def _reset_gate(self) -> Change:
+        """Closes it and forgets that it was ever open: no ramp, and the next opening is as short as a first one."""
+        was_closed = self.closed
+        self._opened_at = self._closed_at = None
+        self._openings = 0
+        self._busy = False
+        self.reopen_at = 0.0
+        self.opened_by = None
+        self.opened_by_silence = False
+        self._before = None
+        self._forget_trials()
+        return Change.NONE if was_closed else Change.CLOSED
+
     def _forget_trials(self) -> None:
         self._lease = None
         self._trials.clear()

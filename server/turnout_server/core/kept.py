@@ -205,7 +205,6 @@ class TargetLine:
     throttle: tuple[tuple[int, int, int, int], ...] = ()
     concurrency_limit: int | None = None
     concurrency_age: float = 0.0
-    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

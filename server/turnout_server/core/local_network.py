@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from turnout_server.core.settings import HealthSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 FAILURES_REMEMBERED = 4096
 """Failures that can be taken back; more within 5 s than this have long opened a breaker."""
@@ -71,6 +74,11 @@ class LocalNetwork(Generic[P]):
         self._local = True
         self._unreached_at.clear()
         return Blame.LOCAL_BEGINS
+
+    def forget(self, providers: Collection[str], targets: Collection[P]) -> None:
+        """Forgets failures of some providers, and which were blamed on these targets."""
+        self._blamed = deque((each for each in self._blamed if each.target not in targets), maxlen=FAILURES_REMEMBERED)
+        self._unreached_at = {name: at for name, at in self._unreached_at.items() if name not in providers}
 
     def take_forgiven(self, now: float) -> list[P]:
         """Returns, once, the targets of the failures of this window that were blamed on providers."""

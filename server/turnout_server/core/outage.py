@@ -371,6 +371,19 @@ class Outages:
         ]
         return bool(blocked) or (whole is not None and (whole.key.wrong or now < whole.quota.until))
 
+    def forget(self, stays: Callable[[Key, str | None], bool], now: float) -> list[Key]:
+        """Forgets what is known of keys (model None) and of their use for a model, where it does not stay.
+
+        Returns the keys for which something held that is over now.
+        """
+        keys = {key: known for key, known in self._by_key.items() if not stays(key, None)}
+        models = {key: known for key, known in self._by_model.items() if not stays(Key(*key[:3]), key.model)}
+        self._by_key = {key: known for key, known in self._by_key.items() if key not in keys}
+        self._by_model = {key: known for key, known in self._by_model.items() if key not in models}
+        held = [key for key, known in keys.items() if known.key.wrong or now < known.quota.until]
+        held += [Key(*key[:3]) for key, known in models.items() if now < max(known.out_until, known.cool_down.until)]
+        return list(dict.fromkeys(held))
+
     def _of_key(self, key: Key) -> CredentialOutage:
         found = self._by_key.get(key)
         if found is None:

@@ -13,6 +13,7 @@ from turnout_server.core.candidates import first_is_trial
 from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import BreakerState, RejectionReason
+from turnout_server.core.target_state import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,9 @@ def take_permit(state: FleetState, found: Found, wanted: Wanted, *, now: float, 
     """Takes what one attempt needs; None where the target cannot be called now after all, and then nothing is taken."""
     target, spec = found
     if target.drained or not target.has_room():
+        return None
+    # Who began under a configuration from before may call what is not in the fleet any more; a drain is of the name.
+    if target.index == GONE and state.drains.hold(spec.target):
         return None
     credential = state.credentials.next_credential(
         spec, wanted.tried_credentials, tenant=wanted.tenant, now=now, needed_tokens=wanted.needed_tokens

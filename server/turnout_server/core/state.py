@@ -7,11 +7,12 @@ what it teaches. Everything here returns at once and takes `now`, monotonic seco
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 
 from turnout_server.core.affinity import Affinity, affinity_key
 from turnout_server.core.credentials import Credentials
+from turnout_server.core.drains import Drained, Drains
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.faults import Effects, EndpointGroup, Faults, release_trial
 from turnout_server.core.fleet import Fleet
@@ -54,6 +55,8 @@ class FleetState:
         self._rng = rng
         self._failover = failover
         self.targets, self.groups, self._group_of, _ = place(fleet, failover, rng)
+        self.drains = Drains(fleet, settings.drained)
+        """To be read only."""
         self.credentials = Credentials(failover.health, rng)
         self.lengths = OutputLengths()
         self.token_ratios = TokenRatios()
@@ -76,6 +79,7 @@ class FleetState:
         # Only these can change by time passing, so only these are looked at before each decision.
         self._restless: set[int] = set()
         self._prepare()
+        self._follow_drains()
 
     def _prepare(self) -> None:
         """Makes what decisions read of the fleet; to be called for every fleet."""
@@ -95,8 +99,9 @@ class FleetState:
     def adopt(self, fleet: Fleet, settings: Settings) -> Adopted:
         """Takes another fleet and its settings at once.
 
-        Targets, endpoints and credentials that stay keep what is known of them, a target's calls in flight and its
-        drain included; new ones start with nothing. Places in the fleet mean other targets from here on.
+        Targets, endpoints and credentials that stay keep what is known of them, a target's calls in flight included;
+        new ones start with nothing. Drains are of names and follow `Drains.adopt`. Places in the fleet mean other
+        targets from here on.
         """
         failover = settings.failover
         before = self.targets
@@ -112,6 +117,8 @@ class FleetState:
         self.affinity.adopt(settings.routing.affinity, fleet)
         self._changed_at = [0] * len(self.targets)
         self._prepare()
+        self.drains.adopt(fleet, settings.drained)
+        self._follow_drains()
         self._fading.update(range(len(self.targets)))
         self._touch(range(len(self.targets)))
         self._restless = {index for index, target in enumerate(self.targets) if target.restless}
@@ -415,10 +422,10 @@ class FleetState:
         )
         return reader.steps(providers or self.fleet.providers, now_wall)
 
-    def gauges(self, now: float) -> list[TargetGauges]:
-        """Returns what is measured of all targets: hundreds take some milliseconds."""
-        return [
-            TargetGauges(
+    def gauges(self, now: float) -> Iterator[TargetGauges]:
+        """Yields what is measured of all targets there are now, one by one: hundreds take some milliseconds."""
+        for target in tuple(self.targets):
+            yield TargetGauges(
                 target.spec.target,
                 target.score(now),
                 target.breaker.state(now),
@@ -426,8 +433,6 @@ class FleetState:
                 target.throttle.pressure(now),
                 target.concurrency_limit(now),
             )
-            for target in self.targets
-        ]
 
     def trend(self, indexes: Iterable[int], wanted: TrendQuery, *, now: float, now_wall: float) -> Trend:
         """Returns one measure of some targets together over time."""
@@ -443,8 +448,32 @@ class FleetState:
 
     def set_drained(self, index: int, *, drained: bool) -> None:
         """Takes a target out for an operator, or back in."""
-        self.targets[index].drained = drained
-        self._touch((index,))
+        self.drains.set_target(self.targets[index].spec.target, drained=drained)
+        self._touch(self._follow_drains())
+
+    def change_drains(self, provider: str, drained: Drained) -> None:
+        """Says anew what of a provider takes no new calls; calls that run go on."""
+        self.drains.change(provider, drained)
+        self._touch(self._follow_drains())
+
+    def reset_health(self, indexes: Iterable[int], now: float) -> list[Event]:
+        """Forgets what was held against the targets at these places, and what kept them from being called.
+
+        What is learned of latency, lengths and spending stays. Returns the events of what closed by it.
+        """
+        effects = self._faults.reset(indexes, now)
+        self._apply(effects)
+        return effects.events
+
+    def _follow_drains(self) -> list[int]:
+        """Has each target know whether it is drained; returns the places of those for which that is new."""
+        changed = []
+        for index, target in enumerate(self.targets):
+            drained = self.drains.hold(target.spec.target)
+            if target.drained is not drained:
+                target.drained = drained
+                changed.append(index)
+        return changed
 
     def _remember_removed(self, removed: tuple[Target, ...]) -> None:
         self._removed_at |= dict.fromkeys(removed, self.revision)

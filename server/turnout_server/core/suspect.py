@@ -58,6 +58,10 @@ class SuspectWatch:
         self._deciding_at = None
         self._flagged = False
 
+    def reset(self) -> None:
+        """Forgets whom it waits for: only attempts that begin from now on can make the target suspect."""
+        self.first_token()
+
     def ended(self, attempt_id: str) -> None:
         """Takes an attempt that ended without a first token."""
         if self._waiting.pop(attempt_id, None) is None:

@@ -71,6 +71,7 @@ class TargetState:
         self.concurrency = ConcurrencyLimit(settings.pressure)
         self.in_flight = 0
         self.drained = False
+        """Whether it gets no new calls: of `Drains`, as is told by `FleetState`."""
         self._threshold = settings.breaker.consecutive_failures
         self._unproven: deque[float] = deque(maxlen=UNPROVEN_COUNT)
 
@@ -101,7 +102,6 @@ class TargetState:
             throttle=self.throttle.keep(now),
             concurrency_limit=limit,
             concurrency_age=cut_age,
-            drained=self.drained,
         )
 
     def resume(self, kept: TargetLine, since: Since) -> None:
@@ -113,7 +113,6 @@ class TargetState:
             self.slowness.resume(kept.slowness, since)
         self.throttle.resume(kept.throttle, since)
         self.concurrency.resume(kept.concurrency_limit, kept.concurrency_age, since)
-        self.drained = kept.drained
 
     def health(self, now: float) -> HealthState:
         """Its health in one word; an open endpoint is an open breaker to it."""

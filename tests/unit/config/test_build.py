@@ -296,12 +296,13 @@ def test_policy_version_changes_with_routing_and_failover_and_with_nothing_else(
         for text in (
             "",
             "drain_seconds: 3",
+            "{providers: {openai: {}}, routing: {drained: [openai/gpt-4o]}}",
             "routing: {plan_valid_seconds: 6}",
             "failover: {max_attempts: 2}",
         )
     ]
 
-    assert versions[0] == versions[1]
+    assert versions[0] == versions[1] == versions[2]
     assert len(set(versions)) == 3
     assert all(len(version) == 12 for version in versions)
 

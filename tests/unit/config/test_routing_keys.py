@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.unit.config.loading import parts
+from tests.unit.config.loading import loaded, parts
 from turnout_server.core.model import MidStreamPolicy, Strategy, Weights
 from turnout_server.core.settings import Limits, NearEqual, Policy, PolicySelector, QualityFloor, RoutingSettings
 
@@ -63,4 +63,18 @@ def test_keys_of_a_policy_arrive(tmp_path: Path) -> None:
         wait_for_preferred_seconds=11,
         mid_stream=MidStreamPolicy.RESTART,
         hedge=True,
+    )
+
+
+def test_what_is_drained_arrives(tmp_path: Path) -> None:
+    text = TEXT.replace("routing:\n", "routing:\n  drained: [house-llm/small]\n")
+
+    assert parts(tmp_path, text).settings.drained == ("house-llm/small",)
+
+
+def test_a_drained_vendor_that_is_not_set_up_is_warned_of(tmp_path: Path) -> None:
+    text = TEXT.replace("routing:\n", "routing:\n  drained: [anthropic]\n")
+
+    assert "routing.drained: anthropic is passed over: no provider anthropic is configured" in (
+        loaded(tmp_path, text).warnings
     )

@@ -44,6 +44,7 @@ routing:
       failover: {}
       mid_stream: FAIL
   tiers: {free: {max_cost_usd: 0.01}, pro: {max_cost_usd: 0.10}, ultimate: {max_cost_usd: 1.00}}
+  drained: []
   metrics_window: 100
 failover:
   preset: balanced

@@ -601,7 +601,9 @@ class RegisteredProvider(_message.Message):
 
     @_builtins.property
     def drained_targets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its single targets that are drained, written "provider/model" or "provider/model@endpoint"."""
+        """Its single targets that are drained, written "provider/model" or "provider/model@endpoint"; in an update the former
+        stands for the model at all of its endpoints, and what is not among them is not drained any more.
+        """
 
     def __init__(
         self,
@@ -846,7 +848,7 @@ class HealthScope(_message.Message):
     """One provider, by name."""
     @_builtins.property
     def target(self) -> _router_pb2.Target:
-        """One target."""
+        """One target; without an endpoint the model at all of its endpoints."""
 
     @_builtins.property
     def endpoint(self) -> Global___EndpointName:

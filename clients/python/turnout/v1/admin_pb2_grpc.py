@@ -186,8 +186,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProvider(self, request, context):
-        """Changes a registered provider; drains or undrains any provider or its targets. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET,
-        STALE_ETAG, REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
+        """Changes a registered provider; drains or undrains any provider or its targets, until the next start. One that names
+        nothing to change returns the provider as it is. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, STALE_ETAG,
+        REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,8 +202,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetHealth(self, request, context):
-        """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. Errors: UNKNOWN_PROVIDER,
-        UNKNOWN_TARGET, PERMISSION_DENIED.
+        """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. What is learned of latency and
+        spending stays, and so do drains. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, INVALID_REQUEST, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

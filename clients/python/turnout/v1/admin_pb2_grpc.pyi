@@ -44,14 +44,15 @@ class AdminServiceStub:
     RegisterProvider: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RegisterProviderRequest, _admin_pb2.RegisterProviderResponse]
     """Adds a provider at run time. Errors: REGISTRATION_DISABLED, INVALID_REQUEST, ALREADY_EXISTS, PERMISSION_DENIED."""
     UpdateProvider: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateProviderRequest, _admin_pb2.UpdateProviderResponse]
-    """Changes a registered provider; drains or undrains any provider or its targets. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET,
-    STALE_ETAG, REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
+    """Changes a registered provider; drains or undrains any provider or its targets, until the next start. One that names
+    nothing to change returns the provider as it is. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, STALE_ETAG,
+    REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
     """
     RemoveProvider: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveProviderRequest, _admin_pb2.RemoveProviderResponse]
     """Removes a provider that was registered at run time. Errors: UNKNOWN_PROVIDER, INVALID_REQUEST, PERMISSION_DENIED."""
     ResetHealth: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetHealthRequest, _admin_pb2.ResetHealthResponse]
-    """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. Errors: UNKNOWN_PROVIDER,
-    UNKNOWN_TARGET, PERMISSION_DENIED.
+    """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. What is learned of latency and
+    spending stays, and so do drains. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, INVALID_REQUEST, PERMISSION_DENIED.
     """
     CheckHealth: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckHealthRequest, _admin_pb2.CheckHealthResponse]
     """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
@@ -112,14 +113,15 @@ class AdminServiceAsyncStub(AdminServiceStub):
     RegisterProvider: _aio.UnaryUnaryMultiCallable[_admin_pb2.RegisterProviderRequest, _admin_pb2.RegisterProviderResponse]  # type: ignore[assignment]
     """Adds a provider at run time. Errors: REGISTRATION_DISABLED, INVALID_REQUEST, ALREADY_EXISTS, PERMISSION_DENIED."""
     UpdateProvider: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateProviderRequest, _admin_pb2.UpdateProviderResponse]  # type: ignore[assignment]
-    """Changes a registered provider; drains or undrains any provider or its targets. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET,
-    STALE_ETAG, REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
+    """Changes a registered provider; drains or undrains any provider or its targets, until the next start. One that names
+    nothing to change returns the provider as it is. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, STALE_ETAG,
+    REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
     """
     RemoveProvider: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveProviderRequest, _admin_pb2.RemoveProviderResponse]  # type: ignore[assignment]
     """Removes a provider that was registered at run time. Errors: UNKNOWN_PROVIDER, INVALID_REQUEST, PERMISSION_DENIED."""
     ResetHealth: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetHealthRequest, _admin_pb2.ResetHealthResponse]  # type: ignore[assignment]
-    """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. Errors: UNKNOWN_PROVIDER,
-    UNKNOWN_TARGET, PERMISSION_DENIED.
+    """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. What is learned of latency and
+    spending stays, and so do drains. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, INVALID_REQUEST, PERMISSION_DENIED.
     """
     CheckHealth: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckHealthRequest, _admin_pb2.CheckHealthResponse]  # type: ignore[assignment]
     """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
@@ -201,8 +203,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.UpdateProviderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.UpdateProviderResponse, _abc.Awaitable[_admin_pb2.UpdateProviderResponse]]:
-        """Changes a registered provider; drains or undrains any provider or its targets. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET,
-        STALE_ETAG, REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
+        """Changes a registered provider; drains or undrains any provider or its targets, until the next start. One that names
+        nothing to change returns the provider as it is. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, STALE_ETAG,
+        REGISTRATION_DISABLED, INVALID_REQUEST, PERMISSION_DENIED.
         """
 
     @_abc_1.abstractmethod
@@ -219,8 +222,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ResetHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ResetHealthResponse, _abc.Awaitable[_admin_pb2.ResetHealthResponse]]:
-        """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. Errors: UNKNOWN_PROVIDER,
-        UNKNOWN_TARGET, PERMISSION_DENIED.
+        """Forgets what is known of health: closes breakers, ends cool-downs, empties windows. What is learned of latency and
+        spending stays, and so do drains. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, INVALID_REQUEST, PERMISSION_DENIED.
         """
 
     @_abc_1.abstractmethod
