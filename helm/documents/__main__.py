@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from helm.documents.alerts_template import alerts_template
+from helm.documents.dashboards import dashboard_json, document, read_dashboards
 from helm.documents.read_at_start import read_at_start
 from helm.documents.readme import readme
 from helm.documents.values_file import read_values
@@ -41,13 +43,21 @@ def made() -> Iterator[tuple[Path, str]]:
     """Yields each generated file and what it should hold."""
     values = read_values((CHART / "values.yaml").read_text())
     written = yaml.safe_load((HERE / "turnout.schema.yaml").read_text())
-    alerts = [alert["alert"] for alert in yaml.safe_load((CHART / "files/alerts.yaml").read_text())]
+    alerts_text = (CHART / "files/alerts.yaml").read_text()
+    alerts = [alert["alert"] for alert in yaml.safe_load(alerts_text)]
     yield CHART / "values.schema.json", values_schema(written, json_schema(), values, alerts)
     yield CHART / "README.md", readme((HERE / "turnout.md").read_text(), values)
     yield CHART / "files/read-at-start.txt", read_at_start()
+    dashboards = read_dashboards()
+    for dashboard in dashboards:
+        yield CHART / "files/dashboards" / f"{dashboard.name}.json", dashboard_json(dashboard)
+    yield HERE.parents[1] / "docs/dashboards.md", document((HERE / "dashboards.md").read_text(), dashboards)
     of_sidecar = read_values((SIDECAR_CHART / "values.yaml").read_text())
     sidecar = {**yaml.safe_load((HERE / "turnout-sidecar.schema.yaml").read_text()), "$defs": written["$defs"]}
-    schema = values_schema(sidecar, json_schema(), of_sidecar, (), chart="turnout-sidecar", decided=DECIDED_BY_SIDECAR)
+    schema = values_schema(
+        sidecar, json_schema(), of_sidecar, alerts, chart="turnout-sidecar", decided=DECIDED_BY_SIDECAR
+    )
+    yield SIDECAR_CHART / "templates/_alerts.tpl", alerts_template(alerts_text)
     yield SIDECAR_CHART / "values.schema.json", schema
     yield SIDECAR_CHART / "README.md", readme((HERE / "turnout-sidecar.md").read_text(), of_sidecar)
 

@@ -65,6 +65,7 @@ def test_package_has_what_installing_needs_and_no_tests(helm: Helm, tmp_path: Pa
     names = {name.removeprefix("turnout/") for name in listed.stdout.split()}
 
     assert {"values.schema.json", "README.md", "files/alerts.yaml", "templates/tests/status.yaml"} <= names
+    assert "files/dashboards/fleet.json" in names
     assert not [name for name in names if name.startswith(("ci/", "tests/"))]
 
 
@@ -229,7 +230,7 @@ def test_what_the_operator_reads_is_shaped_as_it_wants(helm: Helm) -> None:
     assert {"name", "rules"} == group.keys()
     for rule in group["rules"]:
         assert {"alert", "expr", "labels", "annotations"} <= rule.keys()
-        assert {"summary", "description"} == rule["annotations"].keys()
+        assert {"summary", "description", "runbook_url"} == rule["annotations"].keys()
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
 
 
@@ -334,20 +335,3 @@ def test_an_upgrade_changes_nothing_that_cannot_change(helm: Helm, released: Pat
             assert each["spec"].get("clusterIP") == same["spec"].get("clusterIP")
             # Pods of both versions serve while one replaces the other.
             assert each["spec"]["selector"] == same["spec"]["selector"]
-
-
-def test_alerts_fire_when_they_should_and_only_then(helm: Helm, tmp_path: Path) -> None:
-    promtool = working("promtool", "--version")
-    values = {"metrics": {"prometheusRule": {"enabled": True}}, "fullnameOverride": "turnout"}
-    rules = one(helm.rendered(values), "PrometheusRule")["spec"]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-    cases = yaml.safe_load((Path(__file__).parent / "chart_alerts.yaml").read_text())
-    (tmp_path / "cases.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], **cases}))
-    fired = {
-        asked["alertname"] for case in cases["tests"] for asked in case["alert_rule_test"] if asked.get("exp_alerts")
-    }
-
-    assert {rule["alert"] for rule in rules["groups"][0]["rules"]} == fired
-    for what in (["check", "rules", "rules.yaml"], ["test", "rules", "cases.yaml"]):
-        ended = subprocess.run([promtool, *what], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - ours
-        assert 0 == ended.returncode, ended.stdout + ended.stderr

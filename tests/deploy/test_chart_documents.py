@@ -12,19 +12,9 @@ from helm.documents.__main__ import CHART, made
 from helm.documents.readme import MARK, readme
 from helm.documents.values_file import Value, ValuesError, read_values
 from helm.documents.values_schema import SECRETS
-from turnout_server.core.model import HEALTH_FAILURES, BreakerState, FailureKind
-from turnout_server.telemetry.metrics import Metrics
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-ALERTS: list[dict[str, Any]] = yaml.safe_load((CHART / "files/alerts.yaml").read_text())
-
-
-class Certificate:
-    expires_at = 1.0
-
-    def counts(self) -> dict[tuple[str, str], int]:
-        return {}
 
 
 def faults(values: dict[str, Any]) -> dict[str, str]:
@@ -147,38 +137,3 @@ def test_a_provider_that_is_only_named_is_taken() -> None:
 def test_what_looks_like_a_key_is_told_from_what_names_one(text: str, refused: bool) -> None:  # noqa: FBT001 - a table
     assert refused == (re.search(SECRETS, text) is not None)
     assert ({"extraEnv.0.value"} if refused else set()) == faults({"extraEnv": [{"name": "A", "value": text}]}).keys()
-
-
-@pytest.mark.parametrize("alert", ALERTS, ids=[alert["alert"] for alert in ALERTS])
-def test_an_alert_asks_for_what_the_metrics_page_has(alert: dict[str, Any]) -> None:
-    metrics = Metrics()
-    metrics.watch(list)
-    metrics.watch_budgets(list)
-    metrics.watch_shed(int)
-    metrics.watch_keeping(lambda: (1.0, 0, 0))
-    metrics.watch_listener_files(Certificate())
-    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
-    known: dict[str, set[str]] = {}
-    for family in metrics.collect():
-        labels = {*getattr(family, "_labelnames", ()), *({"le"} if family.type == "histogram" else ())}
-        known |= {family.name + suffix: labels for suffix in suffixes[family.type]}
-    asked = re.findall(r"(turnout_\w+)\{([^}]*)\}", alert["expr"])
-
-    assert asked
-    assert len(asked) == len(re.findall(r"turnout_\w+", alert["expr"]))
-    for name, matchers in asked:
-        assert name in known
-        assert "@SELECTOR@" in matchers
-        assert known[name] >= set(re.findall(r"(\w+)[=!]", matchers.replace("@SELECTOR@", "")))
-        assert known[name] >= set(re.findall(r"\$labels\.(\w+)", str(alert["annotations"])))
-        assert known[name] >= set(re.findall(r"by \((\w+)\)", alert["expr"]))
-
-
-def test_alerts_know_the_words_that_the_metrics_use() -> None:
-    text = "".join(alert["expr"] for alert in ALERTS)
-    failing = next(alert["expr"] for alert in ALERTS if alert["alert"] == "TurnoutTargetFailing")
-
-    assert {kind.value for kind in HEALTH_FAILURES} == set(re.findall(r'outcome=~"([^"]+)"', failing)[0].split("|"))
-    outcomes = {word for words in re.findall(r'outcome=~"([^"]+)"', text) for word in words.split("|")}
-    assert {kind.value for kind in FailureKind} >= outcomes
-    assert {state.value for state in BreakerState} >= set(re.findall(r'state="([^"]+)"', text))

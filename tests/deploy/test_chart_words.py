@@ -36,6 +36,14 @@ REFUSALS: list[tuple[Values, str]] = [
     ({**TLS, "keys": REAL["keys"], "listener": {**TLS["listener"], "insecure": True}}, "- listener.insecure: there is"),
     ({"listener": {"tls": {"clientCaSecret": "ca"}}}, "- listener.tls.clientCaSecret: client certificates need TLS"),
     ({"listener": {"tokens": [{"secret": "s", "key": "k"}]}}, "- listener.tokens: tokens would cross the network"),
+    ({"webhook": {"existingSecret": "s"}}, "- webhook.existingSecret: signs nothing; say where"),
+    (
+        {
+            "webhook": {"existingSecret": "s"},
+            "config": {"alerts": {"webhook_url": "https://a.example/", "webhook_secret_file": "/run/key"}},
+        },
+        "- config.alerts.webhook_secret_file: the key is that of webhook.existingSecret",
+    ),
     ({"listener": {"tokens": [{"key": "k"}]}}, "at '/listener/tokens/0': missing property 'secret'"),
     ({"service": {"type": "NodePort"}}, "- service.type: NodePort reaches beyond the cluster, which needs TLS"),
     ({**REAL, "keys": {"existingSecret": "k", "as": "files"}}, "- keys.as: files are used by the providers that name"),
@@ -74,8 +82,21 @@ REFUSALS: list[tuple[Values, str]] = [
     ),
     (
         {"otlp": {"endpoint": "http://c:4317"}, "extraEnv": [{"name": "OTEL_SERVICE_NAME", "value": "s"}]},
-        "- extraEnv: OTEL_SERVICE_NAME: with otlp.endpoint the chart sets it",
+        "- extraEnv: OTEL_SERVICE_NAME: the chart sets it for otlp",
     ),
+    (
+        {
+            "otlp": {"env": {"OTEL_BSP_SCHEDULE_DELAY": "1"}},
+            "extraEnv": [{"name": "OTEL_BSP_SCHEDULE_DELAY", "value": "2"}],
+        },
+        "- extraEnv: OTEL_BSP_SCHEDULE_DELAY: the chart sets it for otlp",
+    ),
+    (
+        {"otlp": {"env": {"OTEL_EXPORTER_OTLP_HEADERS": "a=b"}, "headersSecret": {"name": "collector"}}},
+        "- otlp.env: OTEL_EXPORTER_OTLP_HEADERS: otlp.headersSecret sets it",
+    ),
+    ({"otlp": {"env": {"TURNOUT_STRATEGY": "COST"}}}, "invalid propertyName 'TURNOUT_STRATEGY'"),
+    ({"metrics": {"prometheusRule": {"latency": {"thresholdSeconds": 15}}}}, "thresholdSeconds'"),
     (
         {"extraVolumes": [{"name": "config", "emptyDir": {}}]},
         "- extraVolumes: config: the chart has a volume of that name",

@@ -18,6 +18,7 @@ those. Gives YAML of {values, release, namespace, kubeVersion, appVersion}.
 {{- toYaml (dict
   "values" $values
   "release" $root.Release.Name
+  "namespace" $root.Release.Namespace
   "managedBy" $root.Release.Service
   "kubeVersion" $root.Capabilities.KubeVersion.Version
   "configMap" (include "turnout-sidecar.configMapName" (dict "values" $values "release" $root.Release.Name))

@@ -42,6 +42,12 @@
 {{- $_ := set $config "listen" $listen -}}
 {{- $_ := set $config "health" (dict "address" (printf "%s:%v" .Values.listener.host (int .Values.health.port))) -}}
 {{- $_ := set $config "metrics" (dict "address" (printf "%s:%v" .Values.listener.host (int .Values.metrics.port))) -}}
+{{- with .Values.webhook -}}
+{{- if .existingSecret -}}
+{{- $alerts := set (deepCopy (default dict $config.alerts)) "webhook_secret_file" (printf "/run/turnout-webhook/%s" .key) -}}
+{{- $_ := set $config "alerts" $alerts -}}
+{{- end -}}
+{{- end -}}
 {{- if include "turnout.simulated" . -}}
 {{- $_ := set $config "providers" (.Files.Get "files/simulated.yaml" | fromYaml) -}}
 {{- end -}}

@@ -48,6 +48,9 @@
     {{- if .Values.listener.tokens }}
     - {name: tokens, mountPath: /run/turnout-tokens, readOnly: true}
     {{- end }}
+    {{- if .Values.webhook.existingSecret }}
+    - {name: webhook, mountPath: /run/turnout-webhook, readOnly: true}
+    {{- end }}
     {{- range $place, $folder := include "turnout.scratch" . | fromYamlArray }}
     - {name: scratch-{{ $place }}, mountPath: {{ $folder | quote }}}
     {{- end }}
@@ -60,13 +63,8 @@
 env:
   # Whoever runs a command in the container reaches this Pod.
   - {name: TURNOUT_ADDRESS, value: "localhost:{{ .Values.listener.port }}"}
-  {{- if .Values.otlp.endpoint }}
-  - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .Values.otlp.endpoint | quote }}}
-  - {name: OTEL_SERVICE_NAME, value: {{ include "turnout.fullname" . | quote }}}
-  - name: POD_NAME
-    valueFrom: {fieldRef: {fieldPath: metadata.name}}
-  - name: OTEL_RESOURCE_ATTRIBUTES
-    value: k8s.namespace.name={{ .Release.Namespace }},k8s.deployment.name={{ include "turnout.fullname" . }},k8s.pod.name=$(POD_NAME),service.instance.id=$(POD_NAME)
+  {{- with include "turnout.otlpEnv" . | fromYamlArray }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
@@ -81,6 +79,36 @@ envFrom:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* OpenTelemetry's variables; nothing where nothing is said of it. */}}
+{{- define "turnout.otlpEnv" -}}
+{{- $own := dict -}}
+{{- if .Values.otlp.endpoint -}}
+{{- $_ := set $own "OTEL_EXPORTER_OTLP_ENDPOINT" .Values.otlp.endpoint -}}
+{{- $_ := set $own "OTEL_SERVICE_NAME" (include "turnout.fullname" .) -}}
+{{- $_ := set $own "OTEL_RESOURCE_ATTRIBUTES" (printf "k8s.namespace.name=%s,k8s.deployment.name=%s,k8s.pod.name=$(POD_NAME),service.instance.id=$(POD_NAME)" .Release.Namespace (include "turnout.fullname" .)) -}}
+{{- end -}}
+{{- $given := default dict .Values.otlp.env -}}
+{{- range $name, $value := $given -}}
+{{- if and (eq $name "OTEL_RESOURCE_ATTRIBUTES") (hasKey $own $name) -}}
+{{- $value = printf "%s,%s" (get $own $name) $value -}}
+{{- end -}}
+{{- $_ := set $own $name $value -}}
+{{- end -}}
+{{- if .Values.otlp.endpoint }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- end }}
+{{- range $name, $value := $own }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- with .Values.otlp.headersSecret }}
+{{- if .name }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ .name | quote }}, key: {{ .key | quote }}}}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "turnout.volumes" -}}
@@ -109,6 +137,12 @@ envFrom:
       {{- range .Values.listener.tokens }}
       - secret: {name: {{ .secret | quote }}, items: [{key: {{ .key | quote }}, path: {{ printf "%s/%s" .secret .key | quote }}}]}
       {{- end }}
+{{- end }}
+{{- with .Values.webhook }}
+{{- if .existingSecret }}
+- name: webhook
+  secret: {secretName: {{ .existingSecret | quote }}, items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}], defaultMode: 0440}
+{{- end }}
 {{- end }}
 {{- range $place, $folder := include "turnout.scratch" . | fromYamlArray }}
 - name: scratch-{{ $place }}

@@ -31,8 +31,11 @@
 {{- end -}}
 {{- /* A list with two of one name is refused by the API server, or one of the two is dropped by it. */ -}}
 {{- $decided := list -}}
-{{- if .Values.otlp.endpoint -}}{{- $decided = list "OTEL_EXPORTER_OTLP_ENDPOINT" "OTEL_SERVICE_NAME" "OTEL_RESOURCE_ATTRIBUTES" "POD_NAME" -}}{{- end -}}
-{{- $faults = concat $faults (include "turnout.twice" (list "extraEnv" "name" .Values.extraEnv $decided "with otlp.endpoint the chart sets it; leave one of the two out") | fromYamlArray) -}}
+{{- range include "turnout.otlpEnv" . | fromYamlArray -}}{{- $decided = append $decided .name -}}{{- end -}}
+{{- if and .Values.otlp.headersSecret.name (hasKey (default dict .Values.otlp.env) "OTEL_EXPORTER_OTLP_HEADERS") -}}
+{{- $faults = append $faults "otlp.env: OTEL_EXPORTER_OTLP_HEADERS: otlp.headersSecret sets it; leave one of the two out" -}}
+{{- end -}}
+{{- $faults = concat $faults (include "turnout.twice" (list "extraEnv" "name" .Values.extraEnv $decided "the chart sets it for otlp; leave one of the two out") | fromYamlArray) -}}
 {{- $own := dict "Values" (omit (merge dict .Values) "extraVolumes") "Release" .Release "Chart" .Chart -}}
 {{- $volumes := include "turnout.volumes" $own | fromYamlArray -}}
 {{- $volumeNames := list -}}
@@ -44,6 +47,15 @@
 {{- if $tls -}}{{- $folders = append $folders "/run/turnout-tls" -}}{{- end -}}
 {{- if .Values.listener.tls.clientCaSecret -}}{{- $folders = append $folders "/run/turnout-client-ca" -}}{{- end -}}
 {{- if .Values.listener.tokens -}}{{- $folders = append $folders "/run/turnout-tokens" -}}{{- end -}}
+{{- if .Values.webhook.existingSecret -}}
+{{- $folders = append $folders "/run/turnout-webhook" -}}
+{{- if not (dig "alerts" "webhook_url" "" .Values.config) -}}
+{{- $faults = append $faults "webhook.existingSecret: signs nothing; say where alarms are posted to in config.alerts.webhook_url" -}}
+{{- end -}}
+{{- if dig "alerts" "webhook_secret_file" "" .Values.config -}}
+{{- $faults = append $faults "config.alerts.webhook_secret_file: the key is that of webhook.existingSecret; leave one of them out" -}}
+{{- end -}}
+{{- end -}}
 {{- $faults = concat $faults (include "turnout.twice" (list "extraVolumeMounts" "mountPath" .Values.extraVolumeMounts $folders "the chart mounts something there; choose another folder") | fromYamlArray) -}}
 {{- range .Values.extraVolumeMounts -}}
 {{- if not (has .name $volumeNames) -}}
