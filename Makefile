@@ -8,7 +8,7 @@ TESTS ?= tests
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full charts tools tools-light image sbom audit explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
+.PHONY: help demo serve test test-full charts tools tools-light operations pictures image sbom audit explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -64,6 +64,12 @@ tools: $(VENV)/.run  ## put the other tools that tests use into .tools/ (what is
 
 tools-light: $(VENV)/.run  # what of it takes seconds; never fails: a test whose tool is missing is skipped with the reason
 	@tools/get.sh light || true
+
+operations: $(VENV)/.dev  ## stage what pages people and write what is seen into docs/operations.md (minutes; PICTURES=1: Jaeger's pages too)
+	$(BIN)/python -m tools.operations $(if $(PICTURES),--pictures)
+
+pictures: $(VENV)/.dev  ## take the pictures of `turnout top` in docs/pictures anew, from a real run (five minutes)
+	$(BIN)/python -m tools.top_picture
 
 explore: $(VENV)/.dev  ## look for new failures with property tests: other examples each time (five minutes)
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
@@ -126,7 +132,7 @@ format: $(VENV)/.dev  ## format the code
 
 lock: $(VENV)/.dev  ## resolve the lock files anew
 	$(RESOLVE) pyproject.toml --extra server --output-file requirements.lock
-	$(RESOLVE) pyproject.toml --extra server --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(RESOLVE) pyproject.toml --extra server --extra top --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	printf 'hatchling\neditables\n' | $(RESOLVE) - --constraint requirements-dev.lock --output-file requirements-build.lock
 
 clean:  ## remove what was set up

@@ -15,6 +15,7 @@ from bench.deciding import deciding_us
 from bench.load import Compared, compare, spread
 from bench.processes import measured, resident_mib, sidecar, simulator
 from bench.rpcs import Caller, caller, churning
+from bench.traced import MODES, costs_of_tracing
 
 TARGET_COUNTS = (8, 40, 400)
 OUTPUT_TOKENS = 64
@@ -32,10 +33,14 @@ class Effort:
     decisions: int
     footprint_calls: int
     starts: int
+    traced_turns: int
+    traced_calls: int
 
 
-FULL = Effort(turns=7, calls=600, decisions=600, footprint_calls=FOOTPRINT_CALLS, starts=STARTS)
-QUICK = Effort(turns=1, calls=64, decisions=100, footprint_calls=256, starts=1)
+FULL = Effort(
+    turns=7, calls=600, decisions=600, footprint_calls=FOOTPRINT_CALLS, starts=STARTS, traced_turns=12, traced_calls=160
+)
+QUICK = Effort(turns=1, calls=64, decisions=100, footprint_calls=256, starts=1, traced_turns=1, traced_calls=64)
 
 
 def main() -> None:
@@ -45,7 +50,7 @@ def main() -> None:
         "--quick", action="store_true", help="a few calls of each: shows that it works, measures nothing"
     )
     effort = QUICK if parser.parse_args().quick else FULL
-    for measure in (_calls, _deciding, _footprint):
+    for measure in (_calls, _deciding, _tracing, _footprint):
         for name, ours, least, ratio in asyncio.run(measure(effort)):
             sys.stdout.write(f"| {name:{NAME_WIDTH}} | {ours:>12} | {least:>12} | {ratio:>6} |\n")
             sys.stdout.flush()
@@ -93,6 +98,30 @@ async def _deciding(effort: Effort) -> list[Row]:
             "",
         )
         for count in TARGET_COUNTS
+    ]
+
+
+async def _tracing(effort: Effort) -> list[Row]:
+    """Here the least is the same sidecar without tracing."""
+    costs = (await costs_of_tracing(("Route",), effort.traced_turns, effort.traced_calls))["Route"]
+    untraced = costs[MODES[0]]
+    return [
+        row
+        for mode in MODES[1:]
+        for row in (
+            (
+                f"Route, {mode}, against untraced: CPU",
+                f"{costs[mode].cpu_us:.0f} µs",
+                f"{untraced.cpu_us:.0f} µs",
+                f"{costs[mode].cpu_ratio:.2f}",
+            ),
+            (
+                f"Route, {mode}, against untraced: p95",
+                f"{costs[mode].p95_us:.0f} µs",
+                f"{untraced.p95_us:.0f} µs",
+                f"{costs[mode].p95_ratio:.2f}",
+            ),
+        )
     ]
 
 

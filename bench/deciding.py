@@ -12,7 +12,7 @@ from turnout_server.config.schema import Configuration
 from turnout_server.core.model import Capability, Outcome, RequestProfile, RouteQuery
 from turnout_server.ids import new_id
 from turnout_server.router import Router
-from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.metrics.metrics import Metrics
 
 BLOCKS = 9
 EVERY = 20

@@ -26,7 +26,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
 from turnout_server.app import GC_THRESHOLD, running
 from turnout_server.config.load import load
-from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.telemetry.logs.logs import LogFormat, LogLevel, configure_logging
 from turnout_server.wake_ups import loop_factory
 
 DATA = b"data: "

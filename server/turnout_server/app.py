@@ -36,28 +36,32 @@ from turnout_server.reloading.request_logging import RequestLogging
 from turnout_server.reloading.watched_files import LOOK_EVERY_SECONDS, SETTLED_SECONDS, WatchedFiles
 from turnout_server.router import Router
 from turnout_server.starting import (
+    begin_alarming,
     begin_metric_export,
     begin_request_log,
     begin_tracing,
-    begin_webhook,
     connect_upstreams,
     make_keeper,
     read_listener_files,
     resume,
     with_listener_files,
 )
-from turnout_server.telemetry.access_log import AccessLog, AccessMode
-from turnout_server.telemetry.call_spans import attempt_of_current
-from turnout_server.telemetry.instruments import Profile
-from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging, set_log_level
-from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.logs.access_log import AccessLog, AccessMode
+from turnout_server.telemetry.logs.log_writer import LogWriter, stderr_writer
+from turnout_server.telemetry.logs.logs import LogFormat, LogLevel, configure_logging, set_log_level
+from turnout_server.telemetry.logs.stray import log_strays, log_unhandled
+from turnout_server.telemetry.metrics.instruments import Profile
+from turnout_server.telemetry.metrics.metrics import Metrics
+from turnout_server.telemetry.otlp.flushing import Flushing
 from turnout_server.telemetry.telling import Telling
-from turnout_server.telemetry.tracing import outgoing_headers
+from turnout_server.telemetry.traces.call_spans import attempt_of_current, deciding_again_in_current
+from turnout_server.telemetry.traces.tracing import outgoing_headers
 from turnout_server.wake_ups import loop_factory
 
 if TYPE_CHECKING:
     from turnout_server.listener_files import ListenerFiles
-    from turnout_server.telemetry.tracer import Tracing
+    from turnout_server.state.keeper import Keeper
+    from turnout_server.telemetry.traces.tracer import Tracing
 
 EXPIRE_EVERY_SECONDS = 0.25
 """How often lapsed leases and reopening times are looked for when no request does."""
@@ -67,6 +71,9 @@ SECRETS_EVERY_SECONDS = 5.0
 
 ALARMS_EVERY_SECONDS = 5.0
 """How often targets are looked at for high latency and high error rates."""
+
+DROPPED_LINES_EVERY_SECONDS = 1.0
+"""How often the log is told of its own lines that found no room."""
 
 LISTENER_FILES_EVERY_SECONDS = 5.0
 """How often the listener's certificate and tokens are compared with their files."""
@@ -92,20 +99,34 @@ def run(
     `on_stopped` is called when all is written and closed, but for the event loop.
     """
     telemetry = loaded.configuration.telemetry
-    configure_logging(LogLevel(telemetry.log_level), LogFormat.JSON if json_logs else LogFormat(telemetry.log_format))
+    log_writer = stderr_writer()
+    configure_logging(
+        LogLevel(telemetry.log_level),
+        LogFormat.JSON if json_logs else LogFormat(telemetry.log_format),
+        log_writer,
+        environ,
+    )
+    log_strays(structlog.get_logger("turnout"), log_writer.drain)
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     give_back_large_buffers()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_until_signal(loaded, environ, announce))
-        on_stopped()
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_until_signal(loaded, environ, announce, log_writer))
+            log_writer.drain()
+            on_stopped()
+    finally:
+        log_writer.drain()
 
 
-async def _until_signal(loaded: Loaded, environ: Mapping[str, str], announce: Callable[[str], None]) -> None:
+async def _until_signal(
+    loaded: Loaded, environ: Mapping[str, str], announce: Callable[[str], None], log_writer: LogWriter
+) -> None:
+    log_unhandled(structlog.get_logger("turnout"), asyncio.get_running_loop())
     stop = asyncio.Event()
     give_back = on_stop_signal(stop.set)
     reload_asked = asyncio.Event()
     on_reload_signal(reload_asked.set)
-    async with running(loaded, environ, reload_asked=reload_asked) as listening:
+    async with running(loaded, environ, reload_asked=reload_asked, log_writer=log_writer) as listening:
         # What start-up made stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -124,7 +145,9 @@ async def running(
     secrets_every_seconds: float = SECRETS_EVERY_SECONDS,
     listener_files_every_seconds: float = LISTENER_FILES_EVERY_SECONDS,
     files_every_seconds: float = LOOK_EVERY_SECONDS,
+    alarms_every_seconds: float = ALARMS_EVERY_SECONDS,
     reload_asked: asyncio.Event | None = None,
+    log_writer: LogWriter | None = None,
 ) -> AsyncIterator[Listening]:
     """Builds everything, serves while the block runs, then stops in order. Raises StartError.
 
@@ -152,16 +175,14 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(secrets.aclose)
         secrets.start_commands()
-        # Closed after the last snapshot, which is worth more than spans that a collector keeps waiting.
-        tracing = begin_tracing(environ, log, stack)
+        # Closed after the last snapshot, which is worth more than what a collector keeps waiting; and after all calls
+        # have ended, whose spans and counts are in what is sent last.
+        flushing = await stack.enter_async_context(Flushing(time.monotonic))
+        tracing = begin_tracing(environ, log, flushing)
         keeper = make_keeper(configuration, router, lambda: service.secrets, log)
         if keeper is not None:
-            kept = keeper.on_event
-            telling.others.append(lambda told: kept(told.event))
-            # After all calls have ended: what they settled is in the last snapshot.
-            stack.push_async_callback(keeper.aclose)
-            metrics.watch_keeping(keeper.read)
-        begin_webhook(configuration, telling, metrics, log, stack)
+            _keep(keeper, telling, metrics, stack)
+        alarming = begin_alarming(configuration, telling, metrics, log, stack)
         upstreams = connect_upstreams(parts.connections, secrets)
         executor = Executor(
             router,
@@ -172,6 +193,7 @@ async def running(
             new_id=new_id,
             trace_headers=outgoing_headers,
             trace_attempt=attempt_of_current,
+            trace_hop=deciding_again_in_current,
             max_answer_bytes=configuration.limits.max_message_mib * MIB - ANSWER_MARGIN_BYTES,
         )
         stack.push_async_callback(executor.aclose)
@@ -213,21 +235,24 @@ async def running(
             events=telling.ring,
             access_log=access_log,
             observe_call=metrics.call,
+            observe_overhead=metrics.overhead,
         )
         service.follow = (
             lambda taken: server.follow(server_settings(taken)),
             lambda taken: set_log_level(LogLevel(taken.telemetry.log_level)),
             lambda taken: access_log.follow(AccessMode(taken.telemetry.access_log)),
+            alarming.follow,
         )
         request_logging.on_change = server.log_requests
         _watch_counts(metrics, router, server, request_logging, tracing)
-        begin_metric_export(metrics, environ, log, stack)
+        begin_metric_export(metrics, environ, log, flushing)
         _watch_listener_files(listener_files, server, metrics, stack, listener_files_every_seconds)
         # What calls need while they end, and what is asked meanwhile, goes on until the server has stopped.
         for work in (
-            _expire(router, server.answering, telling),
+            _expire(router, server.answering, telling, metrics, access_log),
+            *([] if log_writer is None else [_tell_of_dropped_lines(log_writer, metrics, log)]),
             _watch_keys(service, secrets_every_seconds),
-            _look_for_alarms(router),
+            _look_for_alarms(router, alarms_every_seconds),
             local_models.watch(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(work))
@@ -254,19 +279,30 @@ async def running(
             keeper.begin()
         _log_start(log, loaded, listening, router)
         yield listening
+        flushing.stopping(service.configuration.drain_seconds)
         log.info("stopping", drain_seconds=service.configuration.drain_seconds, running_count=server.calls.running)
     log.info("stopped")
+
+
+def _keep(keeper: Keeper, telling: Telling, metrics: Metrics, stack: contextlib.AsyncExitStack) -> None:
+    """Has the state kept until the stack ends, after all calls: what they settled is in the last snapshot."""
+    kept = keeper.on_event
+    telling.others.append(lambda told: kept(told.event))
+    stack.push_async_callback(keeper.aclose)
+    metrics.watch_keeping(keeper.read)
 
 
 def _watch_counts(
     metrics: Metrics, router: Router, server: ApiServer, request_logging: RequestLogging, tracing: Tracing | None
 ) -> None:
     metrics.config_taken(time.time())
+    metrics.watch_routing(lambda: router.settings.routing.policy_version)
     metrics.watch_request_log(lambda: request_logging.present)
     metrics.watch(router.gauges)
+    metrics.watch_policies(lambda: router.settings.routing.policies)
     metrics.watch_budgets(router.budgets)
     metrics.watch_answers(server.answering.once, server.answering.cache)
-    metrics.watch_shed(lambda: server.shed_count)
+    metrics.watch_shed(lambda: server.shed_counts)
     metrics.watch_retry_budget(router.retries_remaining)
     metrics.watch_dropped("request_log", request_logging.dropped_count)
     if tracing is not None:
@@ -303,18 +339,32 @@ def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, 
     )
 
 
-async def _expire(router: Router, answering: Answering, telling: Telling) -> None:
+async def _expire(
+    router: Router, answering: Answering, telling: Telling, metrics: Metrics, access_log: AccessLog
+) -> None:
     while True:
+        due_at = time.monotonic() + EXPIRE_EVERY_SECONDS
         await asyncio.sleep(EXPIRE_EVERY_SECONDS)
+        metrics.loop_delay(max(0.0, time.monotonic() - due_at))
         router.expire()
         answering.expire()
         router.tell_repeated()
         telling.due(time.monotonic())
+        access_log.due()
 
 
-async def _look_for_alarms(router: Router) -> None:
+async def _tell_of_dropped_lines(log_writer: LogWriter, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    metrics.watch_dropped("logs", lambda: log_writer.dropped_count)
     while True:
-        await asyncio.sleep(ALARMS_EVERY_SECONDS)
+        await asyncio.sleep(DROPPED_LINES_EVERY_SECONDS)
+        dropped = log_writer.newly_dropped()
+        if dropped:
+            log.warning("log.dropped", line_count=dropped, reason="nobody read the log")
+
+
+async def _look_for_alarms(router: Router, every_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(every_seconds)
         for _ in router.alarms():
             # Calls must not wait until hundreds of targets have been looked at.
             await asyncio.sleep(0)

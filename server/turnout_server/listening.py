@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import time
 from dataclasses import dataclass
 
 from turnout_server.api.admission import MIB
@@ -14,7 +15,8 @@ from turnout_server.api.sockets import ListenError, UnixSocket
 from turnout_server.config.memory_limit import inflight_limit_bytes, memory_limit_bytes
 from turnout_server.config.schema import Configuration
 from turnout_server.starting import StartError
-from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.metrics.metrics import Metrics
+from turnout_server.telemetry.metrics.page import SharedPages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ async def listen(
     configuration: Configuration, server: ApiServer, metrics: Metrics, stack: contextlib.AsyncExitStack
 ) -> Listening:
     """Listens until the stack ends; calls stop first, so that their end can still be measured. Raises StartError."""
-    metrics_endpoint = MetricsEndpoint(metrics.page)
+    metrics_endpoint = MetricsEndpoint(SharedPages(metrics.page))
     try:
         address = configuration.metrics.address
         metrics_address = await metrics_endpoint.start(address) if address else ""
@@ -53,12 +55,14 @@ async def listen(
         stack.push_async_callback(server.stop)
     except ListenError as error:
         raise StartError(str(error)) from None
+    version = importlib.metadata.version("turnout")
+    metrics.started(version, time.time())
     unix = (f"unix:{bound.socket}",) if bound.socket else ()
     return Listening(
         grpc=(*((bound.address,) if bound.address else ()), *unix),
         health=bound.health_address,
         metrics=metrics_address,
-        version=importlib.metadata.version("turnout"),
+        version=version,
     )
 
 

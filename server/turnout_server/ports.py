@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from turnout_server.core.call import AttemptRecord
-from turnout_server.core.chat import ChatInput, StreamEvent
+from turnout_server.core.chat import ChatInput, Delta, StreamEvent
 from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.hedging import HedgeResult
@@ -106,7 +106,11 @@ class AttemptTrace(Protocol):
         ...
 
     def asked(self, call: UpstreamCall, *, streaming: bool) -> None:
-        """Tells what is sent; nothing of its content is kept."""
+        """Tells what is sent; nothing of its content is kept, unless the operator asks for that."""
+        ...
+
+    def listener(self) -> Callable[[Sequence[Delta]], None] | None:
+        """Returns what is told the pieces of the answer, None where nothing of it is kept."""
         ...
 
     def ended(self, record: AttemptRecord, answer: Answer | None) -> None:
@@ -135,8 +139,4 @@ class Instruments(Protocol):
 
     def outcome(self, result: str) -> None:
         """Counts a caller's report by what became of it: accepted, duplicate or rejected."""
-        ...
-
-    def overhead(self, seconds: float) -> None:
-        """Observes the time of one executed call that was not spent waiting for somebody or in pauses."""
         ...

@@ -5,7 +5,6 @@ Which of them there are is the configuration's to say; what only some need is lo
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
@@ -22,16 +21,18 @@ from turnout_server.ids import new_id
 from turnout_server.providers.certificates import CertificateError
 from turnout_server.providers.secrets import Secrets, SecretUnavailableError
 from turnout_server.providers.upstream import build_upstreams
+from turnout_server.reloading.alarming import Alarming
 from turnout_server.reloading.request_logging import RequestLogging
 from turnout_server.router import Router
-from turnout_server.telemetry.exporting import GRPC, exports, protocol
+from turnout_server.telemetry.otlp.exporting import exports
 
 if TYPE_CHECKING:
     from turnout_server.listener_files import ListenerFiles
     from turnout_server.state.keeper import Keeper
-    from turnout_server.telemetry.metrics import Metrics
+    from turnout_server.telemetry.metrics.metrics import Metrics
+    from turnout_server.telemetry.otlp.flushing import Flushing
     from turnout_server.telemetry.telling import Telling
-    from turnout_server.telemetry.tracer import Tracing
+    from turnout_server.telemetry.traces.tracer import Tracing
 
 
 class StartError(Exception):
@@ -75,98 +76,65 @@ def begin_request_log(request_logging: RequestLogging, configuration: Configurat
 
 
 def begin_metric_export(
-    metrics: Metrics, environ: Mapping[str, str], log: FilteringBoundLogger, stack: contextlib.AsyncExitStack
+    metrics: Metrics, environ: Mapping[str, str], log: FilteringBoundLogger, flushing: Flushing
 ) -> None:
-    """Begins to send metrics, until the stack ends, where there is a collector for them. Raises StartError."""
+    """Begins to send metrics where there is a collector for them. Raises StartError."""
     if not exports("metrics", environ):
         return
-    wanted = protocol("metrics", environ)
-    if wanted != GRPC:
-        raise StartError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL: metrics cannot be sent by {wanted!r}; it can be {GRPC!r}, to port 4317 of "
-            "most collectors, or OTEL_METRICS_EXPORTER can be 'none'"
-        )
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - as for spans
-
-    from turnout_server.telemetry.metric_export import make_export  # noqa: PLC0415 - as for spans
+    from turnout_server.telemetry.otlp.metric_export import make_export  # noqa: PLC0415 - as for spans
+    from turnout_server.telemetry.otlp.otlp_exporters import metric_exporter  # noqa: PLC0415 - as for spans
+    from turnout_server.telemetry.otlp.otlp_settings import OtlpSettingsError  # noqa: PLC0415 - as for spans
 
     try:
-        exporter = OTLPMetricExporter()
+        exporter = metric_exporter(environ)
+    except OtlpSettingsError as error:
+        raise StartError(str(error)) from None
     except (ValueError, KeyError, OSError) as error:
         raise StartError(f"OTEL_EXPORTER_OTLP_*: metrics cannot be exported as they say: {error}") from None
     export = make_export(exporter, metrics.collect, environ, log)
     metrics.watch_dropped("metrics", lambda: export.dropped_count)
-    stack.push_async_callback(export.aclose)
+    flushing.add(export)
     export.start()
 
 
-def begin_tracing(
-    environ: Mapping[str, str], log: FilteringBoundLogger, stack: contextlib.AsyncExitStack
-) -> Tracing | None:
-    """Begins to send spans, until the stack ends; returns what traces calls, None without a collector to send to.
+def begin_tracing(environ: Mapping[str, str], log: FilteringBoundLogger, flushing: Flushing) -> Tracing | None:
+    """Begins to send spans; returns what traces calls, None without a collector to send to.
 
     What it loads takes a tenth of a second and 6 MB: only who exports pays for it. Raises StartError for what is not
     offered.
     """
     if not exports("traces", environ):
         return None
-    wanted = protocol("traces", environ)
-    if wanted != GRPC:
-        raise StartError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL: spans cannot be sent by {wanted!r}; it can be {GRPC!r}, to port 4317 of "
-            "most collectors"
-        )
-    from turnout_server.telemetry.otlp_exporter import QuickSpanExporter  # noqa: PLC0415 - as said above
-    from turnout_server.telemetry.tracer import make_tracing  # noqa: PLC0415 - as said above
+    from turnout_server.telemetry.otlp.otlp_exporters import span_exporter  # noqa: PLC0415 - as said above
+    from turnout_server.telemetry.otlp.otlp_settings import OtlpSettingsError  # noqa: PLC0415 - as said above
+    from turnout_server.telemetry.traces.tracer import make_tracing  # noqa: PLC0415 - as said above
 
     try:
-        tracing = make_tracing(QuickSpanExporter(), environ, log)
+        tracing = make_tracing(span_exporter(environ), environ, log)
+    except OtlpSettingsError as error:
+        raise StartError(str(error)) from None
     except (ValueError, KeyError, OSError) as error:
         raise StartError(f"OTEL_*: spans cannot be exported as these variables say: {error}") from None
-    # Whoever pushes it before what ends calls has their spans in what is sent last.
-    stack.push_async_callback(tracing.export.aclose)
+    flushing.add(tracing.export)
     tracing.export.start()
     return tracing
 
 
-def begin_webhook(
+def begin_alarming(
     configuration: Configuration,
     telling: Telling,
     metrics: Metrics,
     log: FilteringBoundLogger,
     stack: contextlib.AsyncExitStack,
-) -> None:
-    """Begins to send alarms to the operator's address, until the stack ends, where there is one."""
-    alerts = configuration.alerts
-    if not alerts.webhook_url:
-        return
-    from turnout_server.telemetry.webhook import Webhook  # noqa: PLC0415 - most send none
-    from turnout_server.webhook_transport import WebhookTransport  # noqa: PLC0415 - likewise
-
-    transport = WebhookTransport(
-        alerts.webhook_url,
-        alerts.webhook_secret_file,
-        allow_private=alerts.webhook_allow_private,
-    )
-    webhook = Webhook(
-        transport.post,
-        key=transport.key,
-        new_id=new_id,
-        wall=time.time,
-        rng=random.Random(),  # noqa: S311 - spreads load, keeps no secret
-        log=log,
-    )
-    telling.others.append(webhook.tell)
-    metrics.watch_dropped("webhook", lambda: webhook.dropped_count)
-    stack.push_async_callback(transport.aclose)
-    stack.push_async_callback(webhook.aclose)
-    stack.push_async_callback(_ended, asyncio.create_task(webhook.run()))
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+) -> Alarming:
+    """Begins to post alarms to the operator's address, where there is one, until the stack ends."""
+    rng = random.Random()  # noqa: S311 - spreads load, keeps no secret
+    alarming = Alarming(new_id=new_id, wall=time.time, rng=rng, log=log)
+    stack.push_async_callback(alarming.aclose)
+    metrics.watch_dropped("webhook", alarming.dropped_count)
+    telling.others.append(alarming.tell)
+    alarming.follow(configuration)
+    return alarming
 
 
 def make_keeper(

@@ -26,10 +26,10 @@ from turnout_server.core.settings import Settings
 from turnout_server.execution.executor import Executor
 from turnout_server.ports import ResponseHead, Upstream, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.router import Router
-from turnout_server.telemetry.access_log import AccessLog
-from turnout_server.telemetry.call_spans import CallTracing, attempt_of_current
-from turnout_server.telemetry.metrics import Metrics
-from turnout_server.telemetry.tracing import outgoing_headers, trace_ids
+from turnout_server.telemetry.logs.access_log import AccessLog
+from turnout_server.telemetry.metrics.metrics import Metrics
+from turnout_server.telemetry.traces.call_spans import CallTracing, attempt_of_current, deciding_again_in_current
+from turnout_server.telemetry.traces.tracing import outgoing_headers, trace_ids
 
 CAPABILITIES = frozenset({Capability.STREAMING, Capability.TOOLS, Capability.JSON_SCHEMA})
 
@@ -209,8 +209,10 @@ async def running(
         new_id=new_id,
         trace_headers=outgoing_headers,
         trace_attempt=attempt_of_current,
+        trace_hop=deciding_again_in_current,
     )
     metrics.watch(router.gauges)
+    metrics.watch_policies(lambda: router.settings.routing.policies)
     # The library's own default draws each traceback with all its variables, which takes seconds on a busy machine.
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
     server = ApiServer(
@@ -223,6 +225,7 @@ async def running(
         events=ring,
         access_log=access_log,
         observe_call=metrics.call,
+        observe_overhead=metrics.overhead,
         tracing=tracing,
     )
     bound = await server.start()

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import orjson
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from tests.api.sidecar import HELLO, Sidecar, everywhere, failing, running
+from tests.api.sidecar import HELLO, ScriptedUpstream, Sidecar, everywhere, failing, running
+from tests.unit.config.loading import loaded
 from turnout.v1 import router_pb2 as pb
+from turnout.v1 import router_pb2_grpc
+from turnout_server import app
 from turnout_server.core.model import FailureKind
-from turnout_server.telemetry.access_log import AccessLog, AccessMode
-from turnout_server.telemetry.logs import LogFormat, configure_logging
+from turnout_server.ports import UpstreamCall, UpstreamEvent
+from turnout_server.telemetry.logs.access_log import AccessLog, AccessMode
+from turnout_server.telemetry.logs.logs import LogFormat, configure_logging
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACED = (("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-00"),)
@@ -106,11 +113,78 @@ async def test_a_bad_request_has_a_line_and_what_looks_like_a_key_is_taken_out_o
     assert SECRET not in written.stream.getvalue()
 
 
+async def test_what_a_flood_left_out_is_told_though_no_call_follows(tmp_path: Path) -> None:
+    calls = 400
+    text = """
+listen: {address: "127.0.0.1:0"}
+health: {address: ""}
+metrics: {address: ""}
+telemetry: {access_log: all}
+"""
+    with capture_logs() as lines:
+        async with (
+            app.running(loaded(tmp_path, text), {}) as listening,
+            grpc.aio.insecure_channel(listening.grpc[0]) as to,
+        ):
+            stub = router_pb2_grpc.RouterServiceStub(to)
+            await asyncio.gather(
+                *(stub.Route(pb.RouteRequest(), timeout=60) for _ in range(calls)), return_exceptions=True
+            )
+            async with asyncio.timeout(60):
+                while told(lines) < calls:  # noqa: ASYNC110  # lines wake nobody
+                    await asyncio.sleep(0.01)
+
+    assert told(lines) == calls
+
+
+def told(lines: Sequence[Mapping[str, Any]]) -> int:
+    """How many calls have a line, or are counted in one."""
+    return sum(line.get("line_count", 1) for line in lines if line["event"] in {"call", "call.left_out"})
+
+
+async def test_what_a_caller_sends_that_is_malformed_is_not_quoted() -> None:
+    metadata = (*TRACED, ("tracestate", "a==of the caller"), ("baggage", "of the caller"))
+    async with logging_calls(AccessMode.PROBLEMS) as (sidecar, written):
+        await sidecar.stub.Route(pb.RouteRequest(), timeout=60, metadata=metadata)
+
+    assert written.stream.getvalue() == ""
+
+
+async def test_whatever_is_logged_in_a_call_carries_its_decision_and_its_trace() -> None:
+    library = logging.getLogger("a.library")
+    decisions = list[str]()
+
+    class Complaining(ScriptedUpstream):
+        async def stream(self, call: UpstreamCall) -> AsyncGenerator[Sequence[UpstreamEvent]]:
+            library.warning("odd")
+            async with aclosing(super().stream(call)) as reads:
+                async for read in reads:
+                    yield read
+
+    every = {name: Complaining() for name in ("alpha", "beta")}
+    async with logging_calls(AccessMode.ALL, upstreams=every) as (sidecar, written):
+        for request_id in ("", "once"):
+            request = pb.ExecuteRequest(input=HELLO, request_id=request_id)
+            answer = await sidecar.stub.Execute(request, timeout=60, metadata=TRACED)
+            decisions.append(answer.decision.decision_id)
+        async for message in sidecar.stub.ExecuteStream(
+            pb.ExecuteStreamRequest(input=HELLO), timeout=60, metadata=TRACED
+        ):
+            decisions += [message.decision.decision_id] if message.HasField("decision") else []
+
+    lines = [orjson.loads(line) for line in written.stream.getvalue().splitlines()]
+    assert [line["decision_id"] for line in lines if line["event"] == "odd"] == decisions
+    assert [line["decision_id"] for line in written.calls] == decisions
+    assert {line["trace_id"] for line in lines} == {TRACE_ID}
+
+
 async def test_all_has_a_line_for_every_call() -> None:
     async with logging_calls(AccessMode.ALL) as (sidecar, written):
-        await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
+        profile, caller = pb.RequestProfile(task="chat"), pb.Caller(tenant="acme")
+        await sidecar.stub.Route(pb.RouteRequest(profile=profile, caller=caller), timeout=60)
         await sidecar.stub.Execute(EXECUTE, timeout=60)
 
     assert [(line["method"], line["result"]) for line in written.calls] == [("Route", "OK"), ("Execute", "OK")]
     assert all(line["target"] for line in written.calls)
+    assert (written.calls[0]["task"], written.calls[0]["tenant"]) == ("chat", "acme")
     assert "Hello" not in written.stream.getvalue()

@@ -181,3 +181,26 @@ async def test_idle_comes_when_the_last_call_has_left() -> None:
 
     admission.leave(Priority.NORMAL)
     await idle
+
+
+async def test_refusals_are_counted_by_the_bound_that_was_met() -> None:
+    admission, _ = gate(running=4, waiting=2, max_bytes=100, wait_seconds=0.01)
+    await admission.enter(Priority.LOW, 10)
+    await admission.enter(Priority.LOW, 10)
+
+    # Two of four places are all that LOW calls get, and half of the bytes.
+    with pytest.raises(SidecarOverloadedError):
+        await admission.enter(Priority.LOW)
+    with pytest.raises(SidecarOverloadedError):
+        await admission.enter(Priority.LOW, 60)
+    with pytest.raises(SidecarOverloadedError):
+        await admission.enter(Priority.NORMAL, 90)
+    await admission.enter(Priority.NORMAL)
+    await admission.enter(Priority.NORMAL)
+    with pytest.raises(SidecarOverloadedError):
+        await admission.enter(Priority.NORMAL)
+    # Nobody has room now, whatever the priority.
+    with pytest.raises(SidecarOverloadedError):
+        await admission.enter(Priority.LOW)
+
+    assert {"calls": 2, "low": 2, "bytes": 1} == admission.shed_counts

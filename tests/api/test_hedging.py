@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from tests.api.sidecar import HELLO
 from tests.unit.config.loading import loaded
@@ -119,6 +120,16 @@ async def test_second_answers_where_the_first_is_late_and_both_are_accounted(tmp
     assert lost.usage.source == pb.USAGE_SOURCE_ESTIMATED
     assert money == (round(sum(attempt.cost_usd for attempt in answer.attempts) * 1e6, 3), 0.0)
     assert known[1].retry_reason.startswith("hedge: north/m had no content within 0.15 s")
+
+
+async def test_hedged_call_that_goes_well_is_no_problem_to_the_log(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        async with running(tmp_path) as sidecar:
+            answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
+            await sidecar.quiet("north")
+
+    assert told(answer.attempts) == BOTH
+    assert [line for line in lines if line["event"] == "call"] == []
 
 
 async def test_stream_has_one_answer_and_tells_of_both_attempts(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from turnout.gather import Gatherer
 from turnout.v1 import admin_pb2
 from turnout.v1 import router_pb2 as pb
 from turnout_server.core.settings import CacheSettings, Policy, RoutingSettings, Settings
-from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.metrics.metrics import Metrics
 
 COLD = pb.ChatInput(messages=HELLO.messages, temperature=0.0)
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+from typing import Any
 
 import grpc
 import pytest
+import structlog
 
 from tests.api.sidecar import (
     ANSWER,
@@ -72,6 +74,32 @@ async def test_requests_under_way_count_together_until_they_end() -> None:
         again.cancel()
 
     assert reason(caught.value) == "SIDECAR_OVERLOADED"
+    assert sidecar.server.shed_counts["bytes"] == 1
+
+
+async def test_the_log_tells_of_requests_that_found_no_room_once_in_a_while_with_why() -> None:
+    told: list[dict[str, Any]] = []
+
+    def keep(_logger: object, _method: str, line: Any) -> str:
+        told.append(dict(line))
+        return ""
+
+    # The first is told at once, and one ten seconds later with those between.
+    refused_at = (100.0, 101.0, 109.9, 110.0)
+    settings = dataclasses.replace(LOCAL, max_inflight_bytes=5000, drain_seconds=0.1)
+    async with running(scripts=unending(), settings=settings) as sidecar:
+        failing = sidecar.server._failing
+        failing._log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[keep])
+        failing._clock = iter(refused_at).__next__
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=60)
+        await first_delta(stream)
+        for _ in refused_at:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=60)
+        stream.cancel()
+
+    assert [(line["event"], line["refused_count"]) for line in told] == [("api.overloaded", 1), ("api.overloaded", 3)]
+    assert "calls under way hold" in told[0]["refusal"]
 
 
 async def refused(sidecar: Sidecar) -> grpc.aio.AioRpcError:
@@ -90,7 +118,7 @@ async def test_plans_beyond_those_that_may_be_asked_for_at_once_get_an_error_of_
             await next_state(watcher)
         error = await refused(sidecar)
         executed = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
-        shed_count = sidecar.server.shed_count
+        shed_counts = dict(sidecar.server.shed_counts)
         watchers[0].cancel()
         await left(sidecar, 1)
         plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
@@ -100,7 +128,8 @@ async def test_plans_beyond_those_that_may_be_asked_for_at_once_get_an_error_of_
     assert "RetryInfo" in details(error)
     assert ("grpc-retry-pushback-ms", "100") in tuple(error.trailing_metadata() or ())
     assert executed.target.provider
-    assert (shed_count, bool(plan.decision.candidates)) == (1, True)
+    assert shed_counts == {"calls": 0, "low": 0, "bytes": 0, "quick": 1, "arriving": 0}
+    assert plan.decision.candidates
 
 
 async def left(sidecar: Sidecar, count: int) -> None:

@@ -3,83 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
 
 import grpc
 import pytest
-import structlog
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
-from tests.api.sidecar import ANSWER, HELLO, SPECS, Script, Sidecar, details, everywhere, failing, first_delta, running
+from tests.api.sidecar import ANSWER, HELLO, SPECS, Script, details, everywhere, failing, first_delta, running
+from tests.api.traced_sidecar import (
+    CALL,
+    CALLERS_SPAN,
+    TRACE_ID,
+    TRACEPARENT,
+    UNSAMPLED,
+    attributes,
+    decisions,
+    ids,
+    metadata,
+    named,
+    traced,
+)
 from turnout.v1 import router_pb2 as pb
 from turnout_server.core.chat import TextDelta
 from turnout_server.core.model import FailureKind
 from turnout_server.ports import ResponseHead
-from turnout_server.telemetry.tracer import Tracing, make_tracing
-from turnout_server.telemetry.tracing import add_to_span
-
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-CALLERS_SPAN = "b7ad6b7169203331"
-TRACEPARENT = f"00-{TRACE_ID}-{CALLERS_SPAN}-01"
-UNSAMPLED = TRACEPARENT[:-2] + "00"
-CALL = "turnout.v1.RouterService/"
-WAIT_SECONDS = 30
-
-
-class Traced:
-    """A sidecar and the spans it has exported."""
-
-    def __init__(self, sidecar: Sidecar, tracing: Tracing, exporter: InMemorySpanExporter) -> None:
-        self.sidecar = sidecar
-        self.tracing = tracing
-        self._exporter = exporter
-
-    async def spans(self, count: int) -> Sequence[ReadableSpan]:
-        """Waits until so many spans have come; returns them in the order of their beginnings."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while len(self._exporter.get_finished_spans()) < count:  # noqa: ASYNC110  # the SDK's own has no event
-                await asyncio.sleep(0.005)
-        return sorted(self._exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
-
-    def now(self) -> Sequence[ReadableSpan]:
-        return self._exporter.get_finished_spans()
-
-
-@asynccontextmanager
-async def traced(
-    scripts: Mapping[str, Script] | None = None, environ: Mapping[str, str] | None = None
-) -> AsyncIterator[Traced]:
-    exporter = InMemorySpanExporter()
-    tracing = make_tracing(exporter, {"OTEL_BSP_SCHEDULE_DELAY": "1", **(environ or {})}, structlog.get_logger())
-    tracing.export.start()
-    try:
-        async with running(scripts=scripts, tracing=tracing) as sidecar:
-            yield Traced(sidecar, tracing, exporter)
-    finally:
-        await tracing.export.aclose()
-
-
-def named(spans: Sequence[ReadableSpan], name: str) -> ReadableSpan:
-    (span,) = (span for span in spans if span.name == name)
-    return span
-
-
-def ids(span: ReadableSpan) -> tuple[str, str, str]:
-    context = span.get_span_context()
-    assert context is not None
-    parent = "" if span.parent is None else format_span_id(span.parent.span_id)
-    return format_trace_id(context.trace_id), format_span_id(context.span_id), parent
-
-
-def attributes(span: ReadableSpan) -> Mapping[str, object]:
-    return dict(span.attributes or {})
-
-
-def metadata(traceparent: str = TRACEPARENT) -> tuple[tuple[str, str], ...]:
-    return (("traceparent", traceparent), ("tracestate", "vendor=x"), ("baggage", "user=7"))
+from turnout_server.telemetry.traces.tracing import add_to_span
 
 
 async def test_an_execute_with_a_failover_is_one_trace_below_the_callers_span() -> None:
@@ -89,12 +37,12 @@ async def test_an_execute_with_a_failover_is_one_trace_below_the_callers_span() 
         request.input.temperature = 0.5
         request.input.max_output_tokens = 100
         answer = await sidecar.sidecar.stub.Execute(request, metadata=metadata())
-        spans = await sidecar.spans(4)
+        spans = await sidecar.spans(5)
         calls = sidecar.sidecar.upstream.calls
 
-    call, decide, failed, chat = (
+    call, decide, again, failed, chat = (
         named(spans, f"{CALL}Execute"),
-        named(spans, "turnout.decide"),
+        *decisions(spans),
         *(span for span in spans if span.kind is SpanKind.CLIENT),
     )
     assert ids(call)[::2] == (TRACE_ID, CALLERS_SPAN)
@@ -105,7 +53,7 @@ async def test_an_execute_with_a_failover_is_one_trace_below_the_callers_span() 
         "rpc.status_code": "OK",
         "turnout.decision.id": answer.decision.decision_id,
     }
-    for child in (decide, failed, chat):
+    for child in (decide, again, failed, chat):
         assert ids(child)[::2] == (TRACE_ID, ids(call)[1])
         assert call.start_time <= child.start_time <= child.end_time <= call.end_time  # type: ignore[operator]
     assert {span.get_span_context().trace_state.get("vendor") for span in spans} == {"x"}  # type: ignore[union-attr]
@@ -117,6 +65,19 @@ async def test_an_execute_with_a_failover_is_one_trace_below_the_callers_span() 
     assert len(said["turnout.candidates.scores"]) == len(SPECS)  # type: ignore[arg-type]
     assert [event.name for event in decide.events] == ["turnout.candidate"] * 3
     assert attributes(decide.events[0])["turnout.candidate.target"] == "alpha/large"  # type: ignore[arg-type]
+
+    # Where to go next was decided again, of those that were left.
+    assert (
+        attributes(again).items()
+        >= {
+            "turnout.decision.id": answer.decision.decision_id,
+            "turnout.decision.hop": 1,
+            "turnout.decision.cause": "alpha/large failed: OVERLOADED",
+            "turnout.decision.chosen": str_of_target(answer.target),
+        }.items()
+    )
+    assert "alpha/large" not in attributes(again)["turnout.candidates.targets"]  # type: ignore[operator]
+    assert "turnout.decision.hop" not in said
 
     assert failed.status.status_code is StatusCode.ERROR
     assert (
@@ -160,7 +121,11 @@ async def test_an_execute_with_a_failover_is_one_trace_below_the_callers_span() 
 
 
 def str_of(candidate: pb.Candidate) -> str:
-    return f"{candidate.target.provider}/{candidate.target.model}"
+    return str_of_target(candidate.target)
+
+
+def str_of_target(target: pb.Target) -> str:
+    return f"{target.provider}/{target.model}"
 
 
 async def test_a_stream_has_its_time_to_first_chunk_and_ends_with_its_call() -> None:
@@ -275,6 +240,81 @@ async def test_the_callers_choice_is_kept_and_nonsense_is_no_trace(traceparent: 
         assert not sidecar.now()
         # What the caller does not record, a provider is told not to record either.
         assert dict(made.trace_headers)["traceparent"] == UNSAMPLED
+
+
+@pytest.mark.parametrize(
+    "baggage",
+    [
+        ("team=planted,user.id=planted;ttl=30;secret",),
+        ("name=planted%20J%C3%BCrgen%2C%20und", "again=planted"),
+        (',,;=planted%,%zz= =,=,"planted"',),
+        (",".join(f"planted{number}=planted" for number in range(400)),),
+    ],
+    ids=["valid", "twice", "malformed", "much"],
+)
+async def test_baggage_of_any_kind_leaves_the_trace_joined_and_goes_nowhere(baggage: tuple[str, ...]) -> None:
+    sent = (("traceparent", TRACEPARENT), *(("baggage", each) for each in baggage))
+    async with traced() as sidecar:
+        await sidecar.sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), metadata=sent, timeout=60)
+        spans = await sidecar.spans(3)
+        (made,) = sidecar.sidecar.upstream.calls
+
+    assert ids(named(spans, f"{CALL}Execute"))[::2] == (TRACE_ID, CALLERS_SPAN)
+    assert {ids(span)[0] for span in spans} == {TRACE_ID}
+    assert not [span.name for span in spans if "planted" in span.to_json()]
+    assert "planted" not in repr(made)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "traceparent", "told"),
+    [
+        # A trace that the sidecar begins and does not record: providers need not begin one either.
+        ("always_off", "", None),
+        # Its caller records it, the sidecar does not.
+        ("always_off", TRACEPARENT, UNSAMPLED),
+        ("parentbased_always_on", UNSAMPLED, UNSAMPLED),
+        # That the id is random stays true.
+        ("always_off", f"{TRACEPARENT[:-2]}03", f"{TRACEPARENT[:-2]}02"),
+    ],
+)
+async def test_providers_are_told_that_a_call_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, traceparent: str, told: str | None
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    async with traced() as sidecar:
+        own = metadata(traceparent) if traceparent else ()
+        await sidecar.sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), metadata=own)
+        (made,) = sidecar.sidecar.upstream.calls
+        headers = dict(made.trace_headers)
+
+    assert not sidecar.now()
+    assert set(headers) == ({"traceparent", "tracestate"} if traceparent else {"traceparent"})
+    if told is None:
+        _, trace_id, span_id, flags = headers["traceparent"].split("-")
+        assert (flags, int(trace_id, 16) > 0, int(span_id, 16) > 0) == ("02", True, True)
+    else:
+        assert headers["traceparent"] == told
+
+
+async def test_without_tracing_the_callers_own_context_is_passed_on() -> None:
+    async with running() as sidecar:
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), metadata=metadata())
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO))
+        first, second = sidecar.upstream.calls
+
+    assert dict(first.trace_headers) == {"traceparent": TRACEPARENT, "tracestate": "vendor=x"}
+    assert second.trace_headers == ()
+
+
+async def test_attempts_below_a_random_trace_id_say_that_it_is() -> None:
+    async with traced() as sidecar:
+        await sidecar.sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO))
+        await sidecar.sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), metadata=metadata())
+        first, second = sidecar.sidecar.upstream.calls
+
+    # Ours are random; of a caller's it is for the caller to say.
+    assert dict(first.trace_headers)["traceparent"].endswith("-03")
+    assert dict(second.trace_headers)["traceparent"].endswith("-01")
 
 
 async def test_a_sampler_of_the_environment_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:

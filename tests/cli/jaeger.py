@@ -29,7 +29,8 @@ CONFIGURATION = """{{
     "storage": {{"traces": "mem"}},
     "http": {{"endpoint": "127.0.0.1:{http}"}}, "grpc": {{"endpoint": "127.0.0.1:{query}"}}}},
   "jaeger_storage": {{"backends": {{"mem": {{"memory": {{"max_traces": 1000}}}}}}}}}},
-"receivers": {{"otlp": {{"protocols": {{"grpc": {{"endpoint": "127.0.0.1:{otlp}"}}}}}}}},
+"receivers": {{"otlp": {{"protocols": {{
+  "grpc": {{"endpoint": "127.0.0.1:{otlp}"}}, "http": {{"endpoint": "127.0.0.1:{otlp_http}"}}}}}}}},
 "exporters": {{"jaeger_storage_exporter": {{"trace_storage": "mem"}}}}
 }}
 """
@@ -37,10 +38,11 @@ CONFIGURATION = """{{
 
 @dataclass(frozen=True)
 class Jaeger:
-    """One that runs: where spans go, and where it is asked."""
+    """One that runs: where spans go by gRPC and by HTTP, and where it is asked."""
 
     endpoint: str
     query: str
+    http_endpoint: str
 
     def spans(self, trace_id: str, count: int) -> list[dict[str, Any]]:
         """Waits until a trace has so many spans; returns them in the order of their beginnings."""
@@ -78,9 +80,9 @@ def asked(url: str) -> Any:
 def jaeger(folder: Path) -> Iterator[Jaeger]:
     """Starts one, on ports that were free a moment ago."""
     program = tool("jaeger")
-    http, query, otlp = _free_ports(3)
+    http, query, otlp, otlp_http = _free_ports(4)
     file = folder / "jaeger.yaml"
-    file.write_text(CONFIGURATION.format(http=http, query=query, otlp=otlp))
+    file.write_text(CONFIGURATION.format(http=http, query=query, otlp=otlp, otlp_http=otlp_http))
     log = folder / "jaeger.log"
     with log.open("w") as written:
         process = subprocess.Popen([program, "--config", str(file)], stdout=written, stderr=written)  # noqa: S603 - a tool of ours
@@ -90,7 +92,9 @@ def jaeger(folder: Path) -> Iterator[Jaeger]:
                 assert process.poll() is None, log.read_text()[-2000:]
                 assert time.monotonic() < ends_at, log.read_text()[-2000:]
                 time.sleep(0.1)
-            yield Jaeger(f"http://127.0.0.1:{otlp}", f"http://127.0.0.1:{http}")
+            yield Jaeger(
+                f"http://127.0.0.1:{otlp}", f"http://127.0.0.1:{http}", http_endpoint=f"http://127.0.0.1:{otlp_http}"
+            )
         finally:
             process.terminate()
             process.wait(timeout=WAIT_SECONDS)

@@ -119,7 +119,8 @@ async def test_running_streams_end_whole_while_nothing_new_is_taken(tmp_path: Pa
     lines = [json.loads(line) for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
     assert sorted(line["result"] for line in lines) == ["DRAINING"] + ["OK"] * STREAMS
     told = [json.loads(line)["event"] for line in stop.server.log]
-    assert told[-2:] == ["stopping", "stopped"]
+    # Each call that was refused has a line.
+    assert told[-5:] == ["stopping", "call", "call", "call", "stopped"]
 
 
 async def test_streams_that_outlast_the_drain_are_told_what_became_of_them(tmp_path: Path) -> None:

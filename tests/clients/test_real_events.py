@@ -86,11 +86,13 @@ def test_what_cannot_be_given_is_a_typed_error(troubled: World) -> None:
 
 def test_the_command_lists_events_oldest_first(troubled: World) -> None:
     ended = on(troubled, "events", "--target", "north")
-    told = json.loads(on(troubled, "events", "--json", "--limit", "2").out)["events"]
+    told = json.loads(on(troubled, "events", "--json", "--limit", "2", "--since", "60").out)["events"]
+    just_now = on(troubled, "events", "--since", "0")
 
     assert ended.code == 0
     assert [line.split()[2] for line in ended.out.splitlines()][:2] == EXPECTED
     assert "failure=SERVER_ERROR" in ended.out.splitlines()[0]
+    assert (just_now.code, just_now.out) == (0, "no events\n")
     assert len(told) == 2
     assert int(told[0]["sequence"]) < int(told[1]["sequence"])
 

@@ -19,6 +19,8 @@ from turnout.v1 import router_pb2 as pb
 from turnout_server.core.model import FailureKind
 
 PROMPT = "Where does the line go?"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACED = (("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-00"), ("baggage", "user=a-caller-of-the-caller"))
 SLACK_SECONDS = 5.0
 """What the call itself may take beside its waits, on a machine that is busy with something else."""
 PATIENT_SECONDS = 20.0
@@ -143,11 +145,13 @@ async def call(sidecar: Sidecar, case: Case, *, timeout_seconds: float | None) -
     began_at = time.monotonic()
     try:
         if case.way.streams:
-            stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(**request), timeout=timeout_seconds)
+            stream = sidecar.stub.ExecuteStream(
+                pb.ExecuteStreamRequest(**request), timeout=timeout_seconds, metadata=TRACED
+            )
             async for message in stream:
                 _take(outcome, message)
         else:
-            answer = await sidecar.stub.Execute(pb.ExecuteRequest(**request), timeout=timeout_seconds)
+            answer = await sidecar.stub.Execute(pb.ExecuteRequest(**request), timeout=timeout_seconds, metadata=TRACED)
             outcome.texts = ["".join(part.text for part in answer.output.parts)]
             outcome.attempts = list(answer.attempts)
             outcome.target = answer.target.provider

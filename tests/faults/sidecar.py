@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import random
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -23,8 +25,11 @@ from turnout_server.providers.dialects import dialect_of
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import build_upstreams
 from turnout_server.router import Router
-from turnout_server.telemetry.metrics import Metrics
-from turnout_server.telemetry.tracing import outgoing_headers
+from turnout_server.telemetry.logs.access_log import AccessLog, AccessMode
+from turnout_server.telemetry.logs.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.telemetry.metrics.metrics import Metrics
+from turnout_server.telemetry.telling import Telling
+from turnout_server.telemetry.traces.tracing import outgoing_headers
 
 KEY = "sk-planted-0123456789"
 MODEL = "m"
@@ -108,6 +113,20 @@ class Sidecar:
         return router_pb2_grpc.RouterServiceStub(self.channel)
 
 
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """Has everything that is logged in the block written as a sidecar writes it."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = list(root.handlers), root.level
+    configure_logging(LogLevel.INFO, LogFormat.JSON, stream)
+    try:
+        yield stream
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+
 @asynccontextmanager
 async def running(places: Iterable[Place], failover: FailoverSettings = QUICK) -> AsyncIterator[Sidecar]:
     """Serves while the block runs; afterwards nothing of it is left."""
@@ -115,6 +134,9 @@ async def running(places: Iterable[Place], failover: FailoverSettings = QUICK) -
     connections = [place.connection(failover.connect_timeout_seconds) for place in listed]
     metrics = Metrics()
     rng = random.Random(7)
+    quiet = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
+    log = structlog.get_logger("turnout") if structlog.is_configured() else quiet
+    access_log = AccessLog(log, clock=time.monotonic, rng=rng, mode=AccessMode.ALL)
     router = Router(
         Fleet(tuple(place.spec() for place in listed)),
         Settings(failover=failover),
@@ -122,7 +144,7 @@ async def running(places: Iterable[Place], failover: FailoverSettings = QUICK) -
         wall=time.time,
         rng=rng,
         new_id=new_id,
-        on_event=metrics.event,
+        on_event=Telling(log, metrics.event, wall=time.time),
         instruments=metrics,
     )
     executor = Executor(
@@ -134,7 +156,6 @@ async def running(places: Iterable[Place], failover: FailoverSettings = QUICK) -
         new_id=new_id,
         trace_headers=outgoing_headers,
     )
-    log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
     server = ApiServer(
         router,
         executor,
@@ -144,6 +165,7 @@ async def running(places: Iterable[Place], failover: FailoverSettings = QUICK) -
         clock=time.monotonic,
         wall=time.time,
         log=log,
+        access_log=access_log,
     )
     bound = await server.start()
     try:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # has no types
 
-from tests.faults.cases import Case, Outcome, Way, call, cases, complaints, good_places, kind_of
+from tests.faults.cases import PROMPT, TRACE_ID, Case, Outcome, Way, call, cases, complaints, good_places, kind_of
 from tests.faults.provider import FaultyProvider
-from tests.faults.sidecar import QUICK, REAL, Sidecar, running
+from tests.faults.sidecar import KEY, QUICK, REAL, Sidecar, logged, running
 from tests.faults.table import FAULTS, HEAD_FAULTS, Until
-from tests.faults.vendors import WIRES
+from tests.faults.vendors import PIECES, WIRES
 from turnout_server.core.model import HEALTH_FAILURES
 from turnout_server.core.settings import FailoverSettings
 
@@ -110,14 +111,15 @@ async def _met(
             return await call(sidecar, case, timeout_seconds=timeout_seconds)
 
     places = [*(case.place(provider, real=failover is REAL) for case in met), *good_places(provider)]
-    async with running(places, failover) as sidecar:
-        outcomes = await asyncio.gather(*map(made, met))
-        left = [
-            *await about_provider(provider, met),
-            *await about_health(sidecar),
-            *about_targets(sidecar, outcomes),
-        ]
-    return outcomes, left
+    with logged() as log:
+        async with running(places, failover) as sidecar:
+            outcomes = await asyncio.gather(*map(made, met))
+            left = [
+                *await about_provider(provider, met),
+                *await about_health(sidecar),
+                *about_targets(sidecar, outcomes),
+            ]
+    return outcomes, [*left, *about_log(log.getvalue())]
 
 
 async def about_provider(provider: FaultyProvider, met: Sequence[Case]) -> list[str]:
@@ -173,6 +175,24 @@ def about_targets(sidecar: Sidecar, outcomes: Iterable[Outcome]) -> list[str]:
         if name.startswith("good-") and state.error_rates
     ]
     return found
+
+
+def about_log(text: str) -> Iterator[str]:
+    """Each line is one JSON object, what belongs to a call tells its decision and its trace, and nothing is secret."""
+    words = [word for piece in (PROMPT, *PIECES) for word in (piece.strip(), piece)]
+    for secret in {KEY, "a-caller-of-the-caller", "Bearer", *words}:
+        if secret in text:
+            yield f"{secret!r} is in the log"
+    lines = [orjson.loads(line) for line in text.splitlines()]
+    if not any(line["event"] == "call" for line in lines):
+        yield f"no call is in the {len(lines)} lines of the log"
+    for line in lines:
+        # What is told once more is of several calls; a line of neither kind is of a target.
+        of_call = line.get("count", 1) == 1 and ("method" in line or "failure" in line)
+        if of_call and not (line.get("trace_id") == TRACE_ID and line.get("span_id") and line.get("decision_id")):
+            yield f"{line} does not tell which call it is of"
+        if line["level"] == "error" or "logger" in line or "exception" in line:
+            yield f"{line} is of a fault of ours"
 
 
 def held() -> tuple[int, int]:

@@ -23,7 +23,9 @@ SERVICES = {
     "turnout.v1.AdminService": admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
 }
 WATCHES = {"WatchProviderStatus", "WatchEvents", "WatchDecisions"}
-"""Methods that go on for ever when the request is good: their first message is enough."""
+"""Methods that go on for ever when the request is good, and may have nothing to tell: their head is enough."""
+HEAD_SECONDS = 0.02
+"""How long a refusal may take after the head, which gRPC makes up for it."""
 METHODS = [
     (service, method.name, GetMessageClass(method.input_type), method.server_streaming)
     for service, descriptor in SERVICES.items()
@@ -61,10 +63,14 @@ async def answered(channel: grpc.aio.Channel, path: str, data: bytes, streams: b
             return "OK"
         stream: Any = channel.unary_stream(path)
         call = stream(data, timeout=CALL_SECONDS)
-        async for _ in call:
-            if path.rpartition("/")[2] in WATCHES:
+        if path.rpartition("/")[2] in WATCHES:
+            await call.initial_metadata()
+            await asyncio.wait([asyncio.ensure_future(call.code())], timeout=HEAD_SECONDS)
+            if not call.done():
                 call.cancel()
                 return "OK"
+        async for _ in call:
+            pass
     except grpc.aio.AioRpcError as error:
         try:
             return f"{error.code().name} {reason(error)}"

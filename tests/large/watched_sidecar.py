@@ -19,7 +19,7 @@ from pathlib import Path
 from turnout_server.app import GC_THRESHOLD, running
 from turnout_server.config.load import load
 from turnout_server.large_buffers import give_back_large_buffers
-from turnout_server.telemetry.logs import LogFormat, LogLevel, configure_logging
+from turnout_server.telemetry.logs.logs import LogFormat, LogLevel, configure_logging
 from turnout_server.wake_ups import loop_factory
 
 BEAT_SECONDS = 0.001

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,29 @@ import grpc
 import pytest
 import structlog
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.utils import floatToGoString
 
 from tests.api.sidecar import HELLO, running
 from tests.cli.processes import ANY_PORTS, configuration, run, serving, simulated
 from tests.metrics.collector import Collector, collecting, points
+from tests.metrics.every_family import every_family
 from turnout import Client
 from turnout.v1 import router_pb2 as pb
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.model import FailureKind, Target, Usage
-from turnout_server.telemetry.instruments import INSTRUMENTS, Kind
-from turnout_server.telemetry.metric_export import MetricExport, make_export
-from turnout_server.telemetry.metrics import Metrics
-from turnout_server.telemetry.otlp_metrics import BATCH_POINTS, Batches
+from turnout_server.telemetry.metrics.instruments import INSTRUMENTS, Kind, Profile
+from turnout_server.telemetry.metrics.metrics import Metrics
+from turnout_server.telemetry.otlp.metric_export import PART_SAMPLES, MetricExport, make_export
+from turnout_server.telemetry.otlp.otlp_metrics import BATCH_POINTS, Batches
 
 LONG_SECONDS = 60.0
+Series = tuple[str, tuple[tuple[str, str], ...]]
 OPENAI = Target("openai", "gpt-4o")
 
 
@@ -99,25 +106,46 @@ async def until(holds: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_collector_gets_every_series_that_a_scrape_gets_with_its_value() -> None:
-    metrics = busy_metrics()
+@pytest.mark.parametrize("profile", [Profile.SMALL, Profile.FULL])
+async def test_collector_gets_every_series_of_every_family_that_a_scrape_gets_with_its_numbers(
+    profile: Profile,
+) -> None:
+    metrics = every_family(profile)
     scraped = {
-        (family.name, tuple(sorted(sample.labels.items()))): sample.value
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(metrics.render("")[0].decode())
         for sample in family.samples
-        if not sample.name.endswith(("_bucket", "_sum"))
     }
     with collecting() as collector:
         await sent(metrics, collector)
-        exported = {}
-        for instrument in INSTRUMENTS:
-            for attributes, value in collector.values(instrument.name).items():
-                labels = dict.fromkeys((label.replace(".", "_") for label in instrument.labels), "")
-                labels |= {name.replace(".", "_"): told for name, told in attributes}
-                exported[instrument.prometheus_name, tuple(sorted(labels.items()))] = value
+        exported = dict(chain.from_iterable(as_scraped(metric, profile) for metric in collector.metrics))
 
-    assert len(scraped) > 15
-    assert exported == scraped
+    assert {each.name for each in INSTRUMENTS if each.in_small or profile is Profile.FULL} == {
+        metric.name for metric in collector.metrics
+    }
+    assert exported.keys() == scraped.keys()
+    # What the process takes goes on between the two.
+    assert {key: value for key, value in exported.items() if not key[0].startswith("process_")} == {
+        key: value for key, value in scraped.items() if not key[0].startswith("process_")
+    }
+
+
+def as_scraped(metric: metrics_pb2.Metric, profile: Profile) -> Iterator[tuple[Series, float]]:
+    """Yields the samples that a data point is on a page, buckets one by one, with their values."""
+    instrument = next(each for each in INSTRUMENTS if each.name == metric.name)
+    name = instrument.prometheus_name
+    for point in points(metric):
+        labels = {label.replace(".", "_"): "" for label in instrument.labels_in(profile)}
+        labels |= {each.key.replace(".", "_"): each.value.string_value for each in point.attributes}
+        if instrument.kind is not Kind.HISTOGRAM:
+            suffix = "_total" if instrument.kind is Kind.COUNTER else ""
+            yield (name + suffix, tuple(sorted(labels.items()))), getattr(point, point.WhichOneof("value"))
+            continue
+        bounds = (*map(floatToGoString, point.explicit_bounds), "+Inf")
+        for bound, count in zip(bounds, accumulate(point.bucket_counts), strict=True):
+            yield (f"{name}_bucket", tuple(sorted((labels | {"le": bound}).items()))), count
+        yield (f"{name}_count", tuple(sorted(labels.items()))), point.count
+        yield (f"{name}_sum", tuple(sorted(labels.items()))), point.sum
 
 
 async def test_histograms_have_the_buckets_of_the_conventions_and_each_value_in_one_of_them() -> None:
@@ -167,7 +195,68 @@ async def test_messages_are_small_and_have_every_point_once() -> None:
 
     assert len(attempts) == len(set(attempts)) == 400
     assert max(collector.point_counts) == BATCH_POINTS
-    assert collector.point_counts[:-1] == [BATCH_POINTS] * (len(collector.point_counts) - 1)
+    # What is collected at a time does not always make whole messages.
+    assert len(collector.point_counts) <= 2 * sum(collector.point_counts) / BATCH_POINTS
+
+
+async def test_many_series_are_sent_while_they_are_collected_so_that_few_are_there_at_a_time() -> None:
+    metrics, ahead, there = busy_metrics(targets=200), [], 0
+
+    def collect() -> Iterator[Metric | None]:
+        nonlocal there
+        for family in metrics.collect():
+            there += len(family.samples) if family is not None else 0
+            yield family
+
+    class Counting:
+        """Takes everything, and notes how much was collected by then that had not been sent."""
+
+        def export(self, _metrics_data: MetricsData) -> MetricExportResult:
+            ahead.append(there)
+            return MetricExportResult.SUCCESS
+
+        def shutdown(self) -> None:
+            pass
+
+    batches = Batches(Resource({}), InstrumentationScope("turnout", "1"), 7)
+    export = MetricExport(
+        Counting(), batches, collect, every_seconds=3600.0, log=Log().bound(), clock=lambda: 1.0, wall_ns=lambda: 9
+    )
+    export.start()
+    await export.aclose()
+
+    assert there > 3 * PART_SAMPLES
+    # A family's part more than that, at most.
+    assert ahead[0] < 1.5 * PART_SAMPLES
+    assert ahead[-1] == there
+
+
+async def test_what_an_exporter_that_breaks_was_given_is_counted_as_given_up() -> None:
+    class Broken:
+        """An exporter of somebody's own."""
+
+        def export(self, _metrics_data: MetricsData) -> MetricExportResult:
+            raise RuntimeError("as the test says")
+
+        def shutdown(self) -> None:
+            pass
+
+    log = Log()
+    batches = Batches(Resource({}), InstrumentationScope("turnout", "1"), 7)
+    export = MetricExport(
+        Broken(),
+        batches,
+        busy_metrics().collect,
+        every_seconds=3600.0,
+        log=log.bound(),
+        clock=lambda: 1.0,
+        wall_ns=lambda: 9,
+    )
+    export.start()
+    await export.aclose()
+
+    assert export.dropped_count == sum(count for count, _ in batches.of(filter(None, busy_metrics().collect()), 9))
+    assert ["telemetry.metrics_refused"] == [line["event"] for line in log]
 
 
 async def test_collector_that_refuses_is_told_once_and_gets_everything_when_it_takes_again() -> None:
@@ -191,7 +280,7 @@ async def test_collector_that_does_not_answer_delays_no_call_and_no_end() -> Non
         collector.answering.clear()
         async with running() as sidecar:
             with exporting(sidecar.metrics, collector.address, Log(), every_seconds=0.01) as export:
-                export._flush_seconds = 0.05
+                export.flush_seconds = 0.05
                 export.start()
                 await until(collector.asked.is_set)
                 # All of this while the exporter's thread is held.
@@ -270,8 +359,8 @@ def test_process_exports_while_it_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf", "metrics cannot be sent by 'http/protobuf'"),
-        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon", "metrics cannot be exported as they say"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json", "metrics cannot be sent by 'http/json'"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "soon", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: 'soon' is no time"),
     ],
 )
 def test_export_that_cannot_be_is_said_at_the_start(tmp_path: Path, name: str, value: str, said: str) -> None:

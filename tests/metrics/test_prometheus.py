@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import time
@@ -11,12 +12,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.cli.processes import Server, configuration, serving, simulated
 from tests.tool_paths import tool, working
 from turnout import Client
+from turnout.v1 import router_pb2 as pb
 
 pytestmark = pytest.mark.full
 
@@ -25,9 +29,32 @@ PROVIDER_SECONDS = 0.5
 CALLS = 4
 
 CONFIGURATION = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs: [{{job_name: turnout, static_configs: [{{targets: ["{address}"]}}]}}]
+global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+rule_files: [{folder}/rules*.yaml]
+scrape_configs:
+  - job_name: turnout
+    static_configs: [{{targets: ["{address}"], labels: {{namespace: llm, pod: turnout-6d5f-abcde}}}}]
 """
+ROOT = Path(__file__).parents[2]
+KNOWN = {
+    "SELECTOR": 'namespace="llm",pod=~"turnout-.*"',
+    "RELEASE": "turnout",
+    "RUNBOOKS": "docs/operations.md",
+    "LATENCY_SECONDS": "20.48",
+    "LATENCY_OBJECTIVE": "0.95",
+    "MAX_DELAY_SECONDS": "0.1",
+}
+"""What the chart fills into alerts; shares are all the same here."""
+
+SELDOM = {
+    "turnout_budget_limit_usd",
+    "turnout_budget_remaining_usd",
+    "turnout_listener_certificate_expiry_timestamp_seconds",
+    "turnout_outcomes_total",
+    "turnout_price_unknown_total",
+    "turnout_snapshot_failures_total",
+}
+"""Series that are there only where something is configured, or has happened, that is not in this test."""
 
 FAILING_FIRST = "routing: {provider_order: [south, north], policies: {default: {strategy: PRIORITY}}}"
 
@@ -47,10 +74,18 @@ class Prometheus:
 
     def ask(self, query: str) -> dict[str, float]:
         """The values of a query, by the one label that its result has; "" where there is none."""
-        url = f"http://{self._address}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(url, timeout=LONG_SECONDS) as answer:
-            data = json.load(answer)["data"]["result"]
-        return {"".join(each["metric"].values()): float(each["value"][1]) for each in data}
+        result = self._get(f"query?{urllib.parse.urlencode({'query': query})}")["result"]
+        return {"".join(each["metric"].values()): float(each["value"][1]) for each in result}
+
+    def alerts(self) -> dict[str, tuple[str, str]]:
+        """How each alert does ("ok" or what is wrong with it), and its state."""
+        groups = self._get("rules?type=alert")["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        return {rule["name"]: (rule.get("lastError") or rule["health"], rule["state"]) for rule in rules}
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://{self._address}/api/v1/{path}", timeout=LONG_SECONDS) as answer:
+            return json.load(answer)["data"]
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -65,7 +100,7 @@ def scraping(folder: Path, address: str) -> Iterator[Prometheus]:
     program = working("prometheus", "--version")
     with socket.create_server(("127.0.0.1", 0)) as free:
         own = f"127.0.0.1:{free.getsockname()[1]}"
-    (folder / "prometheus.yml").write_text(CONFIGURATION.format(address=address))
+    (folder / "prometheus.yml").write_text(CONFIGURATION.format(address=address, folder=folder))
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(  # noqa: S603 - a tool of ours
             [
@@ -138,6 +173,80 @@ def test_prometheus_scrapes_a_sidecar_and_answers_what_operators_ask(tmp_path: P
     assert tokens == {"input": CALLS, "output": CALLS}
     assert cost["north/small"] > 0
     assert health
+
+
+def documented() -> dict[str, str]:
+    """The queries of the document, by what it says that they tell."""
+    (block,) = re.findall(r"```promql\n(.*?)```", (ROOT / "docs" / "metrics.md").read_text(), re.DOTALL)
+    return {
+        question.removeprefix("# "): " ".join(lines)
+        for question, *lines in (part.splitlines() for part in block.strip().split("\n\n"))
+    }
+
+
+def test_every_query_of_the_document_has_an_answer(tmp_path: Path) -> None:
+    queries = documented()
+    with (
+        sidecar(tmp_path) as server,
+        scraping(tmp_path, server.line["metrics"]) as prometheus,
+        Client(server.address) as client,
+    ):
+        only_north = pb.RoutingOptions(include=["north/small"])
+        for _ in range(2):
+            client.execute("Hello", timeout_seconds=LONG_SECONDS)
+            client.execute("Hello", options=only_north, timeout_seconds=LONG_SECONDS)
+        # Twice at least, since rates are made of two.
+        until(
+            lambda: bool(prometheus.ask("min(count_over_time(turnout_rejections_total[1m])) >= 3")),
+            "rejections were not scraped",
+        )
+        answers = {
+            question: prometheus.ask(query.replace("openai/gpt-4o", "south/small"))
+            for question, query in queries.items()
+        }
+
+    assert len(queries) >= 5
+    assert [question for question, answer in answers.items() if not answer] == []
+
+
+def quick_rules(folder: Path) -> None:
+    """Writes the chart's alerts as rules that do not wait: what they ask for is the same."""
+    text = (ROOT / "helm" / "turnout" / "files" / "alerts.yaml").read_text()
+    text = re.sub(r"@(\w+)@", lambda mark: KNOWN.get(mark[1], "0.1"), text.replace("[2m]", "[3s]"))
+    rules = [{key: value for key, value in rule.items() if key != "for"} for rule in yaml.safe_load(text)]
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "turnout", "rules": rules}]}))
+
+
+def test_alerts_tell_of_a_provider_that_is_down_and_of_nothing_else(tmp_path: Path) -> None:
+    quick_rules(tmp_path)
+    down = {"TurnoutProviderDown", "TurnoutTargetDown", "TurnoutBreakerOpen"}
+    with (
+        sidecar(tmp_path) as server,
+        scraping(tmp_path, server.line["metrics"]) as prometheus,
+        Client(server.address) as client,
+    ):
+
+        def firing() -> set[str]:
+            return {name for name, (_, state) in prometheus.alerts().items() if state == "firing"}
+
+        until(lambda: bool(prometheus.ask("turnout_start_timestamp_seconds")), "nothing was scraped")
+        until(lambda: "TurnoutGone" not in firing(), "it is still missed")
+        ends_at = time.monotonic() + LONG_SECONDS
+        while not down <= firing():
+            assert time.monotonic() < ends_at, f"only {firing()} fire"
+            client.execute("Hello", timeout_seconds=LONG_SECONDS)
+        found = prometheus.alerts()
+        series = set(prometheus.ask("count by (__name__) ({job='turnout'})"))
+
+    assert {name: health for name, (health, _) in found.items() if health != "ok"} == {}
+    # Those of attempts fire by right: half of them fail, and nobody waits here until that has gone on for long.
+    assert {name for name, (_, state) in found.items() if state == "firing"} - down <= {"TurnoutTargetFailing"}
+    assert asked_for() - series <= SELDOM
+
+
+def asked_for() -> set[str]:
+    text = (ROOT / "helm" / "turnout" / "files" / "alerts.yaml").read_text()
+    return set(re.findall(r"\b((?:turnout|gen_ai|rpc)_\w+)\{@SELECTOR@", text))
 
 
 @pytest.mark.parametrize("profile", ["small", "full"])

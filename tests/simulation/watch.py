@@ -121,10 +121,6 @@ class Watch:
     def outcome(self, result: str) -> None:
         self.outcomes[result] += 1
 
-    def overhead(self, seconds: float) -> None:
-        if seconds < -EXACT:
-            self.breaks("overhead is not negative", seconds)
-
     def event(self, event: Event, state: FleetState) -> None:
         """Takes what the sidecar says of itself."""
         self.events.append(event)

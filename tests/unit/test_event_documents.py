@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from turnout_server.core.events import EventName
-from turnout_server.telemetry.event_log import GRAVE
+from turnout_server.telemetry.logs.event_log import GRAVE
 from turnout_server.telemetry.webhook import ALARMS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "events.md"

@@ -14,7 +14,7 @@ from turnout_server.core.fleet import Fleet
 from turnout_server.core.settings import Settings
 from turnout_server.reaching import Reaching
 from turnout_server.router import Router
-from turnout_server.telemetry.metrics import Metrics
+from turnout_server.telemetry.metrics.metrics import Metrics
 
 
 class Line:

@@ -216,7 +216,7 @@ class ReloadingMachine(RuleBasedStateMachine):
         record = AttemptRecord(target=permit.spec.target, attempt_id=permit.attempt_id, started_at_wall=0.0, **facts)
         self.router.finish(permit, outcome, record)
         call.tried.add(permit.spec.target)
-        kept = self.router.decision(call.decision.decision_id)
+        kept = self.router.looking_back.decision(call.decision.decision_id)
         assert permit.attempt_id in {each.outcome.attempt_id for each in kept.attempts}
         if kind is None or not moves:
             self.router.end_call(call.call_id)

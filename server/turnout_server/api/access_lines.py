@@ -9,7 +9,8 @@ from turnout_server.api.status import BUG, BUG_MESSAGE, row
 from turnout_server.core.call import Completed
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import CallError, TurnoutError
-from turnout_server.telemetry.access_log import CANCELLED, OK, AccessRecord
+from turnout_server.core.model import FailureKind
+from turnout_server.telemetry.logs.access_log import CANCELLED, OK, AccessRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from turnout_server.core.call import AttemptRecord, CallEvent, CallResult
     from turnout_server.core.chat import ChatInput
     from turnout_server.core.model import RouteQuery, Target
-    from turnout_server.telemetry.access_log import AccessLog
+    from turnout_server.telemetry.logs.access_log import AccessLog
 
 
 class AccessLine(NoLine):
@@ -50,7 +51,7 @@ class AccessLine(NoLine):
         self._error: Exception | None = None
         self._is_over = False
 
-    def asked(self, query: RouteQuery, chat: ChatInput) -> None:
+    def asked(self, query: RouteQuery, chat: ChatInput | None = None) -> None:
         """Tells what was asked."""
         self._query = query
         self._beside.asked(query, chat)
@@ -82,7 +83,7 @@ class AccessLine(NoLine):
     def end(self) -> None:
         """Hands the line over."""
         self._beside.end()
-        if self._error is None and self._log.problems_only and all(each.failure is None for each in self._attempts):
+        if self._error is None and self._log.problems_only and not any(map(_failed, self._attempts)):
             # Nearly all calls: what follows takes longer than all that came before.
             return
         result, error = (OK, "") if self._is_over else (CANCELLED, "")
@@ -106,7 +107,7 @@ class AccessLine(NoLine):
                 task="" if query is None else query.profile.task,
                 tenant="" if query is None else query.caller.tenant,
                 attempt_count=len(self._attempts),
-                failures=" ".join(each.failure.value for each in self._attempts if each.failure is not None),
+                failures=" ".join(each.failure.value for each in self._attempts if each.failure and _failed(each)),
                 is_bug=self._error is not None and row(self._error) is BUG,
             )
         )
@@ -122,3 +123,8 @@ class RouteLine(AccessLine):
         self._decision, self._is_over = decision, True
         if decision.candidates:
             self._target = decision.candidates[0].target
+
+
+def _failed(attempt: AttemptRecord) -> bool:
+    """Whether an attempt went wrong; one that was let go because another was quicker did not."""
+    return attempt.failure is not None and attempt.failure is not FailureKind.CANCELLED

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from turnout_server.core.errors import DrainingError, FieldViolation, InvalidRequestError, SidecarOverloadedError
 from turnout_server.core.model import Priority
 
+CALLS, LOW, BYTES = "calls", "low", "bytes"
+"""The bounds that a call may be refused for: room for calls, the share of LOW ones, the size of all requests."""
 QUEUE_SECONDS = 0.1
 LOW_SHARE = 0.5
 MIB = 1024 * 1024
@@ -64,7 +66,7 @@ class Admission:
         "_running",
         "_waiting",
         "draining",
-        "shed_count",
+        "shed_counts",
     )
 
     def __init__(self, name: str, limits: AdmissionLimits, draining: Draining) -> None:
@@ -77,7 +79,8 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = draining
-        self.shed_count = 0
+        self.shed_counts = {CALLS: 0, LOW: 0, BYTES: 0}
+        """Calls that were refused, by the bound that they met."""
 
     def follow(self, limits: AdmissionLimits) -> None:
         """Takes other limits: calls that are in or wait stay, and those that may enter now do."""
@@ -151,7 +154,8 @@ class Admission:
         # A LOW request that is larger than its share has its turn when nothing else is there.
         most = limit * self._limits.low_share if low and self._bytes else limit
         if self._bytes + size_bytes > most:
-            raise self._overloaded(f"calls under way hold {self._bytes / MIB:.1f} MiB of {most / MIB:.1f} MiB")
+            bound = LOW if most < limit else BYTES
+            raise self._overloaded(bound, f"calls under way hold {self._bytes / MIB:.1f} MiB of {most / MIB:.1f} MiB")
 
     async def _wait(self, *, low: bool) -> None:
         self._make_room(low=low)
@@ -169,7 +173,9 @@ class Admission:
                 if not self._running:
                     self._idle.set()
             if isinstance(error, TimeoutError):
-                raise self._overloaded(f"no room within {self._limits.wait_seconds * 1000:.0f} ms") from None
+                wait = f"{self._limits.wait_seconds * 1000:.0f} ms"
+                bound = LOW if low and self._running < self._limits.max_running else CALLS
+                raise self._overloaded(bound, f"no room within {wait}") from None
             raise
         finally:
             self._waiting[low].pop(turn, None)
@@ -178,14 +184,14 @@ class Admission:
         urgent, patient = self._waiting
         limit = self._limits.max_waiting
         if low and len(patient) >= int(limit * self._limits.low_share):
-            raise self._overloaded(f"{len(patient)} calls of priority LOW wait, which is all that may")
+            raise self._overloaded(LOW, f"{len(patient)} calls of priority LOW wait, which is all that may")
         if len(urgent) + len(patient) < limit:
             return
         if low or not patient:
-            raise self._overloaded(f"{self._running} calls run and {len(urgent) + len(patient)} wait")
+            raise self._overloaded(CALLS, f"{self._running} calls run and {len(urgent) + len(patient)} wait")
         shed, _ = patient.popitem(last=True)
         if not shed.done():
-            shed.set_exception(self._overloaded("shed for a call of higher priority"))
+            shed.set_exception(self._overloaded(LOW, "shed for a call of higher priority"))
 
     def _let_in(self) -> None:
         for low, waiting in ((False, self._waiting[0]), (True, self._waiting[1])):
@@ -195,8 +201,8 @@ class Admission:
                     self._take(low=low)
                     turn.set_result(None)
 
-    def _overloaded(self, why: str) -> SidecarOverloadedError:
-        self.shed_count += 1
+    def _overloaded(self, bound: str, why: str) -> SidecarOverloadedError:
+        self.shed_counts[bound] += 1
         return SidecarOverloadedError(
             f"the sidecar has no room for more {self._name}: {why}; nothing was sent, try again",
             retry_after_seconds=self._limits.wait_seconds,

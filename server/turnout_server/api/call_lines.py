@@ -17,15 +17,15 @@ from turnout_server.core.errors import CallError, TurnoutError
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.gather import Gatherer, result_of
 from turnout_server.execution.sizes import output_bytes
-from turnout_server.telemetry.request_lines import RequestRecord
-from turnout_server.telemetry.tracing import trace_ids
+from turnout_server.telemetry.logs.request_lines import RequestRecord
+from turnout_server.telemetry.traces.tracing import trace_ids
 
 if TYPE_CHECKING:
     from turnout_server.api.instants import Instants
     from turnout_server.core.call import CallResult
     from turnout_server.core.chat import ChatInput, Part
     from turnout_server.core.model import RouteQuery
-    from turnout_server.telemetry.request_log import RequestLog
+    from turnout_server.telemetry.logs.request_log import RequestLog
 
 OK = "OK"
 CANCELLED = "CANCELLED"
@@ -39,8 +39,8 @@ class NoLine:
 
     __slots__ = ()
 
-    def asked(self, query: RouteQuery, chat: ChatInput) -> None:
-        """Tells what was asked."""
+    def asked(self, query: RouteQuery, chat: ChatInput | None = None) -> None:
+        """Tells what was asked; without a chat, of a request for a decision."""
 
     def decided(self, decision: Decision) -> None:
         """Tells the decision."""
@@ -93,7 +93,7 @@ class CallLine(NoLine):
         self._left = GATHERED_BYTES if log.content else 0
         self._error: Exception | None = None
 
-    def asked(self, query: RouteQuery, chat: ChatInput) -> None:
+    def asked(self, query: RouteQuery, chat: ChatInput | None = None) -> None:
         """Tells what was asked."""
         self._query = query
         if self._log.content:

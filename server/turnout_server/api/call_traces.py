@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from turnout_server.api.metadata import adopt_trace
 from turnout_server.api.status import row
 from turnout_server.core.errors import AllTargetsUnavailableError, BudgetExhaustedError, NoEligibleTargetError
-from turnout_server.telemetry.call_spans import NO_SPAN, NoSpan, Reported
+from turnout_server.telemetry.traces.call_spans import NO_SPAN, NoSpan, Reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout_server.core.model import Feedback, Outcome
     from turnout_server.core.state import Recorded
-    from turnout_server.telemetry.call_spans import CallTracing
+    from turnout_server.telemetry.traces.call_spans import CallTracing
 
 _NOBODY = (NoEligibleTargetError, AllTargetsUnavailableError, BudgetExhaustedError)
 

@@ -8,7 +8,8 @@ from typing import Any
 from opentelemetry import context as trace_context
 
 from turnout_server.api.status import DECISION_KEY
-from turnout_server.telemetry.tracing import carrier_of, parse
+from turnout_server.execution.under_way import decision_under_way
+from turnout_server.telemetry.traces.tracing import carrier_of, parse
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -25,5 +26,6 @@ def adopt_trace(metadata: Metadata | None) -> None:
 
 
 def tell_decision(context: Any, decision_id: str) -> None:
-    """Puts the decision's id into the trailing metadata."""
+    """Puts the decision's id into the trailing metadata, and into whatever is logged of the call from now on."""
+    decision_under_way.set(decision_id)
     context.set_trailing_metadata(((DECISION_KEY, decision_id),))

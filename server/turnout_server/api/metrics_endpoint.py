@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,20 @@ LAST_SECONDS = 1.0
 """How long a stop waits for answers that are under way. aiohttp's minute is longer than a container is given for all of
 its end, and one scraper that does not read would use it up."""
 
+ANSWER_SECONDS = 15.0
+"""How long a scraper may take to read its answer, which is kept for it meanwhile: Prometheus gives up after ten."""
+PIECE_BYTES = 256 * 1024
+"""What is handed to the socket at a time: what it does not take is copied, for each scraper that reads slowly."""
+
 
 class MetricsEndpoint:
-    """Serves one rendering. `start`, then `stop` once."""
+    """Serves one rendering. `start`, then `stop` once. Who does not read it within `answer_seconds` is cut off."""
 
-    __slots__ = ("_render", "_runner")
+    __slots__ = ("_answer_seconds", "_render", "_runner")
 
-    def __init__(self, render: Render) -> None:
+    def __init__(self, render: Render, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._render = render
+        self._answer_seconds = answer_seconds
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str) -> str:
@@ -52,8 +59,21 @@ class MetricsEndpoint:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         from aiohttp import web  # noqa: PLC0415 - as above
 
         body, content_type = await self._render(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        answer = web.StreamResponse(headers={"Content-Type": content_type, "Content-Length": str(len(body))})
+        transport = request.transport
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                await answer.prepare(request)
+                if request.method != "HEAD":
+                    for begin in range(0, len(body), PIECE_BYTES):
+                        await answer.write(body[begin : begin + PIECE_BYTES])
+                await answer.write_eof()
+        except TimeoutError:
+            # Closing would wait for it to read the rest.
+            if transport is not None:
+                transport.abort()
+        return answer

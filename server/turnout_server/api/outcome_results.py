@@ -10,7 +10,7 @@ from turnout_server.api.call_traces import tell_reports
 from turnout_server.api.principals import own_tenant
 from turnout_server.api.reports import check_counts, feedback, outcome
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, UnknownDecisionError
-from turnout_server.telemetry.call_spans import NO_SPAN, NoSpan
+from turnout_server.telemetry.traces.call_spans import NO_SPAN, NoSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +64,7 @@ def _own(read: T, tenant: str, router: Router) -> T:
     decision_id = read.decision_id
     if tenant and decision_id:
         with contextlib.suppress(UnknownDecisionError):
-            if router.decision(decision_id).caller.tenant != tenant:
+            if router.looking_back.decision(decision_id).caller.tenant != tenant:
                 what = FieldViolation(field="decision_id", description="is that of another tenant's decision")
                 raise InvalidRequestError([what])
     return read

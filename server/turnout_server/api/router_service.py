@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from turnout_server.core.model import RouteQuery
     from turnout_server.execution.answering import Answering
     from turnout_server.router import Router
-    from turnout_server.telemetry.access_log import AccessLog
-    from turnout_server.telemetry.call_spans import CallTracing
-    from turnout_server.telemetry.request_log import RequestLog
+    from turnout_server.telemetry.logs.access_log import AccessLog
+    from turnout_server.telemetry.logs.request_log import RequestLog
+    from turnout_server.telemetry.traces.call_spans import CallTracing
 
 
 class RouterService(RouterServiceServicer):
@@ -85,6 +85,7 @@ class RouterService(RouterServiceServicer):
             faults = Faults()
             query = route_query(request, faults=faults)
             faults.raise_any()
+            line.asked(query)
             decision = self._router.route(query)
             line.decided(decision)
             span.decided(decision)
@@ -123,7 +124,7 @@ class RouterService(RouterServiceServicer):
                 if output_bytes(result.output) >= LARGE_BYTES:
                     await asyncio.sleep(0)
                 response = execute_response(result, self._answers, query.options.detail)
-                span.answered()
+                span.answered(cached=result.cached, joined=result.joined)
                 return response
         except Exception as error:  # noqa: BLE001  # the outermost edge
             line.failed(error)
@@ -153,6 +154,7 @@ class RouterService(RouterServiceServicer):
                 line.asked(query, chat)
                 async for event in events:
                     line.happened(event)
+                    span.happened(event)
                     if isinstance(event, Decision):
                         tell_decision(context, event.decision_id)
                         span.decided(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,9 @@ if TYPE_CHECKING:
     from turnout_server.api.tokens import Tokens
     from turnout_server.execution.executor import Executor
     from turnout_server.router import Router
-    from turnout_server.telemetry.access_log import AccessLog
-    from turnout_server.telemetry.call_spans import CallTracing
-    from turnout_server.telemetry.request_log import RequestLog
+    from turnout_server.telemetry.logs.access_log import AccessLog
+    from turnout_server.telemetry.logs.request_log import RequestLog
+    from turnout_server.telemetry.traces.call_spans import CallTracing
 
 MAX_METADATA_BYTES = 8192
 QUICK_CALLS = 1024
@@ -121,7 +122,8 @@ class ApiServer:
 
     `clock` is monotonic seconds, `wall` seconds since the epoch. `request_log` is told of every executed call;
     `events` is what is listed and followed, None where nobody tells of any. `access_log` is told of every
-    call for a decision or an answer; `observe_call` of every RPC that ends;
+    call for a decision or an answer; `observe_call` of every RPC that ends, `observe_overhead` of how much of a call's
+    time was spent here;
     `tracing` decides which are traced, None where none is.
     """
 
@@ -139,6 +141,7 @@ class ApiServer:
         events: EventRing | None = None,
         access_log: AccessLog | None = None,
         observe_call: Observe | None = None,
+        observe_overhead: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._settings = settings
         self._request_log = request_log
@@ -149,13 +152,13 @@ class ApiServer:
         self.answering = Answering(executor, router, clock=clock)
         self._instants = Instants(clock, wall)
         self._draining = Draining()
-        self._call_times = None if observe_call is None else CallTimes(clock, observe_call)
+        self._call_times = None if observe_call is None else CallTimes(clock, observe_call, observe_overhead)
         self._events = EventFeed(EventRing(wall()) if events is None else events, self._draining)
         self._cutting = Cutting()
         self._health = Health()
         self._servers: list[grpc.aio.Server] = []
         self._services: list[RouterService] = []
-        self._failing = Failing(self._instants, log)
+        self._failing = Failing(self._instants, log, clock)
         self._pieces = LongPieces(clock)
         self._handshakes = Handshakes(settings.tls) if settings.tls is not None else None
         self.refusals = Refusals(log, clock)
@@ -345,9 +348,13 @@ class ApiServer:
         return server
 
     @property
-    def shed_count(self) -> int:
-        """RPCs that were refused for overload."""
-        return self.calls.shed_count + sum(entrance.shed_count for entrance in self.doors)
+    def shed_counts(self) -> Mapping[str, int]:
+        """RPCs that were refused for overload, by the bound that they met: `calls`, `low`, `bytes` once they had come.
+
+        Before, `arriving` for calls that are being received, `quick` for plans, status and reports.
+        """
+        doors = {name: door.shed_count for name, door in zip(("quick", "arriving"), self.doors, strict=False)}
+        return self.calls.shed_counts | doors
 
     @property
     def _most_calls(self) -> int:

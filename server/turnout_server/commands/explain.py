@@ -6,7 +6,7 @@ import click
 
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.commands.explaining import explanation
-from turnout_server.commands.printing import print_json
+from turnout_server.commands.printing import print_json, printable
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
 
@@ -21,4 +21,5 @@ def explain(*, address: str | None, timeout_seconds: float | None, as_json: bool
     if as_json:
         print_json(record)
     else:
-        click.echo(explanation(record))
+        for line in explanation(record).split("\n"):
+            click.echo(printable(line))

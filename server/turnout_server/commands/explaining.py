@@ -9,6 +9,9 @@ from turnout.answer import target_name
 from turnout.v1 import admin_pb2, router_pb2
 from turnout_server.commands.printing import columns, enum_word, seconds, tokens_text, usd
 
+DRAWN_SHOWN = 10
+"""Targets among whom chance decided that are named in a line."""
+
 
 def explanation(record: admin_pb2.DecisionRecord) -> str:
     """Returns everything about a decision, as text of several lines."""
@@ -46,7 +49,10 @@ def _asked(record: admin_pb2.DecisionRecord) -> Iterator[str]:
     yield f"ranked    {ranked}"
     chances = [candidate for candidate in decision.candidates if 0.0 < candidate.share < 1.0]
     if len(chances) > 1:
-        drawn = ", ".join(f"{target_name(each.target)} {each.share:.0%}" for each in chances)
+        drawn = ", ".join(f"{target_name(each.target)} {each.share:.0%}" for each in chances[:DRAWN_SHOWN])
+        if len(chances) > DRAWN_SHOWN:
+            # The table of candidates has the rest.
+            drawn += f" and {len(chances) - DRAWN_SHOWN} more"
         yield f"chance    decided among {len(chances)}: {drawn}"
     elif decision.candidates:
         yield "chance    decided nothing"

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from turnout.answer import target_name
 from turnout.v1 import router_pb2 as pb
+from turnout_server.telemetry.logs.terminal import escaped
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -23,7 +24,8 @@ def as_dict(message: Message) -> dict[str, Any]:
 def print_json(value: Message | dict[str, Any], *, lines: bool = False) -> None:
     """Prints one JSON document, on a single line where several follow each other."""
     data = as_dict(value) if isinstance(value, Message) else value
-    click.echo(json.dumps(data, indent=None if lines else 2, ensure_ascii=False))
+    text = json.dumps(data, indent=None if lines else 2, ensure_ascii=False)
+    click.echo("\n".join(map(escaped, text.split("\n"))))
 
 
 def print_columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
@@ -32,8 +34,14 @@ def print_columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
         click.echo(indent + line)
 
 
+def printable(text: str) -> str:
+    """Returns a text without anything that a terminal would obey: tasks, labels and ids are callers' words."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yields rows of cells as lines that line up."""
+    """Yields rows of cells as lines that line up, `printable`."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -7,8 +7,9 @@ change, so that the history can keep those instead.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, overload
 
+from turnout_server.core.briefs import Brief, Explained, briefly, explaining
 from turnout_server.core.deadlines import whole_answer_limit_seconds
 from turnout_server.core.decision import Candidate
 from turnout_server.core.explain import HELD, candidate_reason
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from turnout_server.core.columns import Facts
     from turnout_server.core.expectation import Expectation, Expected
     from turnout_server.core.fleet import TargetSpec
-    from turnout_server.core.model import HealthState, ReasoningEffort, Target
+    from turnout_server.core.model import ReasoningEffort, Target
     from turnout_server.core.settings import FailoverSettings
     from turnout_server.core.strategies import Line
 
@@ -31,20 +32,10 @@ PLACE_BYTES = 150
 same state, its part of the columns of vitals and outputs."""
 
 
-class Brief(NamedTuple):
-    """A candidate in short: its target by name, its score, what is expected of it, its health."""
-
-    name: str
-    score: float
-    expected_latency_seconds: float
-    expected_cost_nano_usd: int | None
-    health: HealthState
-
-
 class Candidates(Sequence[Candidate]):
     """Reads like the tuple of them, best first. `answering` says how long an attempt may take."""
 
-    __slots__ = ("_answering", "_effort", "_expectation", "_facts", "line")
+    __slots__ = ("_answering", "_effort", "_expectation", "_facts", "_read", "line")
 
     def __init__(
         self,
@@ -59,6 +50,8 @@ class Candidates(Sequence[Candidate]):
         self._facts = facts
         self._answering = answering
         self._effort = effort
+        self._read: tuple[Candidate, ...] | None = None
+        """The first of them, as somebody has read them while they were to be remembered."""
 
     @property
     def kept_bytes(self) -> int:
@@ -106,7 +99,10 @@ class Candidates(Sequence[Candidate]):
     def __getitem__(self, place: slice) -> tuple[Candidate, ...]: ...
     def __getitem__(self, place: int | slice) -> Candidate | tuple[Candidate, ...]:
         if isinstance(place, slice):
-            return tuple(map(self._written, self.line.order[place]))
+            found = tuple(map(self._written, self.line.order[place]))
+            if self._read is not None and not place.start and place.step is None and len(found) > len(self._read):
+                self._read = found
+            return found
         return self._written(self.line.order[place])
 
     def __eq__(self, other: object) -> bool:
@@ -125,22 +121,50 @@ class Candidates(Sequence[Candidate]):
         found = min(line.order, key=costs.__getitem__, default=None)
         return self._written(found) if found is not None and costs[found] < own else None
 
-    def brief(self, most: int) -> list[Brief]:
-        """Returns the first of them in short, for a third of what writing them out takes."""
+    def remember(self, *, read: bool) -> None:
+        """Keeps from now on what is read from the first one on, for `explained`; or forgets it.
+
+        To be asked for by whoever forgets it soon: written out they take more room than the numbers.
+        """
+        self._read = () if read else None
+
+    def brief(self, most: int) -> Brief:
+        """Returns the first of them in short, for a sixth of what writing them out takes."""
         scoring, expectation, specs = self.line.scoring, self._expectation, self._facts.specs
-        notable, indexes, each = scoring.notable, scoring.selection.indexes, expectation.vitals.each
-        found: list[Brief] = []
-        for place in self.line.order[:most]:
-            index = indexes[place]
+        notable, each, order = scoring.notable, expectation.vitals.each, self.line.order[:most]
+        indexes = [scoring.selection.indexes[place] for place in order]
+        seconds, costs = expectation.latencies_and_costs(indexes)
+        health = [each[index].health for index in indexes]
+        if notable:
+            for number, place in enumerate(order):
+                if place in notable:
+                    health[number] = notable[place].health
+        return Brief(
+            [specs[index].name for index in indexes],
+            list(map(scoring.score, order)),
+            seconds,
+            costs if expectation.input_known else [None] * len(indexes),
+            health,
+        )
+
+    def explained(self, most: int) -> list[Explained]:
+        """Returns why the first of them stand there, for less than what writing them out takes."""
+        if self._read and len(self._read) >= min(most, len(self)):
+            return explaining(self._read, most)
+        line, scoring, expectation, specs = self.line, self.line.scoring, self._expectation, self._facts.specs
+        found: list[Explained] = []
+        for place in line.order[:most]:
+            index = scoring.selection.indexes[place]
             expected = expectation.of(index)
-            apart = notable.get(place) if notable else None
             found.append(
-                Brief(
+                Explained(
                     specs[index].name,
                     scoring.score(place),
-                    expected.latency_seconds,
-                    expected.cost_nano_usd if expectation.input_known else None,
-                    each[index].health if apart is None else apart.health,
+                    line.share(place),
+                    expectation.vitals.each[index].sample_count,
+                    expected.first_token_seconds,
+                    self._reason(place),
+                    self._factors(place, index, expected),
                 )
             )
         return found
@@ -152,10 +176,6 @@ class Candidates(Sequence[Candidate]):
         spec, vital, expected = self._facts.specs[index], expectation.vitals.each[index], expectation.of(index)
         notable = scoring.notable.get(place) if scoring.notable else None
         standing = CLEAR if notable is None else notable.standing
-        factors = scoring.factors(place, expected)
-        cached_share = expectation.cached_share(index)
-        if cached_share:
-            factors["cached_share"] = cached_share
         attempt_timeout_seconds = whole_answer_limit_seconds(
             spec,
             expected.latency_seconds,
@@ -167,7 +187,7 @@ class Candidates(Sequence[Candidate]):
         return Candidate(
             spec,
             scoring.score(place),
-            factors,
+            self._factors(place, index, expected),
             expected.latency_seconds,
             expected.first_token_seconds,
             expected.cost_nano_usd if expectation.input_known else None,
@@ -178,8 +198,19 @@ class Candidates(Sequence[Candidate]):
             line.share(place),
             None,
             standing is not CLEAR,
-            HELD if place == line.held else candidate_reason(line.groups[place], standing),
+            self._reason(place),
         )
+
+    def _factors(self, place: int, index: int, expected: Expected) -> dict[str, float]:
+        factors = self.line.scoring.factors(place, expected)
+        cached_share = self._expectation.cached_share(index)
+        if cached_share:
+            factors["cached_share"] = cached_share
+        return factors
+
+    def _reason(self, place: int) -> str:
+        line = self.line
+        return HELD if place == line.held else candidate_reason(line.groups[place], line.scoring.standing(place))
 
 
 def first_spec(candidates: Sequence[Candidate]) -> TargetSpec | None:
@@ -214,17 +245,17 @@ def first_is_trial(candidates: Sequence[Candidate]) -> bool:
     return bool(candidates) and candidates[0].half_open
 
 
-def brief(candidates: Sequence[Candidate], most: int) -> list[Brief]:
+def brief(candidates: Sequence[Candidate], most: int) -> Brief:
     """Returns the first candidates in short, best first."""
+    return candidates.brief(most) if isinstance(candidates, Candidates) else briefly(candidates, most)
+
+
+def remember(candidates: Sequence[Candidate], *, read: bool) -> None:
+    """Has candidates that are written out when they are read keep what is read of them, or forget it."""
     if isinstance(candidates, Candidates):
-        return candidates.brief(most)
-    return [
-        Brief(
-            candidate.spec.name,
-            candidate.score,
-            candidate.expected_latency_seconds,
-            candidate.expected_cost_nano_usd,
-            candidate.health,
-        )
-        for candidate in candidates[:most]
-    ]
+        candidates.remember(read=read)
+
+
+def explained(candidates: Sequence[Candidate], most: int) -> list[Explained]:
+    """Returns why the first candidates stand there, best first."""
+    return candidates.explained(most) if isinstance(candidates, Candidates) else explaining(candidates, most)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from turnout_server.core.fleet import Price
 from turnout_server.core.model import Usage
 
 PER_MILLION = 1_000_000
+HALF_MILLION = PER_MILLION // 2
 
 
 def cost_nano_usd(usage: Usage, price: Price | None) -> int | None:
@@ -72,6 +75,20 @@ def expected_cost_nano_usd(
     return _per_million(total)
 
 
+def expected_costs_nano_usd(
+    prices: Sequence[Price | None], input_tokens: int, output_tokens: Sequence[int]
+) -> list[int | None]:
+    """Returns what one request should cost at several targets, each as `expected_cost_nano_usd`, without any cache."""
+    return [
+        None
+        if price is None
+        else (input_tokens * price.input_per_million + output * price.output_per_million + HALF_MILLION) // PER_MILLION
+        if not price.tiers
+        else expected_cost_nano_usd(price, input_tokens=input_tokens, output_tokens=output)
+        for price, output in zip(prices, output_tokens, strict=True)
+    ]
+
+
 def price_for(price: Price, input_tokens: int) -> Price:
     """Returns what holds for a request of so much input: the dearest tier that it exceeds, else the price itself.
 
@@ -94,4 +111,4 @@ def _rate(rate: int | None, of_whole: int) -> int:
 
 
 def _per_million(total: int) -> int:
-    return (total + PER_MILLION // 2) // PER_MILLION
+    return (total + HALF_MILLION) // PER_MILLION

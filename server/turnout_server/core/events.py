@@ -41,6 +41,9 @@ class EventName(StrEnum):
     CROWDED = "crowded"
     CONFIG_RELOADED = "config.reloaded"
     CONFIG_REFUSED = "config.refused"
+    DRAINED = "drained"
+    UNDRAINED = "undrained"
+    HEALTH_RESET = "health.reset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from turnout_server.core.cost import expected_cost_nano_usd
+from turnout_server.core.cost import expected_cost_nano_usd, expected_costs_nano_usd
 from turnout_server.core.latency import PREFILL_SHARE_PER_TOKEN
 from turnout_server.core.tokens import estimate_input_tokens
 
@@ -99,6 +99,22 @@ class Expectation:
                 output_tokens=output_tokens,
                 cached_input_tokens=cached_tokens,
             ),
+        )
+
+    def latencies_and_costs(self, indexes: Sequence[int]) -> tuple[list[float], list[int | None]]:
+        """Returns latency and cost of some targets, as `of` has them, for half of what asking for each takes."""
+        if self._inputs is not None or self._kept is not None:
+            each = list(map(self.of, indexes))
+            return [expected.latency_seconds for expected in each], [expected.cost_nano_usd for expected in each]
+        tokens, vitals, specs = self._input, self.vitals, self._facts.specs
+        prefill = 1.0 + PREFILL_SHARE_PER_TOKEN * tokens
+        lengths = [self._outputs.lengths[index] for index in indexes]
+        if self._cap is not None:
+            lengths = [min(length, self._cap) for length in lengths]
+        firsts, rates = vitals.first_seconds, vitals.token_seconds
+        return (
+            [firsts[index] * prefill + rates[index] * length for index, length in zip(indexes, lengths, strict=True)],
+            expected_costs_nano_usd([specs[index].price for index in indexes], tokens, lengths),
         )
 
     def cached_tokens(self, index: int) -> int:

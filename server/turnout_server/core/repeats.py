@@ -57,7 +57,8 @@ class Repeats:
             return []
         told: list[Event] = []
         for key, run in list(self._runs.items()):
-            if now - run.told_at < EVERY_SECONDS:
+            # As `due_at` is computed: the difference may be rounded to less, and nothing would ever be done.
+            if now < run.told_at + EVERY_SECONDS:
                 break
             del self._runs[key]
             if run.latest is not None:

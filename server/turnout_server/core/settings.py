@@ -272,3 +272,5 @@ class Settings:
     history_max_bytes: int = 8 * 1024 * 1024
     budgets: tuple[BudgetSpec, ...] = ()
     alerts: AlertSettings = AlertSettings()
+    drained: tuple[str, ...] = ()
+    """Providers, models and targets, by name, that get no new calls."""

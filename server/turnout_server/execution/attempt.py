@@ -27,6 +27,7 @@ from turnout_server.core.model import FailureKind, FinishReason, RateLimitReadin
 from turnout_server.core.settings import FailoverSettings
 from turnout_server.execution.accounting import delta_bytes
 from turnout_server.execution.commit import CommitBuffer, is_content
+from turnout_server.execution.waits import Suspended
 from turnout_server.execution.watch import Watch
 from turnout_server.ports import ResponseHead, Upstream, UpstreamCall, UpstreamError, UpstreamEvent
 
@@ -88,8 +89,11 @@ class Attempt:
         self.reported_cost_usd: float | None = None
         self.received_bytes = 0
         self.byte_came = False
+        self.listener: Callable[[Sequence[Delta]], None] | None = None
+        """Is told what `read` returns."""
         self.cut_by_share = False
         self.waited_seconds = 0.0
+        """For how long it was suspended for its provider: what it did with what came is not in it."""
 
     @property
     def has_content(self) -> bool:
@@ -117,6 +121,8 @@ class Attempt:
                 return self._complete()
             shown = self._buffer.add(self._take(batch))
             if shown:
+                if self.listener is not None:
+                    self.listener(shown)
                 return shown
 
     async def close(self) -> None:
@@ -140,8 +146,9 @@ class Attempt:
         watch = self._watch
         watch.begin(max(0.0, limit_at - began_at))
         in_time = True
+        waiting = Suspended(self._stream.__anext__(), self._clock)
         try:
-            return await self._stream.__anext__()
+            return await waiting
         except StopAsyncIteration:
             return None
         except asyncio.CancelledError:
@@ -151,7 +158,7 @@ class Attempt:
         finally:
             if in_time:
                 watch.end()
-            self.waited_seconds += self._clock() - began_at
+            self.waited_seconds += waiting.seconds
         match limit:
             case _Limit.GRACE:
                 return None

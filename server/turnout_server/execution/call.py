@@ -50,7 +50,7 @@ class Call:
 
     @property
     def outside_seconds(self) -> float:
-        """Time of the call that was spent waiting: for providers, for the caller, in pauses."""
+        """Time of the call that was spent waiting: for providers, and in pauses."""
         return self._outside_seconds + self._hops.paused_seconds
 
     def report(self) -> CallReport:
@@ -61,7 +61,6 @@ class Call:
 
     async def events(self) -> AsyncGenerator[CallEvent]:
         """Yields what happens after the decision, Completed last. Raises a TurnoutError when the call fails."""
-        clock = self._shell.clock
         chosen = self._hops.first()
         restarted: Restarted | None = None
         while True:
@@ -72,10 +71,8 @@ class Call:
             async with lane:
                 if restarted is not None:
                     yield restarted
-                yielded_at = clock()
                 yield AttemptStarted(attempt_id=running.attempt_id, target=chosen.permit.spec.target)
-                # The caller may have been slow to take the event; that is not the target's time.
-                self._outside_seconds += clock() - yielded_at
+                # Only now: the caller may have been slow to take the event, and that is not the target's time.
                 attempt = self._begin(running, chosen)
                 read = attempt.read
                 if pair is not None:
@@ -83,18 +80,15 @@ class Call:
                     read = pair.read
                     second = await pair.second(self._running)
                     if second is not None:
-                        yielded_at = clock()
                         yield AttemptStarted(
                             attempt_id=second.permit.attempt_id, target=second.permit.spec.target, hedge=True
                         )
-                        self._outside_seconds += clock() - yielded_at
                         pair.start_second(self._begin)
                 while (deltas := await read()) is not None:
                     self._deliver(deltas)
                     self._check_size(lane.attempt)
-                    yielded_at = clock()
                     yield AttemptDeltas(attempt_id=lane.attempt_id, deltas=deltas)
-                    self._outside_seconds += clock() - yielded_at
+            self._outside_seconds += lane.closing_seconds
             if pair is not None:
                 chosen, running = self._settled(pair)
             self._note(running)
@@ -168,7 +162,10 @@ class Call:
         if trace is not None:
             trace.asked(call, streaming=chosen.streaming)
             running.trace = trace
-        return running.begin(call, limits, facts.settings, streaming=chosen.streaming)
+        attempt = running.begin(call, limits, facts.settings, streaming=chosen.streaming)
+        if trace is not None:
+            attempt.listener = trace.listener()
+        return attempt
 
     def _deliver(self, deltas: tuple[Delta, ...]) -> None:
         if self._facts.streaming:

@@ -13,11 +13,9 @@ from turnout_server.core.chat import ChatInput
 from turnout_server.core.deadlines import call_times
 from turnout_server.core.decision import Decision
 from turnout_server.core.demands import agreed_input, demanded_profile
-from turnout_server.core.errors import TurnoutError
 from turnout_server.core.hedging import wants_hedge
 from turnout_server.core.model import RouteQuery, Target
 from turnout_server.core.trimming import TrimReport
-from turnout_server.execution.arrival import arrived_at
 from turnout_server.execution.call import Call
 from turnout_server.execution.cut_calls import watched_call
 from turnout_server.execution.facts import CallFacts
@@ -27,6 +25,7 @@ from turnout_server.execution.probing import Probing
 from turnout_server.execution.running import Shell
 from turnout_server.execution.shortening import Shortened, shortened
 from turnout_server.execution.upstreams import Upstreams
+from turnout_server.execution.waits import waits_of_call
 from turnout_server.ports import AttemptTrace, Upstream
 from turnout_server.router import Router
 
@@ -39,8 +38,8 @@ class Executor:
 
     The upstreams are its own from then on. `clock` is monotonic seconds, the one that `router` uses; `wall` seconds
     since the epoch. `trace_headers` returns the W3C headers of the present call; `trace_attempt` begins an
-    attempt's part of its trace, where it is recorded; `max_answer_bytes` bounds what `execute` gathers. Close it with
-    `aclose` when no call runs any more.
+    attempt's part of its trace, where it is recorded, `trace_hop` that of a further decision; `max_answer_bytes` bounds
+    what `execute` gathers. Close it with `aclose` when no call runs any more.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class Executor:
         new_id: Callable[[], str],
         trace_headers: Callable[[], tuple[tuple[str, str], ...]] = tuple,
         trace_attempt: Callable[[], AttemptTrace | None] = lambda: None,
+        trace_hop: Callable[[str], Callable[[Decision], None] | None] = lambda _cause: None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._router = router
@@ -68,6 +68,7 @@ class Executor:
             wall=wall,
             trace_headers=trace_headers,
             trace_attempt=trace_attempt,
+            trace_hop=trace_hop,
             max_answer_bytes=max_answer_bytes,
         )
         self._probing = Probing(self._shell)
@@ -183,15 +184,19 @@ class Executor:
         return short.report(decision, self._router.tokens_per_byte(decision.candidates[0].target))
 
     async def _run(self, facts: CallFacts) -> AsyncGenerator[CallEvent]:
-        hops = Hops(facts, self._router, clock=self._clock, rng=self._rng, waiting=self._waiting)
+        hops = Hops(
+            facts,
+            self._router,
+            clock=self._clock,
+            rng=self._rng,
+            waiting=self._waiting,
+            trace_hop=self._shell.trace_hop,
+        )
         call = Call(self._shell, facts, hops)
         try:
             async with aclosing(call.events()) as events:
                 async for event in events:
                     yield event
-        except TurnoutError:
-            self._observe(call, facts)
-            raise
         except (asyncio.CancelledError, GeneratorExit):
             watched = watched_call.get()
             if watched is not None:
@@ -199,11 +204,6 @@ class Executor:
             raise
         finally:
             self._router.end_call(facts.call_id)
-        # A call whose caller went away is not observed: what it still waited for then is not known.
-        self._observe(call, facts)
-
-    def _observe(self, call: Call, facts: CallFacts) -> None:
-        # From the arrival on where there is one: waiting for room and reading the request are nobody's time but ours.
-        came_at = arrived_at.get()
-        spent_seconds = self._clock() - (facts.times.started_at if came_at is None else came_at)
-        self._router.observe_overhead(max(0.0, spent_seconds - call.outside_seconds))
+            waits = waits_of_call.get()
+            if waits is not None:
+                waits.seconds += call.outside_seconds

@@ -19,6 +19,7 @@ from turnout_server.execution.attempt import CLOSE_SECONDS, Attempt, OutOfTimeEr
 from turnout_server.execution.facts import Chosen
 from turnout_server.execution.hops import Hops
 from turnout_server.execution.running import Running, Shell
+from turnout_server.execution.waits import Suspended
 from turnout_server.ports import UpstreamError
 
 Read = tuple[Delta, ...] | None
@@ -74,6 +75,8 @@ class Pair:
         self.others: list[Running] = []
         self.alone_seconds = 0.0
         """For how long the first was waited for alone."""
+        self.closing_seconds = 0.0
+        """For how long its end was held up by providers' connections."""
 
     @property
     def lead(self) -> Lane:
@@ -107,7 +110,9 @@ class Pair:
             for lane in lanes:
                 self._close(lane)
         for lane in lanes:
-            await (lane.closing or lane.close())
+            closing = Suspended(lane.closing or lane.close(), self._shell.clock)
+            await closing
+            self.closing_seconds += closing.seconds
         return kept
 
     def start(self, attempt: Attempt) -> None:

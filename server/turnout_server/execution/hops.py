@@ -42,12 +42,14 @@ class Hops:
         clock: Callable[[], float],
         rng: random.Random,
         waiting: set[Target],
+        trace_hop: Callable[[str], Callable[[Decision], None] | None],
     ) -> None:
         self._facts = facts
         self._router = router
         self._clock = clock
         self._rng = rng
         self._waiting = waiting
+        self._trace_hop = trace_hop
         self._tried: set[Target] = set()
         self._barred: set[Target] = set()
         self._quick_retried: set[Target] = set()
@@ -72,7 +74,7 @@ class Hops:
         chosen = self._take(self._facts.decision, "")
         if chosen is not None:
             return chosen
-        again = self._ahead(self._tried)
+        again = self._ahead(self._tried, "the candidates were taken by other calls")
         chosen = self._take(again, "")
         if chosen is not None:
             return chosen
@@ -89,7 +91,7 @@ class Hops:
         `delivered` says that the caller has seen content of the failed attempt.
         """
         self.note(failed, failure)
-        ahead = self._ahead(self._tried)
+        ahead = self._ahead(self._tried, f"{failed.permit.spec.target} failed: {failure}")
         for step in next_steps(
             self._situation(failed, failure, delivered=delivered, others_remain=bool(ahead.candidates))
         ):
@@ -146,7 +148,7 @@ class Hops:
             return None
         reason = f"hedge: {target} had no content within {waited.seconds:.3g} s, {waited.measure}"
         before = self.rejections
-        ahead = self._ahead(self._tried | {target}, self._failed_providers | {target.provider})
+        ahead = self._ahead(self._tried | {target}, reason, self._failed_providers | {target.provider})
         # Whatever is in the way of a hedge is no reason for how the call ends.
         self.rejections = before
         facts = self._facts
@@ -240,7 +242,7 @@ class Hops:
         if not await pausing:
             return None
         if step is Step.SAME_AGAIN and self._facts.query.options.allow_fallback is not False:
-            return self._take(self._ahead(self._barred), reason)
+            return self._take(self._ahead(self._barred, reason), reason)
         return self._permitted(failed.candidate, ahead, reason)
 
     async def _quick_retry(self, target: Target) -> bool:
@@ -277,8 +279,8 @@ class Hops:
             self.paused_seconds += self._clock() - began_at
         return True
 
-    def _ahead(self, tried: set[Target], failed_providers: set[str] | None = None) -> Decision:
-        facts = self._facts
+    def _ahead(self, tried: set[Target], cause: str, failed_providers: set[str] | None = None) -> Decision:
+        facts, traced = self._facts, self._trace_hop(cause)
         query = dataclasses.replace(facts.query, deadline_seconds=max(0.0, facts.times.ends_at - self._clock()))
         decision = self._router.decide_hop(
             query,
@@ -294,6 +296,8 @@ class Hops:
             under=facts.under,
         )
         self.rejections = decision.rejections
+        if traced is not None:
+            traced(decision)
         return decision
 
     def _take(self, decision: Decision, reason: str) -> Chosen | None:

@@ -15,6 +15,7 @@ from turnout_server.core.call import CallReport, CallResult
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import DeadlineError, RequestIdReusedError
 from turnout_server.execution.sizes import result_bytes
+from turnout_server.execution.waits import waits_of_call
 
 KEPT_SECONDS = 600.0
 """Default: for how long after its end a call's answer is returned for its id."""
@@ -210,9 +211,11 @@ class Once:
         assert task is not None
         running.waiting += 1
         scope = asyncio.timeout(None if ends_at is None else max(0.0, ends_at - self._clock()))
+        # Whoever began the call waits for what it waits for; whoever joins it waits for all of it.
+        waits = None if ends_at is None else waits_of_call.get()
         try:
             async with scope:
-                return await asyncio.shield(task)
+                return await (asyncio.shield(task) if waits is None else waits.around(asyncio.shield(task)))
         except TimeoutError:
             if not scope.expired():
                 raise

@@ -11,12 +11,14 @@ from typing import Self
 
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.deadlines import AttemptLimits
+from turnout_server.core.decision import Decision
 from turnout_server.core.model import FailureKind, RouteQuery
 from turnout_server.core.permits import Permit
 from turnout_server.core.settings import FailoverSettings
 from turnout_server.execution.attempt import Attempt, OutOfTimeError
 from turnout_server.execution.settling import Sent, settle
 from turnout_server.execution.upstreams import Connected, Upstreams
+from turnout_server.execution.waits import Suspended
 from turnout_server.ports import AttemptTrace, UpstreamCall, UpstreamError
 from turnout_server.router import Router
 
@@ -32,6 +34,8 @@ class Shell:
     trace_headers: Callable[[], tuple[tuple[str, str], ...]]
     trace_attempt: Callable[[], AttemptTrace | None]
     """Begins an attempt's part of the present call's trace, None where that is not recorded."""
+    trace_hop: Callable[[str], Callable[[Decision], None] | None]
+    """Begins a further decision's part of it, for a cause; what it returns is told the decision."""
     max_answer_bytes: int
     """The largest answer that is gathered whole; a stream passes on what comes."""
 
@@ -67,6 +71,8 @@ class Running:
         self.error: UpstreamError | None = None
         self.out_of_time = False
         self.record: AttemptRecord | None = None
+        self.closing_seconds = 0.0
+        """For how long its end was held up by the provider's connection."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,7 +81,9 @@ class Running:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         kept = self.settle(error)
-        await self.close()
+        closing = Suspended(self.close(), self._shell.clock)
+        await closing
+        self.closing_seconds = closing.seconds
         return kept
 
     @property

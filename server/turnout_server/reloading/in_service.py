@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from turnout_server.providers.secrets import Secrets
     from turnout_server.providers.upstream import HttpUpstream
     from turnout_server.router import Router
-    from turnout_server.telemetry.rotating_file import RotatingFile
+    from turnout_server.telemetry.logs.rotating_file import RotatingFile
 
 Follow = Callable[["Configuration"], None]
 """Takes what it needs of another configuration; returns at once and never raises."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from turnout_server.config.faults import ConfigurationError, Fault
-from turnout_server.telemetry.request_log import RequestLog
-from turnout_server.telemetry.rotating_file import RotatingFile, RotatingFileError
+from turnout_server.telemetry.logs.request_log import RequestLog
+from turnout_server.telemetry.logs.rotating_file import RotatingFile, RotatingFileError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from turnout_server.core.event_ring import EventRing
 from turnout_server.core.events import EventName
 from turnout_server.core.repeats import Repeats
-from turnout_server.telemetry.event_log import event_to_span, log_event
-from turnout_server.telemetry.logs import redact_text
+from turnout_server.telemetry.logs.event_log import event_to_span, log_event
+from turnout_server.telemetry.logs.logs import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,5 +75,10 @@ def iso(at_wall: float) -> str:
 
 
 def _redacted(event: Event) -> Event:
-    fields = {name: redact_text(value) if isinstance(value, str) else value for name, value in event.fields.items()}
+    fields = {name: _told(value) if isinstance(value, str) else value for name, value in event.fields.items()}
     return event if fields == event.fields else replace(event, fields=fields)
+
+
+def _told(text: str) -> str:
+    """Returns a text as it may be told. A file's name may hold bytes that are no UTF-8, which no answer can hold."""
+    return redact_text(text if text.isascii() else text.encode(errors="backslashreplace").decode())

@@ -79,23 +79,21 @@ class Message(NamedTuple):
 
 
 class Webhook:
-    """Takes events on the event loop with `tell`; `run` sends them until it is cancelled, then `aclose`.
+    """Takes events on the event loop with `tell`; `run` sends them to where `send_to` said until it is cancelled.
 
-    `key` returns the key that signs as it is now, b"" for none. `wall` is seconds since the epoch.
+    It can be run again, with another place to send to; at the end comes `aclose`. `wall` is seconds since the epoch.
     """
 
     def __init__(
         self,
-        post: Post,
         *,
-        key: Callable[[], bytes],
         new_id: Callable[[], str],
         wall: Callable[[], float],
         rng: random.Random,
         log: FilteringBoundLogger,
     ) -> None:
-        self._post = post
-        self._key = key
+        self._post: Post | None = None
+        self._key: Callable[[], bytes] = bytes
         self._new_id = new_id
         self._wall = wall
         self._rng = rng
@@ -107,6 +105,10 @@ class Webhook:
         """Events that a receiver has taken."""
         self.dropped_count = 0
         """Events that no receiver took in time, or that there was no room for."""
+
+    def send_to(self, post: Post, key: Callable[[], bytes]) -> None:
+        """Says where to send to. `key` returns the key that signs as it is now, b"" for none; not while it runs."""
+        self._post, self._key = post, key
 
     def tell(self, told: Told) -> None:
         """Takes an event, if it is an alarm; returns at once."""
@@ -121,19 +123,25 @@ class Webhook:
     async def run(self) -> None:
         """Sends what comes, a few at once, one message after the other."""
         while True:
-            await self._some.wait()
-            await asyncio.sleep(GATHER_SECONDS)
-            while self._waiting:
-                self._unsent = self._message()
+            if self._unsent is None:
+                await self._some.wait()
+                await asyncio.sleep(GATHER_SECONDS)
+            while self._unsent is not None or self._waiting:
+                # One that was under way when it was told to send elsewhere keeps its id.
+                self._unsent = self._unsent or self._message()
                 await self._deliver(self._unsent)
                 self._unsent = None
             self._some.clear()
 
     async def aclose(self) -> None:
-        """Tries once more what has not been sent, for at most 2 s in all; to be called when `run` has ended."""
+        """Tries once more what has not been sent, for at most 2 s in all; to be called when `run` has ended.
+
+        What is not taken then is given up.
+        """
         with contextlib.suppress(TimeoutError, UpstreamError, WebhookKeyError):
             async with asyncio.timeout(LAST_TRY_SECONDS):
-                while self._unsent is not None or self._waiting:
+                # Before it was said where to send to, there is nobody to try.
+                while self._post is not None and (self._unsent is not None or self._waiting):
                     self._unsent = self._unsent or self._message()
                     if not self._taken(await self._try(self._unsent)):
                         break
@@ -143,6 +151,8 @@ class Webhook:
         if left:
             self.dropped_count += left
             self._log.warning("webhook.unfinished", dropped_count=left)
+        self._waiting.clear()
+        self._unsent = None
 
     async def _deliver(self, message: Message) -> None:
         fault, try_count = "", 0
@@ -179,6 +189,7 @@ class Webhook:
         key = self._key()
         if key:
             headers["webhook-signature"] = signature(key, message.webhook_id, timestamp, message.body)
+        assert self._post is not None, "nobody said where to send to"
         return await self._post(headers, message.body)
 
     def _message(self) -> Message:

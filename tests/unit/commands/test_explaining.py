@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.execution.scripted import World, answer, chat, fail, refused, spec
 from tests.virtual_time import in_virtual_time
+from turnout.v1 import admin_pb2, router_pb2
 from turnout_server.api.answers import Answers
 from turnout_server.api.decision_records import decision_record
 from turnout_server.commands.explaining import explanation
@@ -52,7 +53,7 @@ def query(strategy: Strategy = Strategy.PRIORITY, **facts: object) -> RouteQuery
 
 
 def explained(world: World, decision_id: str) -> str:
-    return explanation(decision_record(world.router.decision(decision_id), Answers()))
+    return explanation(decision_record(world.router.looking_back.decision(decision_id), Answers()))
 
 
 async def happy() -> str:
@@ -171,6 +172,18 @@ async def test_decision_is_explained_in_full(name: str) -> None:
     known = (EXPLAINED / f"{name}.txt").read_text(encoding="utf-8")
 
     assert known == text + "\n"
+
+
+def test_of_many_among_whom_chance_decided_the_first_are_named() -> None:
+    drawn = [
+        router_pb2.Candidate(target=router_pb2.Target(provider="p", model=f"m{number}"), share=1 / 400)
+        for number in range(400)
+    ]
+    text = explanation(admin_pb2.DecisionRecord(decision=router_pb2.Decision(candidates=drawn)))
+
+    (line,) = (line for line in text.splitlines() if line.startswith("chance"))
+    assert line.startswith("chance    decided among 400: p/m0 0%, ")
+    assert line.endswith(" and 390 more")
 
 
 def test_every_text_has_its_situation() -> None:

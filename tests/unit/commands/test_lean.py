@@ -35,11 +35,13 @@ NOT_FOR_A_SIDECAR = (
     "turnout_server.providers.simulated",
     "turnout_server.commands.check",
     "turnout_server.commands.status",
+    "turnout_server.commands.live",
+    "textual",
     # Used by parts that the configuration of the test switches off.
     "aiohttp.web",
     "grpc_reflection.v1alpha",
     "opentelemetry.exporter",
-    "turnout_server.telemetry.tracer",
+    "turnout_server.telemetry.traces.tracer",
     # What other libraries would use, and what is only needed to develop.
     "anyio",
     "h11",
@@ -54,6 +56,13 @@ NOT_FOR_A_SIDECAR = (
     "unittest",
     "xml",
 )
+
+ONE_FRAME = """
+import json, sys
+import turnout_server.main
+import turnout_server.commands.top
+print(json.dumps(sorted(sys.modules)))
+"""
 
 OFF = {
     "TURNOUT_LISTEN__ADDRESS": "127.0.0.1:0",
@@ -73,6 +82,15 @@ def test_sidecar_loads_nothing_that_its_configuration_does_not_ask_for() -> None
     assert {"turnout_server.app", "grpc", "aiohttp"} <= set(report["loaded"])
     assert report["collects"]
     assert report["rich_works"]
+
+
+def test_command_that_shows_one_frame_does_without_what_draws_the_live_view() -> None:
+    command = [sys.executable, "-c", ONE_FRAME]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=OFF)  # noqa: S603 - our own words
+    loaded = set(json.loads(run.stdout))
+
+    assert {"turnout_server.commands.live.frame", "grpc"} <= loaded
+    assert {"textual", "turnout_server.commands.live.screen", "turnout_server.app"} & loaded == set()
 
 
 def test_contexts_made_while_it_loads_trust_nobody_and_later_ones_the_usual() -> None:

@@ -1,7 +1,8 @@
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from turnout.v1 import router_pb2 as pb
-from turnout_server.commands.status import breaker_word, unreachable
+from turnout_server.commands.status import breaker_word, trouble_rows, unreachable
 
 CLOSED, OPEN, HALF_OPEN = pb.BREAKER_STATE_CLOSED, pb.BREAKER_STATE_OPEN, pb.BREAKER_STATE_HALF_OPEN
 
@@ -35,4 +36,37 @@ def test_endpoints_that_could_not_be_reached_are_named_with_the_reason() -> None
     assert list(unreachable(report)) == [
         "openai could not be reached when it was last looked at: no route",
         "house@eu could not be reached when it was last looked at: no name",
+    ]
+
+
+def test_targets_in_trouble_are_listed_with_what_they_fail_with_and_for_how_long_they_are_left_alone() -> None:
+    def target(name: str, **fields: object) -> pb.TargetState:
+        return pb.TargetState(target=pb.Target(provider="p", model=name), **fields)  # type: ignore[arg-type]
+
+    report = pb.ProviderStatusResponse(
+        as_of=Timestamp(seconds=100),
+        providers=[
+            pb.ProviderState(
+                provider="p",
+                endpoints=[pb.EndpointState(endpoint="eu", reopen_time=Timestamp(seconds=112))],
+                targets=[
+                    target("well"),
+                    target("open", consecutive_failures=3, reopen_time=Timestamp(seconds=104)),
+                    target(
+                        "cooling",
+                        error_rates={"TIMEOUT": 0.1, "RATE_LIMITED": 0.5},
+                        cool_down_until=Timestamp(seconds=145),
+                    ),
+                    target("shaky", error_rates={"STALLED": 0.25}),
+                    pb.TargetState(target=pb.Target(provider="p", model="m", endpoint="eu")),
+                ],
+            )
+        ],
+    )
+
+    assert trouble_rows(report) == [
+        ("p/open", "-", "3", "4 s"),
+        ("p/cooling", "RATE_LIMITED 50%, TIMEOUT 10%", "0", "45 s"),
+        ("p/shaky", "STALLED 25%", "0", "-"),
+        ("p/m@eu", "-", "0", "12 s"),
     ]

@@ -17,6 +17,7 @@ from hypothesis.stateful import invariant, rule
 from tests.unit.core.fleets import NOW, SetBreaker, SetFleet, SetVerdict, decided, spec, warm
 from tests.unit.core.test_state_machine import NAME, SPECS, FleetMachine
 from turnout_server.core.affinity import AffinityKey
+from turnout_server.core.candidates import Candidates, brief, explained, remember
 from turnout_server.core.columns import COST_GRAIN_NANO_USD, Facts, Selection
 from turnout_server.core.decision import Decision, Rejection
 from turnout_server.core.expectation import Expectation
@@ -257,6 +258,25 @@ def test_scores_are_made_of_the_factors_that_are_shown(fleet: SetFleet, question
         assert ramp == min(target.breaker.ramp, target.endpoint.ramp)
         assert all(0.0 <= value <= 1.0 + 1e-9 for value in factors.values())
         assert candidate.score == pytest.approx(score * ramp, rel=1e-9, abs=1e-12)
+
+
+@given(fleet=fleets(), question=questions(), most=st.integers(0, 10))
+@settings(max_examples=settings().max_examples // 4)
+def test_what_is_read_in_short_is_what_is_written_out(fleet: SetFleet, question: dict[str, Any], most: int) -> None:
+    candidates = decided(fleet, **question).candidates
+    assert isinstance(candidates, Candidates)
+    written = tuple(candidates)
+
+    assert brief(candidates, most) == brief(written, most)
+    assert explained(candidates, most) == explained(written, most)
+    remember(candidates, read=True)
+    # Reading others, or fewer, is no harm.
+    for read in (candidates[2:], candidates[:5], candidates[:1]):
+        assert read is not None
+        assert explained(candidates, most) == explained(written, most)
+    remember(candidates, read=False)
+    assert candidates[:5] == written[:5]
+    assert candidates._read is None
 
 
 @given(fleet=fleets(), question=questions())

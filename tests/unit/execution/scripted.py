@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+import pytest
+
 from tests.virtual_time import virtual_loop
 from turnout_server.core.budget import BudgetSpec
 from turnout_server.core.call import AttemptRecord, CallEvent
@@ -43,6 +45,7 @@ from turnout_server.core.model import (
 )
 from turnout_server.core.settings import FailoverSettings, Policy, RoutingSettings, Settings
 from turnout_server.execution.executor import Executor
+from turnout_server.execution.waits import Waits, waits_of_call
 from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.router import Router
 
@@ -169,7 +172,6 @@ class Instruments:
         self.failovers: list[tuple[str, str, FailureKind]] = []
         self.hedges: list[tuple[str, HedgeResult]] = []
         self.outcomes: list[str] = []
-        self.overheads: list[float] = []
 
     def decision(self, decision: Decision) -> None:
         self.decisions.append(decision)
@@ -185,9 +187,6 @@ class Instruments:
 
     def outcome(self, result: str) -> None:
         self.outcomes.append(result)
-
-    def overhead(self, seconds: float) -> None:
-        self.overheads.append(seconds)
 
 
 ABLE = frozenset({Capability.STREAMING, Capability.TOOLS, Capability.THINKING, Capability.VISION})
@@ -272,6 +271,23 @@ class World:
         """Runs a stream to its end and returns its events."""
         async with aclosing(self.executor.execute_stream(query or asking(), chat or HELLO)) as events:
             return [event async for event in events]
+
+
+class OwnTime:
+    """Measures a call that the present task makes from now on, as the server does: what of its time was no wait."""
+
+    def __init__(self) -> None:
+        self._clock = virtual_loop().clock
+        self._began_at = self._clock()
+        self._waits = Waits(self._clock)
+        waits_of_call.set(self._waits)
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._began_at - self._waits.seconds
+
+
+NOTHING = pytest.approx(0.0, abs=1e-6)
 
 
 def asking(deadline_seconds: float | None = 300.0, **options: object) -> RouteQuery:

@@ -176,7 +176,7 @@ async def test_failed_call_moves_on_within_the_fleet_that_it_began_with() -> Non
     assert world.names() == ["a/m", "a/m", "b/m"]
     assert new.names() == ["c/m"]
     assert is_closed(world.upstream)
-    record = world.router.decision(result.decision.decision_id)
+    record = world.router.looking_back.decision(result.decision.decision_id)
     assert [str(attempt.outcome.target) for attempt in record.attempts] == ["a/m", "a/m", "b/m"]
     assert world.router.state._running == {}
 

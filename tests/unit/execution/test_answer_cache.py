@@ -100,7 +100,7 @@ async def test_history_says_that_the_answer_was_kept() -> None:
     await answering.execute(asking(), COLD, principal="p")
     await asyncio.sleep(12.0)
     hit = await answering.execute(asking(), COLD, principal="p")
-    record = world.router.decision(hit.decision.decision_id)
+    record = world.router.looking_back.decision(hit.decision.decision_id)
 
     assert record.cached
     assert record.result is DecisionResult.OK

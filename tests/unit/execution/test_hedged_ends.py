@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.core.budgets import budget
 from tests.unit.execution.hedged import LATE, QUICK, SLOW, Clinging, execute, hedged, in_flight, told
-from tests.unit.execution.scripted import SILENCE, World, answer, asking, chat, text
+from tests.unit.execution.scripted import NOTHING, SILENCE, OwnTime, World, answer, asking, chat, text
 from tests.virtual_time import in_virtual_time
 from turnout_server.core.call import AttemptDeltas, AttemptStarted
 from turnout_server.core.errors import DeadlineError
@@ -101,7 +101,7 @@ async def test_one_let_go_may_have_been_billed_and_its_cost_is_estimated() -> No
 async def test_history_event_and_metric_tell_of_the_hedge() -> None:
     world = hedged(SLOW, QUICK)
     result = await world.executor.execute(asking(), chat())
-    record = world.router.decision(result.decision.decision_id)
+    record = world.router.looking_back.decision(result.decision.decision_id)
     (event,) = world.events
 
     assert [attempt.outcome.hedge for attempt in record.attempts] == [False, True]
@@ -122,18 +122,29 @@ async def test_history_event_and_metric_tell_of_the_hedge() -> None:
 async def test_hedge_counts_as_no_move_to_another_target(first_after: float) -> None:
     world = hedged(answer("slow", first_after=first_after), QUICK)
     await execute(world)
-    (whole,) = world.router.statistics(StatisticsQuery()).groups
+    (whole,) = world.router.looking_back.statistics(StatisticsQuery()).groups
 
     assert (whole.sums.attempts.total, whole.sums.moved_count) == (2, 0)
-    assert len(world.router.decisions(DecisionFilter()).records) == 1
+    assert len(world.router.looking_back.decisions(DecisionFilter()).records) == 1
 
 
 @in_virtual_time
 async def test_overhead_of_a_hedged_call_is_not_what_it_waited() -> None:
     world = hedged(SLOW, QUICK)
+    own_time = OwnTime()
     await execute(world)
 
-    assert world.instruments.overheads == [pytest.approx(0.0, abs=1e-6)]
+    assert own_time.seconds == NOTHING
+
+
+@in_virtual_time
+async def test_overhead_of_a_hedged_call_is_not_what_the_loser_takes_to_close() -> None:
+    world = hedged(SLOW, QUICK)
+    world.executor.adopt({"a": Clinging(CLOSE_SECONDS / 2), "b": world.upstream})  # type: ignore[dict-item]  # as much as is needed
+    own_time = OwnTime()
+    await execute(world)
+
+    assert own_time.seconds == NOTHING
 
 
 @in_virtual_time

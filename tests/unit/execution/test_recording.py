@@ -103,7 +103,7 @@ async def test_history_holds_the_first_decision_with_all_attempts_of_the_call() 
     world = World({"a/m": [[fail(K.OVERLOADED)]], "b/m": [answer("fine")]})
     query = RouteQuery(profile=RequestProfile(task="chat"), deadline_seconds=100.0)
     result = await world.executor.execute(query, chat())
-    (record,) = world.router.decisions(DecisionFilter(), page_size=10).records
+    (record,) = world.router.looking_back.decisions(DecisionFilter(), page_size=10).records
 
     assert record.decision == result.decision
     assert record.result is DecisionResult.OK

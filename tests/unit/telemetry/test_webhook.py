@@ -69,13 +69,12 @@ class Sender:
         self.written = CapturingLogger()
         ids = iter(f"id-{number}" for number in range(10_000))
         self.webhook = Webhook(
-            receiver.post,
-            key=lambda: KEY,
             new_id=lambda: next(ids),
             wall=virtual_loop().wall,
             rng=random.Random(1),
             log=structlog.wrap_logger(self.written, processors=[]),
         )
+        self.webhook.send_to(receiver.post, lambda: KEY)
 
     def tell(self, count: int, name: EventName = EventName.BREAKER_OPENED) -> None:
         for number in range(count):
@@ -188,3 +187,25 @@ def test_a_key_is_what_the_file_holds_or_base64_behind_its_mark() -> None:
     for text in ("", "whsec_", "whsec_!!"):
         with pytest.raises(WebhookKeyError):
             signing_key(text)
+
+
+@in_virtual_time
+async def test_what_is_under_way_keeps_its_id_when_it_is_sent_elsewhere() -> None:
+    away, other = Receiver(None), Receiver()
+    sender = Sender(away)
+    task = asyncio.create_task(sender.webhook.run())
+    sender.tell(1)
+    await asyncio.sleep(1.0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    sender.webhook.send_to(other.post, lambda: b"")
+    again = asyncio.create_task(sender.webhook.run())
+    sender.tell(1)
+    await asyncio.sleep(1.0)
+    again.cancel()
+
+    assert away.ids == ["id-0"]
+    assert other.ids == ["id-0", "id-1"]
+    assert "webhook-signature" not in other.got[0][1]
+    assert (sender.webhook.sent_count, sender.webhook.dropped_count) == (2, 0)

@@ -1,0 +1,1 @@
+"""Lines: the log on stderr, and the request log."""

@@ -1,0 +1,1 @@
+"""What is counted and read, and the page that shows it."""
