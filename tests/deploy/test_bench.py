@@ -31,6 +31,8 @@ def test_the_measurements_print_a_row_for_everything_they_promise() -> None:
             "ExecuteStream, against a bare relay",
         )
         for how in ("CPU", "p50")
+    } | {
+        f"Route, {what}, against untraced: {how}" for what in ("traced", "sampled out") for how in ("CPU", "p95")
     } == set(ratios)
     assert all(ratio > 0 for ratio in ratios.values())
     assert {"Deciding over 400 targets", "From `turnout serve` to the first answer"} <= {row[0] for row in rows}
