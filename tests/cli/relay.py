@@ -36,13 +36,17 @@ class Relay:
                 caller, _ = self._listening.accept()
             except OSError:
                 return
-            host, _, port = self.target.rpartition(":")
+            target = self.target
+            host, _, port = target.rpartition(":")
             try:
                 sidecar = socket.create_connection((host, int(port)))
             except (OSError, ValueError):
                 caller.close()
                 continue
             self._open |= {caller, sidecar}
+            if self.target != target:
+                # It leads elsewhere since, and who cut it may not have seen this one.
+                self.cut()
             for one, other in ((caller, sidecar), (sidecar, caller)):
                 threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
 

@@ -124,7 +124,6 @@ def test_log_that_nobody_reads_holds_up_no_call_and_says_afterwards_what_is_miss
                 process.send_signal(signal.SIGHUP)
                 assert not client.status(timeout_seconds=LONG_SECONDS).providers
                 assert time.monotonic() < ends_at
-        gone = dropped(at["metrics"])
         text = ""
         with os.fdopen(os.dup(reading), encoding="utf-8") as reader:
             for line in reader:
@@ -144,4 +143,5 @@ def test_log_that_nobody_reads_holds_up_no_call_and_says_afterwards_what_is_miss
 
     lines = [json.loads(line) for line in text.splitlines()]
     assert {line["event"] for line in lines} == {"configuration", "listening", "config.refused", "log.dropped"}
-    assert gone <= lines[-1]["line_count"] <= later
+    # Its own line may have found room between two that had none: those after it are told of next time.
+    assert 1 <= lines[-1]["line_count"] <= later
