@@ -9,21 +9,17 @@ import argparse
 import asyncio
 import contextlib
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from concurrent import futures
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack
 from itertools import count
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import grpc
-
+from bench.collector import collector
 from bench.load import Call, spread
-from bench.processes import sidecar, started
+from bench.processes import cpu_seconds, sidecar
 from bench.rpcs import caller
 
 MODES = ("none", "OTLP", "scraped")
@@ -47,11 +43,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     parser.add_argument("--targets", type=int, nargs="*", default=[8, 400])
-    parser.add_argument("--collector", action="store_true", help="be the collector that metrics are sent to")
     given = parser.parse_args()
-    if given.collector:
-        _collect()
-        return
     for targets in given.targets:
         for line in asyncio.run(_compare(targets, given.turns, given.seconds)):
             sys.stdout.write(f"{line}\n")
@@ -62,7 +54,7 @@ async def _compare(targets: int, turns: int, seconds: float) -> list[str]:
     with ExitStack() as stack:
         pages = [_free_address() for _ in MODES]
         exported = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_collector()),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(collector()),
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_METRIC_EXPORT_INTERVAL": f"{EVERY_SECONDS * 1000:g}",
         }
@@ -98,11 +90,11 @@ def _told(targets: int, measured: list[list[Turn]]) -> Iterator[str]:
 async def _turn(pid: int, call: Call, seconds: float) -> Turn:
     """CPU with sixteen callers at a time, waits at a steady rate: a caller's wait is counted from when it was due."""
     numbers = count()
-    calls, before, began_at = 0, _cpu_seconds(pid), time.perf_counter()
+    calls, before, began_at = 0, cpu_seconds(pid), time.perf_counter()
     while time.perf_counter() - began_at < seconds:
         await spread(call, [next(numbers) for _ in range(100)])
         calls += 100
-    used = _cpu_seconds(pid) - before
+    used = cpu_seconds(pid) - before
     waits: list[float] = []
 
     async def timed(due_at: float) -> None:
@@ -144,34 +136,9 @@ while True:
 """In a process of its own, whose reading delays none of the callers."""
 
 
-def _cpu_seconds(pid: int) -> float:
-    """The CPU time of all threads that a process has now."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
 def _free_address() -> str:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-@contextmanager
-def _collector() -> Iterator[str]:
-    with started([sys.executable, "-m", "bench.metered", "--collector"], stdin=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-
-
-def _collect() -> None:
-    """Takes what comes and keeps nothing, until stdin ends."""
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
-    service = "opentelemetry.proto.collector.metrics.v1.MetricsService"
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-    sys.stdout.write(f"{server.add_insecure_port('127.0.0.1:0')}\n")
-    sys.stdout.flush()
-    server.start()
-    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -91,6 +91,12 @@ def config_file(target_count: int, base_url: str) -> Iterator[Path]:
         yield file
 
 
+def cpu_seconds(pid: int) -> float:
+    """Returns the CPU time of all threads that a process has now."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
 def resident_mib(pid: int) -> float:
     """Returns another process's resident memory, from /proc."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent import futures
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, ExitStack
 from itertools import count, islice
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import grpc
-
+from bench.collector import collector
 from bench.load import Call, spread
-from bench.processes import sidecar, simulator, started
+from bench.processes import cpu_seconds, sidecar, simulator
 from bench.rpcs import caller
 
 TARGETS = 8
@@ -49,11 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.traced", description=__doc__)
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--calls", type=int, default=200, help="calls of each kind in a turn")
-    parser.add_argument("--collector", action="store_true", help="be the collector that spans are sent to")
     given = parser.parse_args()
-    if given.collector:
-        _collect()
-        return
     for name, costs in asyncio.run(costs_of_tracing(("Route", "Execute"), given.turns, given.calls)).items():
         for mode, cost in costs.items():
             sys.stdout.write(
@@ -66,7 +58,7 @@ async def costs_of_tracing(names: Sequence[str], turns: int, calls: int) -> dict
     """Returns the costs of calls by name ("Route", "Execute") and mode; one turn more is thrown away."""
     with ExitStack() as stack:
         base_url = stack.enter_context(simulator())
-        exported = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(_collector()), "OTEL_METRICS_EXPORTER": "none"}
+        exported = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(collector()), "OTEL_METRICS_EXPORTER": "none"}
         environments: tuple[dict[str, str], ...] = ({}, exported, {**exported, "OTEL_TRACES_SAMPLER": "always_off"})
         running = [stack.enter_context(sidecar(TARGETS, base_url, extra)) for extra in environments]
         async with AsyncExitStack() as channels:
@@ -101,37 +93,11 @@ async def _turn(pid: int, call: Call, calls: int) -> Turn:
         await call(n)
         waits.append(time.perf_counter() - began_at)
 
-    before = _cpu_seconds(pid)
+    before = cpu_seconds(pid)
     await spread(timed, islice(count(), calls))
     await asyncio.sleep(SETTLE_SECONDS)
-    used = _cpu_seconds(pid) - before
+    used = cpu_seconds(pid) - before
     return Turn(used / calls * 1e6, sorted(waits)[len(waits) * 95 // 100] * 1e6)
-
-
-def _cpu_seconds(pid: int) -> float:
-    """The CPU time of all threads that a process has now."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-
-@contextmanager
-def _collector() -> Iterator[str]:
-    """Starts one in a process of its own, whose work delays nobody's call."""
-    with started([sys.executable, "-m", "bench.traced", "--collector"], stdin=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
-
-
-def _collect() -> None:
-    """Takes what comes and keeps nothing, until stdin ends."""
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-    sys.stdout.write(f"{server.add_insecure_port('127.0.0.1:0')}\n")
-    sys.stdout.flush()
-    server.start()
-    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from turnout_server.api.chat_parts import MAX_PART_COUNT, PARTS_AT_ONCE
 from turnout_server.api.chat_requests import MAX_ALL_SCHEMAS_CHARACTERS, chat_input, chat_input_in_turns
 from turnout_server.api.decoding import LARGE_BYTES, Received
 from turnout_server.api.faults import Faults
+from turnout_server.api.long_pieces import LongPieces
 from turnout_server.core.chat import ChatInput, Text
 from turnout_server.core.model import FailureKind
 
@@ -162,6 +163,30 @@ async def test_a_call_without_a_message_is_told_so(sidecar: Sidecar, method: str
 
     assert (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST") == (caught.value.code(), reason(caught.value))
     assert "without a message" in str(caught.value.details())
+
+
+async def test_large_requests_that_come_together_are_joined_one_at_a_time(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for its message has a rank; what is done in turn after that has none."""
+    joined, piece = 0, LongPieces.piece
+
+    @asynccontextmanager
+    async def counted(pieces: LongPieces, rank: float = 0.0) -> AsyncIterator[None]:
+        nonlocal joined
+        async with piece(pieces, rank):
+            joined += rank > 0
+            yield
+
+    monkeypatch.setattr(LongPieces, "piece", counted)
+    part = pb.Part(image=pb.Image(data=b"x" * (20 * LARGE_BYTES), media_type="image/png"))
+    chat = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[part])])
+
+    calls = (sidecar.stub.Execute(pb.ExecuteRequest(input=chat)) for _ in range(4))
+    await asyncio.gather(*calls, return_exceptions=True)
+
+    # A machine may be so quick that the first ones count as small.
+    assert joined >= 2
 
 
 async def test_callers_who_leave_while_they_send_leave_room_for_others(
