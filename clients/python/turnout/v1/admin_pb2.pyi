@@ -319,8 +319,11 @@ class Routing(_message.Message):
     FAILOVER_PRESET_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    DEFAULT_POLICY_FIELD_NUMBER: _builtins.int
+    PROVIDER_ORDER_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
-    """The policy they belong to. Empty: the default policy."""
+    """The policy that strategy, weights and preferences belong to. Empty: the default policy."""
     strategy: _router_pb2.Strategy.ValueType
     """How candidates are ranked."""
     failover_preset: Global___FailoverPreset.ValueType
@@ -329,9 +332,23 @@ class Routing(_message.Message):
     """Changes with every change."""
     policy_version: _builtins.str
     """The configuration's version; stands in every decision."""
+    default_policy: _builtins.str
+    """The policy of requests that no row of `routing.select` fits. Always set in an answer."""
     @_builtins.property
     def weights(self) -> _router_pb2.Weights:
-        """Weights of HYBRID; all set in an answer."""
+        """Weights of HYBRID, at least 0, not all 0; all set in an answer. In an update those that are not set stay."""
+
+    @_builtins.property
+    def provider_order(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Providers in the order of PRIORITY, first to last; all of them in an answer. In an update those that come first, the
+        others follow in the usual order.
+        """
+
+    @_builtins.property
+    def preferences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Targets of the policy that come first whatever the strategy says, in this order, written "provider/model" or
+        "provider/model@endpoint"; tables of tasks come before them. In an update at most 256.
+        """
 
     def __init__(
         self,
@@ -342,10 +359,13 @@ class Routing(_message.Message):
         failover_preset: Global___FailoverPreset.ValueType = ...,
         etag: _builtins.str = ...,
         policy_version: _builtins.str = ...,
+        default_policy: _builtins.str = ...,
+        provider_order: _abc.Iterable[_builtins.str] | None = ...,
+        preferences: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "failover_preset", b"failover_preset", "policy", b"policy", "policy_version", b"policy_version", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_policy", b"default_policy", "etag", b"etag", "failover_preset", b"failover_preset", "policy", b"policy", "policy_version", b"policy_version", "preferences", b"preferences", "provider_order", b"provider_order", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,7 +440,9 @@ class UpdateRoutingRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of strategy, weights and failover_preset to change. Absent: those that are set."""
+        """Which of strategy, weights, failover_preset, default_policy, provider_order and preferences to change, single weights as
+        "weights.cost". What is named and not set is again what the configuration says. Absent: those that are set.
+        """
 
     def __init__(
         self,
@@ -938,7 +960,7 @@ class CheckHealthRequest(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Longest wait for each check, above 0. Absent: 10 s."""
+        """Longest wait for each check, above 0, at most 600 s; one that takes longer goes on. Absent: 10 s."""
 
     def __init__(
         self,
@@ -993,7 +1015,7 @@ class CheckResult(_message.Message):
     ok: _builtins.bool
     """Whether it answered as it should."""
     failure: _router_pb2.FailureKind.ValueType
-    """How it failed. UNSPECIFIED where ok."""
+    """How it failed. UNSPECIFIED where ok, or where it was not made."""
     cost_usd: _builtins.float
     """What it cost in USD, at least 0. Absent: unknown."""
     detail: _builtins.str
@@ -1041,6 +1063,7 @@ class DecisionRecord(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     kind: Global___DecisionKind.ValueType
     """What kind of request it was for; never UNSPECIFIED."""
     result: Global___DecisionResult.ValueType
@@ -1067,6 +1090,12 @@ class DecisionRecord(_message.Message):
     def feedback(self) -> _containers.RepeatedCompositeFieldContainer[_router_pb2.Feedback]:
         """Judgements that came later. Empty: none."""
 
+    @_builtins.property
+    def shadow(self) -> Global___ShadowDifference:
+        """What the policy's shadow would have chosen, also where it is the same, without the two reasons. Absent: the policy had no
+        shadow, or it has not decided (yet).
+        """
+
     def __init__(
         self,
         *,
@@ -1079,10 +1108,11 @@ class DecisionRecord(_message.Message):
         session_id: _builtins.str = ...,
         feedback: _abc.Iterable[_router_pb2.Feedback] | None = ...,
         cached: _builtins.bool = ...,
+        shadow: Global___ShadowDifference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "decision", b"decision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "decision", b"decision", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "caller", b"caller", "decision", b"decision", "feedback", b"feedback", "kind", b"kind", "request_id", b"request_id", "result", b"result", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "caller", b"caller", "decision", b"decision", "feedback", b"feedback", "kind", b"kind", "request_id", b"request_id", "result", b"result", "session_id", b"session_id", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1641,10 +1671,13 @@ class TrendPoint(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_VALUE_FIELD_NUMBER: _builtins.int
     value: _builtins.float
     """Its value. Absent: no samples; a rate of requests and a cost are 0 then."""
     sample_count: _builtins.int
     """Samples behind it, at least 0."""
+    failed_value: _builtins.float
+    """In GetSpend: USD of the value that failed attempts cost, at least 0."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Where the point begins; always set."""
@@ -1655,13 +1688,19 @@ class TrendPoint(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         value: _builtins.float | None = ...,
         sample_count: _builtins.int = ...,
+        failed_value: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "time", b"time", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_failed_value", b"_failed_value", "_value", b"_value", "failed_value", b"failed_value", "time", b"time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "sample_count", b"sample_count", "time", b"time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_failed_value", b"_failed_value", "_value", b"_value", "failed_value", b"failed_value", "sample_count", b"sample_count", "time", b"time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__failed_value: _TypeAlias = _typing.Literal["failed_value"]  # noqa: Y015
+    _WhichOneofArgType__failed_value: _TypeAlias = _typing.Literal["_failed_value", b"_failed_value"]  # noqa: Y015
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__failed_value) -> _WhichOneofReturnType__failed_value | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___TrendPoint: _TypeAlias = TrendPoint  # noqa: Y015
@@ -2196,7 +2235,9 @@ class GetSpendRequest(_message.Message):
     """Only for this tenant. Empty: all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From this time on. Absent: 24 h ago."""
+        """From this time on. Sums are kept by the minute for a quarter of an hour, then by quarters of an hour for a day, as for
+        GetStatistics. Absent: 24 h ago.
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -2204,7 +2245,9 @@ class GetSpendRequest(_message.Message):
 
     @_builtins.property
     def step(self) -> _duration_pb2.Duration:
-        """Width of one point, at least 1 minute; at most 1,000 points. Absent: 1 h."""
+        """Width of one point, in whole minutes, or quarters of an hour where start_time is more than one ago; at most 1,000
+        points. Absent: 1 h.
+        """
 
     def __init__(
         self,
@@ -2232,13 +2275,26 @@ class GetSpendResponse(_message.Message):
     SERIES_FIELD_NUMBER: _builtins.int
     TOTAL_USD_FIELD_NUMBER: _builtins.int
     UNKNOWN_COUNT_FIELD_NUMBER: _builtins.int
+    FAILED_USD_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     total_usd: _builtins.float
     """USD of all series together, as far as known, at least 0."""
     unknown_count: _builtins.int
     """Attempts whose cost is not known, at least 0."""
+    failed_usd: _builtins.float
+    """USD of them that failed attempts cost, at least 0."""
     @_builtins.property
     def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendSeries]:
         """Series, dearest first, at most 100; the rest is one series named "_OTHER"."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """The beginning of the time really covered, as in GetStatistics. Always set."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Its end. Always set."""
 
     def __init__(
         self,
@@ -2246,10 +2302,13 @@ class GetSpendResponse(_message.Message):
         series: _abc.Iterable[Global___SpendSeries] | None = ...,
         total_usd: _builtins.float = ...,
         unknown_count: _builtins.int = ...,
+        failed_usd: _builtins.float = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["series", b"series", "total_usd", b"total_usd", "unknown_count", b"unknown_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failed_usd", b"failed_usd", "series", b"series", "start_time", b"start_time", "total_usd", b"total_usd", "unknown_count", b"unknown_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2264,13 +2323,19 @@ class SpendSeries(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     TOTAL_USD_FIELD_NUMBER: _builtins.int
+    FAILED_USD_FIELD_NUMBER: _builtins.int
+    UNKNOWN_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The value it is grouped by. Empty: calls without one, or all."""
     total_usd: _builtins.float
     """USD of all points together, at least 0."""
+    failed_usd: _builtins.float
+    """USD of them that failed attempts cost, at least 0."""
+    unknown_count: _builtins.int
+    """Attempts whose cost is not known, at least 0."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrendPoint]:
-        """USD, point by point."""
+        """USD, point by point; every series has the same points. They begin at whole multiples of the step, by UTC."""
 
     def __init__(
         self,
@@ -2278,10 +2343,12 @@ class SpendSeries(_message.Message):
         name: _builtins.str = ...,
         points: _abc.Iterable[Global___TrendPoint] | None = ...,
         total_usd: _builtins.float = ...,
+        failed_usd: _builtins.float = ...,
+        unknown_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "points", b"points", "total_usd", b"total_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_usd", b"failed_usd", "name", b"name", "points", b"points", "total_usd", b"total_usd", "unknown_count", b"unknown_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2371,25 +2438,69 @@ class ListShadowDifferencesResponse(_message.Message):
 
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TALLIES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Gets the next page. Empty: this was the last."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowDifference]:
         """The differences, newest first."""
 
+    @_builtins.property
+    def tallies(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowTally]:
+        """How often each shadow agreed, one for each policy with a shadow that is asked for, by name. Empty: no policy has one."""
+
     def __init__(
         self,
         *,
         differences: _abc.Iterable[Global___ShadowDifference] | None = ...,
         next_page_token: _builtins.str = ...,
+        tallies: _abc.Iterable[Global___ShadowTally] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "next_page_token", b"next_page_token", "tallies", b"tallies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListShadowDifferencesResponse: _TypeAlias = ListShadowDifferencesResponse  # noqa: Y015
+
+@_typing.final
+class ShadowTally(_message.Message):
+    """How often a shadow policy agreed with the policy in force, since the start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    SHADOW_POLICY_FIELD_NUMBER: _builtins.int
+    AGREED_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERED_COUNT_FIELD_NUMBER: _builtins.int
+    SHED_COUNT_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """The policy in force."""
+    shadow_policy: _builtins.str
+    """The shadow policy."""
+    agreed_count: _builtins.int
+    """Decisions that it would have made likewise, at least 0."""
+    differed_count: _builtins.int
+    """Decisions that it would have made otherwise, at least 0."""
+    shed_count: _builtins.int
+    """Decisions that it was not asked about, because too many waited, at least 0."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        shadow_policy: _builtins.str = ...,
+        agreed_count: _builtins.int = ...,
+        differed_count: _builtins.int = ...,
+        shed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed_count", b"agreed_count", "differed_count", b"differed_count", "policy", b"policy", "shadow_policy", b"shadow_policy", "shed_count", b"shed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowTally: _TypeAlias = ShadowTally  # noqa: Y015
 
 @_typing.final
 class ShadowDifference(_message.Message):
@@ -2405,6 +2516,10 @@ class ShadowDifference(_message.Message):
     SHADOW_CHOSEN_FIELD_NUMBER: _builtins.int
     COST_DIFFERENCE_USD_FIELD_NUMBER: _builtins.int
     LATENCY_DIFFERENCE_SECONDS_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    SHADOW_SCORE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SHADOW_REASON_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """The decision that was made."""
     policy: _builtins.str
@@ -2415,6 +2530,14 @@ class ShadowDifference(_message.Message):
     """Difference of the expected costs in USD, shadow less actual; may be negative. Absent: unknown."""
     latency_difference_seconds: _builtins.float
     """Difference of the expected latencies in seconds, shadow less actual; may be negative. Absent: unknown."""
+    score: _builtins.float
+    """The score of what was chosen, 0 to 1, by the policy in force."""
+    shadow_score: _builtins.float
+    """The score of what the shadow policy would have chosen, 0 to 1, by the shadow policy."""
+    reason: _builtins.str
+    """One sentence: why the policy in force chose so."""
+    shadow_reason: _builtins.str
+    """One sentence: why the shadow policy would have chosen so, or what it refuses."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When; always set."""
@@ -2438,10 +2561,14 @@ class ShadowDifference(_message.Message):
         shadow_chosen: _router_pb2.Target | None = ...,
         cost_difference_usd: _builtins.float | None = ...,
         latency_difference_seconds: _builtins.float | None = ...,
+        score: _builtins.float = ...,
+        shadow_score: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        shadow_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_difference_usd", b"_cost_difference_usd", "_latency_difference_seconds", b"_latency_difference_seconds", "chosen", b"chosen", "cost_difference_usd", b"cost_difference_usd", "latency_difference_seconds", b"latency_difference_seconds", "shadow_chosen", b"shadow_chosen", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_difference_usd", b"_cost_difference_usd", "_latency_difference_seconds", b"_latency_difference_seconds", "chosen", b"chosen", "cost_difference_usd", b"cost_difference_usd", "decision_id", b"decision_id", "latency_difference_seconds", b"latency_difference_seconds", "policy", b"policy", "shadow_chosen", b"shadow_chosen", "shadow_policy", b"shadow_policy", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_difference_usd", b"_cost_difference_usd", "_latency_difference_seconds", b"_latency_difference_seconds", "chosen", b"chosen", "cost_difference_usd", b"cost_difference_usd", "decision_id", b"decision_id", "latency_difference_seconds", b"latency_difference_seconds", "policy", b"policy", "reason", b"reason", "score", b"score", "shadow_chosen", b"shadow_chosen", "shadow_policy", b"shadow_policy", "shadow_reason", b"shadow_reason", "shadow_score", b"shadow_score", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_difference_usd: _TypeAlias = _typing.Literal["cost_difference_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_difference_usd: _TypeAlias = _typing.Literal["_cost_difference_usd", b"_cost_difference_usd"]  # noqa: Y015
@@ -2462,7 +2589,9 @@ class ExportStateRequest(_message.Message):
 
     INCLUDE_HISTORY_FIELD_NUMBER: _builtins.int
     include_history: _builtins.bool
-    """Whether past decisions are part of it. Absent: no."""
+    """Whether sums over the past are part of it: statistics of targets, and those of GetStatistics and GetSpend. Single
+    decisions never are. Absent: no.
+    """
     def __init__(
         self,
         *,
@@ -2487,7 +2616,9 @@ class ExportStateResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     AS_OF_FIELD_NUMBER: _builtins.int
     state: _builtins.bytes
-    """A versioned document with a checksum; holds no credential and no content."""
+    """A versioned document with a checksum; holds no credential and no content, but words of callers: tenants and users of
+    budgets, tasks, sticky keys and sessions.
+    """
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """When it was true; always set."""

@@ -171,8 +171,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRouting(self, request, context):
-        """Changes routing rules until the next start or configuration change. Errors: INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG,
-        PERMISSION_DENIED.
+        """Changes routing rules until the next start, or until the configuration says something else of them. Errors:
+        INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,7 +210,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckHealth(self, request, context):
-        """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED.
+        """Makes active checks now: asks endpoints for their models, calls targets that are named for one token. What a check
+        finds is in its answer and no error of the call. Errors: INVALID_REQUEST, UNKNOWN_PROVIDER, UNKNOWN_TARGET,
+        PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,7 +313,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListShadowDifferences(self, request, context):
-        """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST.
+        """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -325,7 +327,9 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportState(self, request, context):
-        """Takes over a state that ExportState returned. Errors: INVALID_REQUEST, PERMISSION_DENIED.
+        """Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
+        budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
+        INVALID_REQUEST, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

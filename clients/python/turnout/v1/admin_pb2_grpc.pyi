@@ -38,8 +38,8 @@ class AdminServiceStub:
     GetRouting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetRoutingRequest, _admin_pb2.GetRoutingResponse]
     """Returns the routing rules in force."""
     UpdateRouting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateRoutingRequest, _admin_pb2.UpdateRoutingResponse]
-    """Changes routing rules until the next start or configuration change. Errors: INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG,
-    PERMISSION_DENIED.
+    """Changes routing rules until the next start, or until the configuration says something else of them. Errors:
+    INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG, PERMISSION_DENIED.
     """
     RegisterProvider: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RegisterProviderRequest, _admin_pb2.RegisterProviderResponse]
     """Adds a provider at run time. Errors: REGISTRATION_DISABLED, INVALID_REQUEST, ALREADY_EXISTS, PERMISSION_DENIED."""
@@ -55,7 +55,10 @@ class AdminServiceStub:
     spending stays, and so do drains. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, INVALID_REQUEST, PERMISSION_DENIED.
     """
     CheckHealth: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckHealthRequest, _admin_pb2.CheckHealthResponse]
-    """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
+    """Makes active checks now: asks endpoints for their models, calls targets that are named for one token. What a check
+    finds is in its answer and no error of the call. Errors: INVALID_REQUEST, UNKNOWN_PROVIDER, UNKNOWN_TARGET,
+    PERMISSION_DENIED.
+    """
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListDecisionsRequest, _admin_pb2.ListDecisionsResponse]
     """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
     GetDecision: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetDecisionRequest, _admin_pb2.GetDecisionResponse]
@@ -89,11 +92,14 @@ class AdminServiceStub:
     PERMISSION_DENIED.
     """
     ListShadowDifferences: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListShadowDifferencesRequest, _admin_pb2.ListShadowDifferencesResponse]
-    """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST."""
+    """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
     ExportState: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExportStateRequest, _admin_pb2.ExportStateResponse]
     """Returns the sidecar's state as one document. Errors: PERMISSION_DENIED."""
     ImportState: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportStateRequest, _admin_pb2.ImportStateResponse]
-    """Takes over a state that ExportState returned. Errors: INVALID_REQUEST, PERMISSION_DENIED."""
+    """Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
+    budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
+    INVALID_REQUEST, PERMISSION_DENIED.
+    """
     ReplayDecisions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReplayDecisionsRequest, _admin_pb2.ReplayDecisionsResponse]
     """Decides past requests again under other rules, without calling anybody. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
 
@@ -107,8 +113,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     GetRouting: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetRoutingRequest, _admin_pb2.GetRoutingResponse]  # type: ignore[assignment]
     """Returns the routing rules in force."""
     UpdateRouting: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateRoutingRequest, _admin_pb2.UpdateRoutingResponse]  # type: ignore[assignment]
-    """Changes routing rules until the next start or configuration change. Errors: INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG,
-    PERMISSION_DENIED.
+    """Changes routing rules until the next start, or until the configuration says something else of them. Errors:
+    INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG, PERMISSION_DENIED.
     """
     RegisterProvider: _aio.UnaryUnaryMultiCallable[_admin_pb2.RegisterProviderRequest, _admin_pb2.RegisterProviderResponse]  # type: ignore[assignment]
     """Adds a provider at run time. Errors: REGISTRATION_DISABLED, INVALID_REQUEST, ALREADY_EXISTS, PERMISSION_DENIED."""
@@ -124,7 +130,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     spending stays, and so do drains. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, INVALID_REQUEST, PERMISSION_DENIED.
     """
     CheckHealth: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckHealthRequest, _admin_pb2.CheckHealthResponse]  # type: ignore[assignment]
-    """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
+    """Makes active checks now: asks endpoints for their models, calls targets that are named for one token. What a check
+    finds is in its answer and no error of the call. Errors: INVALID_REQUEST, UNKNOWN_PROVIDER, UNKNOWN_TARGET,
+    PERMISSION_DENIED.
+    """
     ListDecisions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDecisionsRequest, _admin_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Lists past decisions with what came of them, newest first. Errors: INVALID_REQUEST, UNKNOWN_TARGET."""
     GetDecision: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDecisionRequest, _admin_pb2.GetDecisionResponse]  # type: ignore[assignment]
@@ -158,11 +167,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     PERMISSION_DENIED.
     """
     ListShadowDifferences: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListShadowDifferencesRequest, _admin_pb2.ListShadowDifferencesResponse]  # type: ignore[assignment]
-    """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST."""
+    """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
     ExportState: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExportStateRequest, _admin_pb2.ExportStateResponse]  # type: ignore[assignment]
     """Returns the sidecar's state as one document. Errors: PERMISSION_DENIED."""
     ImportState: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportStateRequest, _admin_pb2.ImportStateResponse]  # type: ignore[assignment]
-    """Takes over a state that ExportState returned. Errors: INVALID_REQUEST, PERMISSION_DENIED."""
+    """Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
+    budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
+    INVALID_REQUEST, PERMISSION_DENIED.
+    """
     ReplayDecisions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReplayDecisionsRequest, _admin_pb2.ReplayDecisionsResponse]  # type: ignore[assignment]
     """Decides past requests again under other rules, without calling anybody. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
 
@@ -185,8 +197,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.UpdateRoutingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.UpdateRoutingResponse, _abc.Awaitable[_admin_pb2.UpdateRoutingResponse]]:
-        """Changes routing rules until the next start or configuration change. Errors: INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG,
-        PERMISSION_DENIED.
+        """Changes routing rules until the next start, or until the configuration says something else of them. Errors:
+        INVALID_REQUEST, UNKNOWN_POLICY, STALE_ETAG, PERMISSION_DENIED.
         """
 
     @_abc_1.abstractmethod
@@ -232,7 +244,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.CheckHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CheckHealthResponse, _abc.Awaitable[_admin_pb2.CheckHealthResponse]]:
-        """Makes an active check now. Errors: UNKNOWN_PROVIDER, UNKNOWN_TARGET, PERMISSION_DENIED."""
+        """Makes active checks now: asks endpoints for their models, calls targets that are named for one token. What a check
+        finds is in its answer and no error of the call. Errors: INVALID_REQUEST, UNKNOWN_PROVIDER, UNKNOWN_TARGET,
+        PERMISSION_DENIED.
+        """
 
     @_abc_1.abstractmethod
     def ListDecisions(
@@ -350,7 +365,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListShadowDifferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListShadowDifferencesResponse, _abc.Awaitable[_admin_pb2.ListShadowDifferencesResponse]]:
-        """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST."""
+        """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
 
     @_abc_1.abstractmethod
     def ExportState(
@@ -366,7 +381,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ImportStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ImportStateResponse, _abc.Awaitable[_admin_pb2.ImportStateResponse]]:
-        """Takes over a state that ExportState returned. Errors: INVALID_REQUEST, PERMISSION_DENIED."""
+        """Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
+        budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
+        INVALID_REQUEST, PERMISSION_DENIED.
+        """
 
     @_abc_1.abstractmethod
     def ReplayDecisions(

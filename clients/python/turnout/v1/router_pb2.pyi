@@ -540,7 +540,7 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     REJECTION_REASON_TIER: _RejectionReason.ValueType  # 3
     """The tier's table or cap forbids it."""
     REJECTION_REASON_REGION: _RejectionReason.ValueType  # 4
-    """In none of the requested regions, or its region is unknown."""
+    """In none of the regions that request and policy allow, or its region is unknown."""
     REJECTION_REASON_CAPABILITY: _RejectionReason.ValueType  # 5
     """Lacks a needed capability."""
     REJECTION_REASON_CONTEXT_WINDOW: _RejectionReason.ValueType  # 6
@@ -594,7 +594,7 @@ REJECTION_REASON_NOT_FORCED: RejectionReason.ValueType  # 2
 REJECTION_REASON_TIER: RejectionReason.ValueType  # 3
 """The tier's table or cap forbids it."""
 REJECTION_REASON_REGION: RejectionReason.ValueType  # 4
-"""In none of the requested regions, or its region is unknown."""
+"""In none of the regions that request and policy allow, or its region is unknown."""
 REJECTION_REASON_CAPABILITY: RejectionReason.ValueType  # 5
 """Lacks a needed capability."""
 REJECTION_REASON_CONTEXT_WINDOW: RejectionReason.ValueType  # 6
@@ -1231,6 +1231,7 @@ class RequestProfile(_message.Message):
     CUSTOM_CAPABILITIES_FIELD_NUMBER: _builtins.int
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     TEXT_HINT_FIELD_NUMBER: _builtins.int
+    PREFERRED_CAPABILITIES_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The kind of work, for preference tables and learned lengths, at most 64 characters. Built in: auto_fix, code_review, chat,
     planning, complex_analysis, multimodal; others may be used. Empty: no task, complexity decides.
@@ -1255,6 +1256,13 @@ class RequestProfile(_message.Message):
     def custom_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Capabilities of the operator's own naming that the model must have, at most 256 of at most 256 characters. Empty: none."""
 
+    @_builtins.property
+    def preferred_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Capabilities of the operator's own naming that the model should have, at most 256 of at most 256 characters: under
+        HYBRID the share of them that it has counts with the weight `capability`, and nobody is rejected for want of one. A name
+        that no target has is refused with the known ones, here as in `custom_capabilities`. Empty: none.
+        """
+
     def __init__(
         self,
         *,
@@ -1266,10 +1274,11 @@ class RequestProfile(_message.Message):
         custom_capabilities: _abc.Iterable[_builtins.str] | None = ...,
         reasoning_effort: Global___ReasoningEffort.ValueType | None = ...,
         text_hint: _builtins.str = ...,
+        preferred_capabilities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_output_tokens", b"_max_output_tokens", "_reasoning_effort", b"_reasoning_effort", "input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "reasoning_effort", b"reasoning_effort"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_output_tokens", b"_max_output_tokens", "_reasoning_effort", b"_reasoning_effort", "capabilities", b"capabilities", "complexity", b"complexity", "custom_capabilities", b"custom_capabilities", "input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "reasoning_effort", b"reasoning_effort", "task", b"task", "text_hint", b"text_hint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_output_tokens", b"_max_output_tokens", "_reasoning_effort", b"_reasoning_effort", "capabilities", b"capabilities", "complexity", b"complexity", "custom_capabilities", b"custom_capabilities", "input_tokens", b"input_tokens", "max_output_tokens", b"max_output_tokens", "preferred_capabilities", b"preferred_capabilities", "reasoning_effort", b"reasoning_effort", "task", b"task", "text_hint", b"text_hint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
@@ -1366,7 +1375,10 @@ class RoutingOptions(_message.Message):
 
     @_builtins.property
     def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only targets in one of these regions, at most 256; a target of unknown region is rejected. Empty: any."""
+        """Only targets in one of these regions, at most 256; a target of unknown region is rejected. The first is preferred: its
+        targets come before those of the next while nothing tells that they may not answer. Where the policy has regions too,
+        those in both count; none in both is INVALID_REQUEST. Empty: the policy's, else any.
+        """
 
     def __init__(
         self,
@@ -1433,6 +1445,7 @@ class Weights(_message.Message):
     AVAILABILITY_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CAPABILITY_FIELD_NUMBER: _builtins.int
     cost: _builtins.float
     """Weight of cost. Absent: the policy's."""
     latency: _builtins.float
@@ -1443,6 +1456,8 @@ class Weights(_message.Message):
     """Weight of quality. Absent: the policy's."""
     priority: _builtins.float
     """Weight of the provider order. Absent: the policy's."""
+    capability: _builtins.float
+    """Weight of `preferred_capabilities`, counted only where a request has some. Absent: the policy's."""
     def __init__(
         self,
         *,
@@ -1451,13 +1466,16 @@ class Weights(_message.Message):
         availability: _builtins.float | None = ...,
         quality: _builtins.float | None = ...,
         priority: _builtins.float | None = ...,
+        capability: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability", b"_availability", "_cost", b"_cost", "_latency", b"_latency", "_priority", b"_priority", "_quality", b"_quality", "availability", b"availability", "cost", b"cost", "latency", b"latency", "priority", b"priority", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability", b"_availability", "_capability", b"_capability", "_cost", b"_cost", "_latency", b"_latency", "_priority", b"_priority", "_quality", b"_quality", "availability", b"availability", "capability", b"capability", "cost", b"cost", "latency", b"latency", "priority", b"priority", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability", b"_availability", "_cost", b"_cost", "_latency", b"_latency", "_priority", b"_priority", "_quality", b"_quality", "availability", b"availability", "cost", b"cost", "latency", b"latency", "priority", b"priority", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability", b"_availability", "_capability", b"_capability", "_cost", b"_cost", "_latency", b"_latency", "_priority", b"_priority", "_quality", b"_quality", "availability", b"availability", "capability", b"capability", "cost", b"cost", "latency", b"latency", "priority", b"priority", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__availability: _TypeAlias = _typing.Literal["availability"]  # noqa: Y015
     _WhichOneofArgType__availability: _TypeAlias = _typing.Literal["_availability", b"_availability"]  # noqa: Y015
+    _WhichOneofReturnType__capability: _TypeAlias = _typing.Literal["capability"]  # noqa: Y015
+    _WhichOneofArgType__capability: _TypeAlias = _typing.Literal["_capability", b"_capability"]  # noqa: Y015
     _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
     _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
     _WhichOneofReturnType__latency: _TypeAlias = _typing.Literal["latency"]  # noqa: Y015
@@ -1468,6 +1486,8 @@ class Weights(_message.Message):
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__availability) -> _WhichOneofReturnType__availability | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__capability) -> _WhichOneofReturnType__capability | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
     @_typing.overload
@@ -1580,6 +1600,8 @@ class Decision(_message.Message):
     REUSABLE_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    POLICY_RULE_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Unique id; reports, history and the `turnout-decision-id` metadata carry it."""
     strategy: Global___Strategy.ValueType
@@ -1606,6 +1628,10 @@ class Decision(_message.Message):
     """Whether the plan may serve further requests of an equal profile with no more tokens, while it is valid."""
     candidate_count: _builtins.int
     """How many candidates there are, listed or not, at least 0; with all of `rejection_counts` it is every target known."""
+    policy_rule: _builtins.str
+    """What chose the policy: "the request", "routing.default_policy", or a row as "routing.select[0] (tenant acme)". Empty under
+    BASIC.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Best first; under BASIC at most five."""
@@ -1630,6 +1656,10 @@ class Decision(_message.Message):
     def weights(self) -> Global___Weights:
         """What each factor weighed in the scores, together 1. Absent under BASIC."""
 
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The only regions that it allows, by request and policy, the preferred one first. Empty: any."""
+
     def __init__(
         self,
         *,
@@ -1652,10 +1682,12 @@ class Decision(_message.Message):
         reusable: _builtins.bool = ...,
         candidate_count: _builtins.int = ...,
         weights: Global___Weights | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        policy_rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "decided_at", b"decided_at", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "valid_for", b"valid_for", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "candidate_count", b"candidate_count", "candidates", b"candidates", "complexity", b"complexity", "confidence", b"confidence", "decided_at", b"decided_at", "decision_id", b"decision_id", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "policy", b"policy", "policy_version", b"policy_version", "reason", b"reason", "rejection_counts", b"rejection_counts", "rejections", b"rejections", "reusable", b"reusable", "strategy", b"strategy", "task", b"task", "tier", b"tier", "valid_for", b"valid_for", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens", "_input_tokens", b"_input_tokens", "candidate_count", b"candidate_count", "candidates", b"candidates", "complexity", b"complexity", "confidence", b"confidence", "decided_at", b"decided_at", "decision_id", b"decision_id", "expected_output_tokens", b"expected_output_tokens", "input_tokens", b"input_tokens", "policy", b"policy", "policy_rule", b"policy_rule", "policy_version", b"policy_version", "reason", b"reason", "regions", b"regions", "rejection_counts", b"rejection_counts", "rejections", b"rejections", "reusable", b"reusable", "strategy", b"strategy", "task", b"task", "tier", b"tier", "valid_for", b"valid_for", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_output_tokens: _TypeAlias = _typing.Literal["expected_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__expected_output_tokens: _TypeAlias = _typing.Literal["_expected_output_tokens", b"_expected_output_tokens"]  # noqa: Y015
@@ -1736,7 +1768,9 @@ class Candidate(_message.Message):
 
     @_builtins.property
     def factors(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """The factors behind the score, each scaled to 0 to 1, 1 best: cost, latency, availability, quality, priority and others."""
+        """The factors behind the score, each scaled to 0 to 1, 1 best: cost, latency, availability, quality, priority and others,
+        as capability: the share of the `preferred_capabilities` that it has.
+        """
 
     @_builtins.property
     def expected_latency(self) -> _duration_pb2.Duration:
@@ -2276,6 +2310,7 @@ class Attempt(_message.Message):
     HEDGE_FIELD_NUMBER: _builtins.int
     POSSIBLY_BILLED_FIELD_NUMBER: _builtins.int
     RETRY_REASON_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Unique id."""
     credential: _builtins.str
@@ -2296,6 +2331,8 @@ class Attempt(_message.Message):
     """Whether the provider can have charged for it; false only where that is certain."""
     retry_reason: _builtins.str
     """Why it was made after another one. Empty: it was the first."""
+    region: _builtins.str
+    """The region that it was sent to. Empty: unknown."""
     @_builtins.property
     def target(self) -> Global___Target:
         """The target; always set."""
@@ -2334,10 +2371,11 @@ class Attempt(_message.Message):
         hedge: _builtins.bool = ...,
         possibly_billed: _builtins.bool = ...,
         retry_reason: _builtins.str = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_http_status", b"_http_status", "cost_usd", b"cost_usd", "http_status", b"http_status", "latency", b"latency", "start_time", b"start_time", "target", b"target", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_http_status", b"_http_status", "attempt_id", b"attempt_id", "cost_usd", b"cost_usd", "credential", b"credential", "detail", b"detail", "failure", b"failure", "hedge", b"hedge", "http_status", b"http_status", "latency", b"latency", "ok", b"ok", "possibly_billed", b"possibly_billed", "retry_reason", b"retry_reason", "start_time", b"start_time", "target", b"target", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd", "_http_status", b"_http_status", "attempt_id", b"attempt_id", "cost_usd", b"cost_usd", "credential", b"credential", "detail", b"detail", "failure", b"failure", "hedge", b"hedge", "http_status", b"http_status", "latency", b"latency", "ok", b"ok", "possibly_billed", b"possibly_billed", "region", b"region", "retry_reason", b"retry_reason", "start_time", b"start_time", "target", b"target", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_usd: _TypeAlias = _typing.Literal["cost_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_usd: _TypeAlias = _typing.Literal["_cost_usd", b"_cost_usd"]  # noqa: Y015
