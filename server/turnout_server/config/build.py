@@ -10,9 +10,10 @@ from datetime import date
 from types import MappingProxyType
 
 from turnout_server.config.budgets import budget_spec
+from turnout_server.config.built_in_tables import BUILT_IN_TABLES
 from turnout_server.config.catalog import DEFAULT_PROVIDER_ORDER, LAST_PROVIDER, ModelRow
 from turnout_server.config.endpoints import Endpoint
-from turnout_server.config.policies import laid_over, resolved_policies
+from turnout_server.config.policies import laid_over, resolved_policies, rule_in_words
 from turnout_server.config.providers import NOTHING_FOUND, Found, ResolvedProvider, resolved_providers
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_routing import (
@@ -24,14 +25,16 @@ from turnout_server.config.schema_routing import (
     WeightsSection,
 )
 from turnout_server.core.fleet import Fleet, TargetSpec
-from turnout_server.core.model import Capability, Target, Weights
+from turnout_server.core.model import NANO_USD, Capability, Target, Weights
 from turnout_server.core.settings import (
+    NO_BUILT_IN_TABLES,
     PRESETS,
     AffinitySettings,
     AlertSettings,
     BackoffSettings,
     BreakerSettings,
     CacheSettings,
+    CheckSettings,
     FailoverSettings,
     HealthSettings,
     Limits,
@@ -178,7 +181,7 @@ def _settings(configuration: Configuration) -> Settings:
                 {name: _policy(name, policy, configuration.failover, window) for name, policy in policies.items()}
             ),
             default_policy=routing.default_policy,
-            select=tuple(_selector(row) for row in routing.select),
+            select=tuple(_selector(place, row) for place, row in enumerate(routing.select)),
             near_equal=NearEqual(
                 margin=routing.near_equal.margin,
                 cold_margin=routing.near_equal.cold_margin,
@@ -200,6 +203,11 @@ def _settings(configuration: Configuration) -> Settings:
             high_latency_seconds=configuration.alerts.high_latency_seconds,
             high_error_rate=configuration.alerts.high_error_rate,
         ),
+        checks=CheckSettings(
+            enabled=configuration.checks.enabled,
+            interval_seconds=configuration.checks.interval_seconds,
+            max_nano_usd_per_day=round(configuration.checks.max_usd_per_day * NANO_USD),
+        ),
         drained=routing.drained,
     )
 
@@ -218,8 +226,10 @@ def _policy(name: str, section: PolicySection, failover: FailoverSection, window
         strategy=section.strategy,
         weights=_weights(section.weights),
         preferences=section.preferences,
+        regions=section.regions,
         shares=MappingProxyType(dict(section.shares)),
         tasks=MappingProxyType({task: MappingProxyType(dict(table)) for task, table in section.tasks.items()}),
+        built_in_tables=BUILT_IN_TABLES if section.built_in_tables else NO_BUILT_IN_TABLES,
         limits=Limits(
             max_cost_usd=limits.max_cost_usd,
             max_latency_seconds=limits.max_latency_seconds,
@@ -233,6 +243,7 @@ def _policy(name: str, section: PolicySection, failover: FailoverSection, window
         cache=_cache(section.cache) if section.cache.enabled else None,
         trim=section.trim.enabled,
         hedge=section.hedge.enabled,
+        shadow_policy=section.shadow_policy or "",
         failover=_failover(laid_over(failover, section.failover), window)
         if section.failover.model_fields_set
         else None,
@@ -252,6 +263,7 @@ def _weights(section: WeightsSection) -> Weights:
         availability=section.availability,
         quality=section.quality,
         priority=section.priority,
+        capability=section.capability,
     )
 
 
@@ -261,7 +273,7 @@ def _floor(value: QualityFloorWord | float) -> QualityFloor:
     return QualityFloor(auto=False, value=None if value is QualityFloorWord.NONE else float(value))
 
 
-def _selector(row: SelectSection) -> PolicySelector:
+def _selector(place: int, row: SelectSection) -> PolicySelector:
     key, given, value = row.when.label.partition("=")
     return PolicySelector(
         policy=row.policy,
@@ -269,6 +281,7 @@ def _selector(row: SelectSection) -> PolicySelector:
         task=row.when.task,
         tier=row.when.tier,
         label=(key, value) if given else None,
+        rule=rule_in_words(place, row.when),
     )
 
 

@@ -10,12 +10,17 @@ from pathlib import Path as FilePath
 from turnout_server.config.addresses import base_url_fault, proxy_url_fault
 from turnout_server.config.budgets import budget_findings
 from turnout_server.config.catalog import built_in
+from turnout_server.config.check_contradictions import contradictions
 from turnout_server.config.check_listening import listening_findings, listening_warnings
-from turnout_server.config.check_routing import passed_over, routing_findings
+from turnout_server.config.check_policies import quality_warnings
+from turnout_server.config.check_regions import region_warnings
+from turnout_server.config.check_routing import names_by_policy, passed_over, routing_findings
 from turnout_server.config.check_webhook import webhook_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
+from turnout_server.config.policies import all_policies, resolved_policies
 from turnout_server.config.provider_files import content_fault
 from turnout_server.config.providers import FILE_LABEL, TOKEN_LABEL, ResolvedProvider, resolved_providers
+from turnout_server.config.registering import admin_findings, admin_warnings
 from turnout_server.config.schema import Configuration
 from turnout_server.config.schema_providers import ProviderSection
 from turnout_server.telemetry.logs.rotating_file import file_fault
@@ -34,8 +39,10 @@ def check(configuration: Configuration, environ: Mapping[str, str], *, files: bo
     yield from routing_findings(configuration, providers)
     yield from budget_findings(configuration)
     yield from webhook_findings(configuration.alerts, files=files)
+    yield from admin_findings(configuration.admin)
     if files:
         yield from _files(configuration)
+        yield from _admin_files(configuration)
         yield from _request_log(configuration)
         yield from _state(configuration)
 
@@ -53,7 +60,12 @@ def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Ite
             "no provider is configured: every request is refused; set ANTHROPIC_API_KEY, OPENAI_API_KEY or another "
             "vendor's key, or name providers in a file"
         )
+    yield from admin_warnings(configuration)
     yield from passed_over(configuration, {provider.name for provider in providers})
+    policies, named = resolved_policies(configuration.routing), names_by_policy(configuration)
+    yield from region_warnings(policies, providers, named)
+    yield from quality_warnings(policies, providers, named)
+    yield from contradictions(all_policies(configuration.routing), policies, configuration.failover, providers)
 
 
 def _missing_keys(provider: ResolvedProvider, environ: Mapping[str, str]) -> Iterator[str]:
@@ -208,6 +220,12 @@ def _files(configuration: Configuration) -> Iterator[Finding]:
             fault = (_file_fault(file) or content_fault(str(where[-1]), file)) if file else ""
             if fault:
                 yield where, fault
+
+
+def _admin_files(configuration: Configuration) -> Iterator[Finding]:
+    for place, credential in enumerate(configuration.admin.credentials):
+        if credential.api_key_file and (fault := _file_fault(credential.api_key_file)):
+            yield ("admin", "credentials", place, "api_key_file"), fault
 
 
 def _request_log(configuration: Configuration) -> Iterator[Finding]:

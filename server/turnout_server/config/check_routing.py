@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from turnout_server.config.catalog import built_in
+from turnout_server.config.catalog import LAST_PROVIDER, built_in
+from turnout_server.config.check_policies import inheritance_findings, select_findings, shadow_findings
+from turnout_server.config.check_regions import region_findings
 from turnout_server.config.faults import Finding, Path, did_you_mean
-from turnout_server.config.policies import SHARED_FAILOVER_KEYS, all_policies, lineage, resolved_policies
+from turnout_server.config.policies import SHARED_FAILOVER_KEYS, all_policies, resolved_policies
 from turnout_server.config.providers import ResolvedProvider
-from turnout_server.config.schema import Configuration
+from turnout_server.config.schema import CatalogSection, Configuration
 from turnout_server.config.schema_routing import FailoverSection, PolicySection
 from turnout_server.core.model import Strategy
 from turnout_server.core.settings import PRESETS
-
-ANY_TIER = "any"
+from turnout_server.core.tables import ANY_TIER
 
 
 def routing_findings(configuration: Configuration, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
@@ -30,16 +31,15 @@ def routing_findings(configuration: Configuration, providers: tuple[ResolvedProv
         if row.when.tier and row.when.tier not in routing.tiers:
             hint = did_you_mean(row.when.tier, routing.tiers)
             yield ("routing", "select", i, "when", "tier"), f'no tier "{row.when.tier}"{hint}'
+    yield from select_findings(routing.select)
     whole = resolved_policies(routing)
     for name, policy in routing.policies.items():
         path: Path = ("routing", "policies", name)
-        parent = policy.inherits
-        if parent is not None and parent not in policies:
-            yield (*path, "inherits"), f'no policy "{parent}"{did_you_mean(parent, policies)}'
-        elif lineage(name, policies) is None:
-            yield (*path, "inherits"), "policies inherit from each other in a circle"
+        yield from inheritance_findings(name, policies, path)
+        yield from shadow_findings(name, policies, path)
         yield from _policy(policy, whole[name], path, configuration)
-        yield from _targets(policy, path, providers)
+        yield from _targets(policy, path, providers, configuration.catalog)
+        yield from region_findings(policy, path)
     yield from _drained(routing.drained, providers)
     yield from _failover(configuration.failover, ("failover",))
 
@@ -62,17 +62,30 @@ def _policy(own: PolicySection, whole: PolicySection, path: Path, configuration:
                 yield (*path, "tasks", task, tier), f'no tier "{tier}"{hint}'
 
 
-def _targets(policy: PolicySection, path: Path, providers: tuple[ResolvedProvider, ...]) -> Iterator[Finding]:
+def _targets(
+    policy: PolicySection, path: Path, providers: tuple[ResolvedProvider, ...], catalog: CatalogSection
+) -> Iterator[Finding]:
+    """Yields names of nothing. A vendor that is not set up may be named, since one file serves many sidecars."""
     names = _target_names(providers)
     known = {provider.name for provider in providers}
-    open_ended = {provider.name for provider in providers if provider.finds_models}
+    open_ended = {provider.name for provider in providers if provider.finds_models} | {LAST_PROVIDER}
+    vendors = built_in()
     for where, name in _named_targets(policy, path):
-        provider, slash, _ = name.partition("/")
-        if provider in open_ended:
+        provider, slash, model = name.partition("/")
+        if provider in open_ended or name in names:
             continue
-        if provider in known and name not in names:
+        if provider in known:
             yield where, f'no target "{name}"{did_you_mean(name, names)}'
-        elif not slash and provider not in known and provider not in built_in():
+        elif provider in vendors:
+            models = {*vendors[provider].rows, *(row.name for row in catalog.models.get(provider, ()))}
+            # The name of an endpoint is the operator's own.
+            if slash and model not in models and model.rpartition("@")[0] not in models:
+                hint = did_you_mean(name, (f"{provider}/{row}" for row in models))
+                yield where, f'no target "{name}": the catalog has no such model of {provider}{hint}'
+        elif slash:
+            hint = did_you_mean(provider, known | set(vendors))
+            yield where, f'no target "{name}": there is no provider {provider}{hint}'
+        else:
             yield where, f'"{name}" is no target; write provider/model'
 
 
@@ -106,6 +119,14 @@ def _named_targets(policy: PolicySection, path: Path) -> Iterator[tuple[Path, st
         for tier, targets in tiers.items():
             for i, name in enumerate(targets):
                 yield (*path, "tasks", task, tier, i), name
+
+
+def names_by_policy(configuration: Configuration) -> dict[str, list[str]]:
+    """Returns the targets that each policy's own tables, preferences and shares name."""
+    return {
+        name: [target for _, target in _named_targets(policy, ())]
+        for name, policy in configuration.routing.policies.items()
+    }
 
 
 def passed_over(configuration: Configuration, known: set[str]) -> Iterator[str]:

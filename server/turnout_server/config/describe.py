@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from turnout_server.config.faults import Path
-from turnout_server.config.fields import NOT_YET, NotYet
+from turnout_server.config.fields import NOT_YET
 from turnout_server.config.schema import Configuration
 
 Kind = Any
@@ -68,7 +68,7 @@ def known_keys(kind: Kind) -> tuple[str, ...]:
     return tuple(kind.model_fields) if is_section(kind) else ()
 
 
-def later_values(section: BaseModel, path: Path = ()) -> Iterator[tuple[Path, NotYet]]:
+def later_values(section: BaseModel, path: Path = ()) -> Iterator[Path]:
     """Yields the paths of values that differ from the default although their feature is not in this version."""
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
@@ -76,12 +76,12 @@ def later_values(section: BaseModel, path: Path = ()) -> Iterator[tuple[Path, No
         extra = info.json_schema_extra
         if isinstance(extra, Mapping) and NOT_YET in extra:
             if value != info.get_default(call_default_factory=True):
-                yield here, NotYet(str(extra[NOT_YET]))
+                yield here
         else:
             yield from _within(value, here)
 
 
-def _within(value: object, path: Path) -> Iterator[tuple[Path, NotYet]]:
+def _within(value: object, path: Path) -> Iterator[Path]:
     if isinstance(value, BaseModel):
         yield from later_values(value, path)
     elif isinstance(value, dict):

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from turnout_server.config.catalog import ModelRow, ProviderRow, built_in, origin
 from turnout_server.config.describe import is_section, is_table, plain
-from turnout_server.config.fields import NOT_YET, NotYet
+from turnout_server.config.fields import NOT_YET
 from turnout_server.config.schema import Configuration
 from turnout_server.core.fleet import Price
 from turnout_server.core.model import NANO_USD
@@ -29,7 +29,7 @@ below). Durations are seconds, money is USD. `turnout check FILE` tells every fa
 schema` prints a JSON schema for editors.
 
 An unknown key is a fault, and so is a key given twice. Keys marked *not yet* are known but their feature is not in this
-version: a value other than the default is refused, or, where it would only tune something, has no effect and warns.
+version: a value other than the default is refused.
 
 ## Environment
 
@@ -86,8 +86,7 @@ def _row(path: str, default: str, info: FieldInfo) -> str:
     meaning = info.description or ""
     extra = info.json_schema_extra
     if isinstance(extra, Mapping) and NOT_YET in extra:
-        note = "refused" if extra[NOT_YET] == NotYet.REFUSED else "no effect"
-        meaning = f"*Not yet ({note}).* {meaning}"
+        meaning = f"*Not yet (refused).* {meaning}"
     meaning = meaning.replace("|", r"\|").strip()
     return f"| `{path}` | {default} | {meaning} |"
 

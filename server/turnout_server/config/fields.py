@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NOT_YET = "x-not-yet"
-"""In the JSON schema: the key is known, its feature is not in this version. The value is one of `NotYet`."""
+"""In the JSON schema: the key is known, its feature is not in this version, and a value is refused."""
 
 YEAR_SECONDS = 366 * 86400.0
 
 
-class NotYet(StrEnum):
-    """What a value other than the default does where the feature is not in this version yet."""
-
-    REFUSED = "refused"
-    """A fault: going on without the feature would not be what the operator asked for."""
-
-    IGNORED = "ignored"
-    """A warning: the value only tunes something that does not run yet."""
-
-
-def later(default: Any, description: str, what: NotYet = NotYet.REFUSED) -> Any:
-    """A field whose feature is not in this version yet."""
+def later(default: Any, description: str) -> Any:
+    """A field whose feature is not in this version yet: any value but the default is a fault, since going on without
+    the feature would not be what the operator asked for.
+    """
+    extra: dict[str, Any] = {NOT_YET: "refused"}
     if callable(default):
-        return Field(default_factory=default, description=description, json_schema_extra={NOT_YET: what.value})
-    return Field(default, description=description, json_schema_extra={NOT_YET: what.value})
+        return Field(default_factory=default, description=description, json_schema_extra=extra)
+    return Field(default, description=description, json_schema_extra=extra)
 
 
 class Section(BaseModel):

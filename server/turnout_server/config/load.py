@@ -17,7 +17,6 @@ from turnout_server.config.check import check, warnings_of
 from turnout_server.config.describe import kind_at, known_keys, later_values
 from turnout_server.config.environment import FILE_VARIABLE, Overlay, lay_over, read_environment
 from turnout_server.config.faults import ConfigurationError, Fault, Path, Place, did_you_mean
-from turnout_server.config.fields import NotYet
 from turnout_server.config.schema import Configuration
 from turnout_server.config.yaml_file import Document, read_yaml
 
@@ -105,12 +104,7 @@ def load(
     configuration, wrong, places = _validate(values, sources)
     faults += [*document.faults, *wrong]
     warnings = list(overlay.warnings)
-    for path, what in later_values(configuration):
-        fault = sources.fault(path, NOT_YET_TEXT)
-        if what is NotYet.REFUSED:
-            faults.append(sources.fault(path, f"{NOT_YET_TEXT}; remove it"))
-        else:
-            warnings.append(f"{fault}; the value has no effect")
+    faults += [sources.fault(path, f"{NOT_YET_TEXT}; remove it") for path in later_values(configuration)]
     for path, message in check(configuration, environ, files=files):
         if not any(_within(path, place) for place in places):
             faults.append(sources.fault(path, message))

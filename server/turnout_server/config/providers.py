@@ -81,14 +81,7 @@ def resolved_providers(
     """
     today = today or datetime.now(UTC).date()
     catalog = built_in(today)
-    if "providers" in configuration.model_fields_set:
-        sections = dict(configuration.providers)
-    else:
-        sections = {
-            name: ProviderSection()
-            for name, row in catalog.items()
-            if any(environ.get(variable, "").strip() for variable in row.key_variables)
-        }
+    sections = provider_sections(configuration, environ)
     return tuple(
         _resolved(
             name,
@@ -101,6 +94,17 @@ def resolved_providers(
         )
         for name, section in sections.items()
     )
+
+
+def provider_sections(configuration: Configuration, environ: Mapping[str, str]) -> dict[str, ProviderSection]:
+    """Returns the blocks of the providers in file order; without any, empty ones of those whose variable is set."""
+    if "providers" in configuration.model_fields_set:
+        return dict(configuration.providers)
+    return {
+        name: ProviderSection()
+        for name, row in built_in().items()
+        if any(environ.get(variable, "").strip() for variable in row.key_variables)
+    }
 
 
 def usual_variables(name: str) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from turnout_server.config.fields import (
     CountOr0,
     Mebibytes,
     Names,
-    NotYet,
     Seconds,
     SecondsOr0,
     Section,
@@ -26,12 +25,14 @@ from turnout_server.config.fields import (
     Usd,
     later,
 )
-from turnout_server.config.schema_budgets import BUDGETS_MAXIMUM, BudgetSection
+from turnout_server.config.schema_budgets import BudgetSection
 from turnout_server.config.schema_providers import ModelSection, ProviderSection
 from turnout_server.config.schema_routing import FailoverSection, RoutingSection
+from turnout_server.core.budget import BUDGETS_MAXIMUM
 
 DEFAULT_ADDRESS = "127.0.0.1:50151"
 TOKENS_MAXIMUM = 1000
+CREDENTIALS_MAXIMUM = 1000
 
 
 class TlsSection(Section):
@@ -109,11 +110,15 @@ class CatalogSection(Section):
 
 
 class ChecksSection(Section):
-    """Active checks of targets that are open or silent."""
+    """Active checks of targets that are open or silent; docs/checks.md."""
 
-    enabled: bool = later(default=True, description="Check open and silent targets.", what=NotYet.IGNORED)
-    interval_seconds: Seconds = later(30.0, "Time between checks.", NotYet.IGNORED)
-    max_usd_per_day: Usd = later(0.05, "What checks may cost.", NotYet.IGNORED)
+    enabled: bool = Field(default=True, description="Check open and silent targets.")
+    interval_seconds: Annotated[float, Field(ge=1, le=YEAR_SECONDS, allow_inf_nan=False), NUMBER] = Field(
+        default=30.0, description="Time between checks of one endpoint."
+    )
+    max_usd_per_day: Usd = Field(
+        default=0.05, description="What checks may cost on one day (UTC); 0: only what costs nothing."
+    )
 
 
 class StateSection(Section):
@@ -149,11 +154,28 @@ class HistorySection(Section):
     )
 
 
+class AdminCredentialSection(Section):
+    """A key for registered providers; whoever registers one knows its name and no more."""
+
+    name: str = Field(min_length=1, max_length=128, description="The name that a registration gives.")
+    api_key_file: str = Field(default="", description="File that holds the key; read again when it changes.")
+    api_key_env: str = Field(default="", description="Environment variable that holds the key.")
+
+
 class AdminSection(Section):
     """What may be changed at run time."""
 
-    allow_register: bool = later(default=False, description="Let callers register providers.")
-    allowed_hosts: Names = later((), "Hosts that registered providers may have.")
+    allow_register: bool = Field(default=False, description="Let callers of role admin register providers.")
+    allowed_hosts: Names = Field(
+        default=(), description="Hosts that registered providers may have, each with a port or without: then any."
+    )
+    credentials: Annotated[tuple[AdminCredentialSection, ...], Field(max_length=CREDENTIALS_MAXIMUM)] = Field(
+        default=(), description="Keys that registered providers may use, by name."
+    )
+    allow_private: bool = Field(
+        default=False, description="Whether their addresses may be private, loopback or link-local."
+    )
+    allow_insecure: bool = Field(default=False, description="Whether their addresses may be http.")
 
 
 class AlertsSection(Section):

@@ -8,9 +8,6 @@ from pydantic import Field
 
 from turnout_server.config.fields import LOWER, Count, Section, Share, Usd
 
-BUDGETS_MAXIMUM = 100
-"""Every decision looks at each of them."""
-
 Period = Literal["minute", "hour", "day", "week", "month", "total"]
 Scope = Literal["global", "tenant", "user", "tier", "task", "session"]
 

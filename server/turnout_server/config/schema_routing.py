@@ -22,7 +22,6 @@ from turnout_server.config.fields import (
     Share,
     Usd,
     Weight,
-    later,
 )
 from turnout_server.core.model import MidStreamPolicy, Strategy
 from turnout_server.core.settings import BackoffKind, Preset
@@ -77,6 +76,9 @@ class WeightsSection(Section):
     availability: Weight = 0.3
     quality: Weight = 0.0
     priority: Weight = 0.0
+    capability: Weight | None = Field(
+        default=None, description="Of capabilities that a request would like; null: a quarter of all others together."
+    )
 
 
 class LimitsSection(Section):
@@ -167,13 +169,21 @@ class PolicySection(Section):
     """Named routing rules. With `inherits`, keys that are not given are those of the other policy."""
 
     inherits: str | None = Field(default=None, description="The policy whose values hold for keys not given here.")
-    shadow_policy: str | None = later(None, "A policy that decides beside this one, for comparison.")
+    shadow_policy: str | None = Field(
+        default=None, description="A policy that decides beside this one without acting, for comparison; not inherited."
+    )
     strategy: Annotated[Strategy, UPPER] = Field(default=Strategy.HYBRID, description="How candidates are ranked.")
     weights: WeightsSection = Field(default_factory=WeightsSection, description="For HYBRID.")
     preferences: Names = Field(default=(), description="Targets that come first, in this order.")
+    regions: Annotated[Names, Field(max_length=256)] = Field(
+        default=(), description="Only targets in these regions, the first preferred; empty: anywhere."
+    )
     shares: Annotated[dict[str, Weight], TABLE] = Field(default_factory=dict, description="For WEIGHTED: by target.")
     tasks: TargetTable = Field(
         default_factory=dict, description="Targets that come first, by task and tier (`any`: all tiers)."
+    )
+    built_in_tables: bool = Field(
+        default=True, description="Whether a built-in row holds where `tasks` has none for a task and tier."
     )
     limits: LimitsSection = Field(default_factory=LimitsSection, description="Hard limits.")
     hedge: HedgeSection = Field(default_factory=HedgeSection, description="A second target when the first is slow.")

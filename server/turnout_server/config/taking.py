@@ -41,6 +41,8 @@ WHEN: Mapping[str, Taken] = MappingProxyType(
         "telemetry.access_log": Taken.AT_ONCE,
         "telemetry.request_log": Taken.AT_ONCE,
         "alerts": Taken.AT_ONCE,
+        "checks": Taken.AT_ONCE,
+        "admin": Taken.AT_ONCE,
         "drain_seconds": Taken.AT_ONCE,
         # Bound, opened or handed to a library once.
         "listen": Taken.RESTART,
@@ -50,8 +52,6 @@ WHEN: Mapping[str, Taken] = MappingProxyType(
         "telemetry.log_format": Taken.RESTART,
         "telemetry.metrics_profile": Taken.RESTART,
         "state": Taken.RESTART,
-        "checks": Taken.RESTART,
-        "admin": Taken.RESTART,
     }
 )
 """By key, or by block where it holds for all that is in it."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from turnout_server.core.model import RequestProfile, RouteQuery, RoutingOptions
 
 QUALITY_MAXIMUM = 100.0
+NAMED_MAXIMUM = 5
+KNOWN_MAXIMUM = 20
+"""Names of capabilities that one message holds."""
 UNLIMITED_USD = 1e9
 """No request costs so much: higher limits are the same as this one, and fit into a number."""
 
@@ -44,17 +47,18 @@ class Needs:
     """What a request asks of every target, however long it is, its names resolved to places in the fleet.
 
     None is no such need. `named` are the targets that the request or a table names one by one: a deprecated model is
-    used only so. `tried` are those that the call has tried. `asked` are all that it has called, told only where it is
-    `prefilled`: others are its fallbacks then, and must be known to take that.
+    used only so. Of `regions` the first is preferred. `tried` are those that the call has tried. `asked` are all that
+    it has called, told only where it is `prefilled`: others are its fallbacks then, and must be known to take that.
     """
 
     included: frozenset[int] | None = None
     excluded: frozenset[int] = frozenset()
     forced: frozenset[int] | None = None
     named: frozenset[int] = frozenset()
-    regions: frozenset[str] = frozenset()
+    regions: tuple[str, ...] = ()
     capabilities: frozenset[Capability] = frozenset()
     custom_capabilities: frozenset[str] = frozenset()
+    preferred_capabilities: frozenset[str] = frozenset()
     url_capabilities: frozenset[Capability] = frozenset()
     forms: frozenset[str] = frozenset()
     min_quality: float | None = None
@@ -64,7 +68,6 @@ class Needs:
 
 
 NOBODY: frozenset[int] = frozenset()
-NOWHERE: frozenset[str] = frozenset()
 NONE_ASKED: frozenset[Target] = frozenset()
 """Decisions are kept, and each empty set that is made anew takes 216 bytes."""
 
@@ -146,15 +149,18 @@ def resolve_needs(query: RouteQuery, fleet: Fleet, *, named: Iterable[int], hop:
     excluded = _resolve_all(fleet, options.exclude)
     forced = _resolve_all(fleet, (options.force_target,) if options.force_target else ())
     _check_names(options, included, excluded, forced)
+    if profile.custom_capabilities or profile.preferred_capabilities:
+        _check_capabilities(profile, fleet)
     one_by_one = [name for name in (*options.include, options.force_target) if "/" in name]
     return Needs(
         included=included if options.include else None,
         excluded=excluded,
         forced=forced if options.force_target else None,
         named=frozenset(named) | _resolve_all(fleet, tuple(one_by_one)) if named or one_by_one else NOBODY,
-        regions=frozenset(options.regions) if options.regions else NOWHERE,
+        regions=options.regions,
         capabilities=profile.capabilities,
         custom_capabilities=profile.custom_capabilities,
+        preferred_capabilities=profile.preferred_capabilities,
         url_capabilities=profile.url_capabilities,
         forms=profile.forms,
         min_quality=options.min_quality,
@@ -188,6 +194,33 @@ def _check_names(
         raise _contradiction("options.force_target", f"{options.force_target!r} is not among those included")
     if options.include and included <= excluded:
         raise _contradiction("options.exclude", "everything included is also excluded")
+
+
+def _check_capabilities(profile: RequestProfile, fleet: Fleet) -> None:
+    """Raises InvalidRequestError for capabilities of the operator's naming that no target has, with the known ones."""
+    known = frozenset[str]().union(*(spec.custom_capabilities for spec in fleet.specs))
+    violations = []
+    for field, asked in (
+        ("profile.custom_capabilities", profile.custom_capabilities),
+        ("profile.preferred_capabilities", profile.preferred_capabilities),
+    ):
+        unknown = sorted(asked - known)
+        if unknown:
+            violations.append(FieldViolation(field=field, description=_unknown_capabilities(unknown, known)))
+    if violations:
+        raise InvalidRequestError(violations)
+
+
+def _unknown_capabilities(unknown: list[str], known: frozenset[str]) -> str:
+    names = ", ".join(map(repr, unknown[:NAMED_MAXIMUM]))
+    names += f" and {len(unknown) - NAMED_MAXIMUM} more" if len(unknown) > NAMED_MAXIMUM else ""
+    if not known:
+        return f"no target has {names}: none is configured with custom_capabilities"
+    near = get_close_matches(unknown[0], known, n=1)
+    listed = ", ".join(sorted(known)[:KNOWN_MAXIMUM])
+    rest = len(known) - KNOWN_MAXIMUM
+    told = f"{listed} and {rest} more" if rest > 0 else listed
+    return f"no target has {names}; {f'did you mean {near[0]!r}? ' if near else ''}known are {told}"
 
 
 def _contradiction(field: str, description: str) -> InvalidRequestError:

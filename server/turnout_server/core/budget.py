@@ -21,6 +21,8 @@ NAME_MAXIMUM = 64
 """Characters of a budget's name, as the contract has it."""
 LIMIT_MAXIMUM_NANO_USD = 10**9 * 10**9
 """The highest limit that a configuration may give: a billion USD."""
+BUDGETS_MAXIMUM = 100
+"""Every decision looks at each of them."""
 REPLICAS_MAXIMUM = 10_000_000
 SUGGEST_SHARE = 0.8
 """From this share of a limit on, used or reserved, a cheaper target is suggested."""

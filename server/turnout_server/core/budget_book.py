@@ -63,6 +63,7 @@ class BudgetReport(NamedTuple):
     span: Span
     accounts: tuple[AccountReport, ...]
     account_count: int
+    created: bool = False
 
 
 class Kept(NamedTuple):
@@ -90,12 +91,14 @@ Settled = tuple["Book", str | None, "Span", int]
 class Book:
     """One budget. Wall-clock times; a clock that is set back changes nothing, the period goes on until its end."""
 
-    __slots__ = ("_accounts", "_since", "change_count", "configured", "other", "settled", "span", "spec")
+    __slots__ = ("_accounts", "_since", "change_count", "configured", "created", "other", "settled", "span", "spec")
 
     def __init__(self, spec: BudgetSpec, now_wall: float) -> None:
         self.configured = spec
         """As the configuration has it; `spec` may have been changed since."""
         self.spec = spec
+        self.created = False
+        """Whether it came at run time rather than from the configuration."""
         self.change_count = 0
         self.span = spec.calendar.span(now_wall)
         self._since = now_wall
@@ -234,7 +237,7 @@ class Book:
             )
             for account in every[:most]
         )
-        return BudgetReport(self.spec, self.etag, self.span, listed, len(every))
+        return BudgetReport(self.spec, self.etag, self.span, listed, len(every), self.created)
 
     def _forecast(self, spent: int, now_wall: float) -> int | None:
         """Returns what will be spent at the end of the period if it goes on as so far.

@@ -37,4 +37,9 @@ def without_preferences(field: Field) -> Field:
 
 def cheapest(ranking: Ranking, room: Room) -> Ranking:
     """Returns the ranking by cost, with the reason."""
-    return replace(ranking, strategy=Strategy.COST, why=f"budget {room.budget} runs out: the cheapest that fits")
+    return replace(
+        ranking,
+        strategy=Strategy.COST,
+        capability_share=0.0,
+        why=f"budget {room.budget} runs out: the cheapest that fits",
+    )

@@ -11,10 +11,16 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from turnout_server.core.budget import BudgetSpec, OnExceed, Remaining, budget_faults
+from turnout_server.core.budget import BUDGETS_MAXIMUM, BudgetSpec, OnExceed, Remaining, budget_faults
 from turnout_server.core.budget_book import Account, Alert, Book, BudgetReport
 from turnout_server.core.budget_need import NO_RATES, FleetRates
-from turnout_server.core.errors import InvalidRequestError, StaleEtagError, UnknownBudgetError
+from turnout_server.core.errors import (
+    AlreadyExistsError,
+    FieldViolation,
+    InvalidRequestError,
+    StaleEtagError,
+    UnknownBudgetError,
+)
 
 if TYPE_CHECKING:
     from turnout_server.core.budget_book import Settled
@@ -72,7 +78,17 @@ class _Claim:
 class Ledger:
     """The books by name. Times are wall-clock seconds, but expiries monotonic ones."""
 
-    __slots__ = ("_absent", "_books", "_claims", "_expiries", "_plan_count", "_rates", "_resting", "_settled")
+    __slots__ = (
+        "_absent",
+        "_books",
+        "_claims",
+        "_deleted",
+        "_expiries",
+        "_plan_count",
+        "_rates",
+        "_resting",
+        "_settled",
+    )
 
     def __init__(self, specs: Sequence[BudgetSpec], now_wall: float, rates: FleetRates = NO_RATES) -> None:
         self._books: dict[str, Book] = {spec.name: Book(spec, now_wall) for spec in specs}
@@ -80,6 +96,8 @@ class Ledger:
         """Budgets that were taken out, whose period still runs: one that comes back has spent what it has spent."""
         self._absent: dict[tuple[str, str, str], SpentSums] = {}
         """What was kept over a restart of budgets that are not in force: it is theirs when they come back."""
+        self._deleted: dict[str, BudgetSpec] = {}
+        """Budgets of the configuration that were deleted at run time, as it has them."""
         self._settled: list[Settled] | None = None
         self._claims: dict[str, _Claim] = {}
         self._expiries: list[tuple[float, str]] = []
@@ -90,27 +108,43 @@ class Ledger:
         """Takes the budgets of another configuration, and the rates of another fleet.
 
         A budget whose name, scope and period stay keeps what is spent; one whose values are as they were configured
-        before keeps the changes made to it since. One that is taken out and comes back within its period is the same
+        before keeps the changes made to it since, and stays deleted if it was. One that was created at run time stays
+        until the configuration has one of its name. One that is taken out and comes back within its period is the same
         still: a configuration that is taken back does not grant its limit anew.
         """
         known = self._resting | {_kind(book.configured): book for book in self._books.values()}
+        self._deleted = {spec.name: spec for spec in specs if self._deleted.get(spec.name) == spec}
         books: dict[str, Book] = {}
         for spec in specs:
-            book = known.pop(_kind(spec), None)
-            if book is None:
-                book = Book(spec, now_wall)
-                self._resume(book, now_wall)
-            elif book.configured != spec:
-                # What was spent in a period that nobody has asked about since it ended is of none that is to come.
-                book.roll(now_wall)
-                book.configured = spec
-                book.change(spec, now_wall)
-            book.settled = self._settled
-            books[spec.name] = book
+            if spec.name not in self._deleted:
+                books[spec.name] = self._taken(spec, known, now_wall, created=False)
+        for name, book in self._books.items():
+            if book.created and name not in books and known.pop(_kind(book.configured), None) is not None:
+                books[name] = book
         self._books = books
+        self._rest(known, now_wall)
+        self._rates = rates
+
+    def _taken(
+        self, spec: BudgetSpec, known: dict[tuple[str, str, str], Book], now_wall: float, *, created: bool
+    ) -> Book:
+        """Returns the book of a budget: the one there was in this period, taken out of `known`, or a new one."""
+        book = known.pop(_kind(spec), None)
+        if book is None:
+            book = Book(spec, now_wall)
+            self._resume(book, now_wall)
+        elif book.configured != spec or (created and book.spec != spec):
+            # What was spent in a period that nobody has asked about since it ended is of none that is to come.
+            book.roll(now_wall)
+            book.configured = spec
+            book.change(spec, now_wall)
+        book.created = created
+        book.settled = self._settled
+        return book
+
+    def _rest(self, known: Mapping[tuple[str, str, str], Book], now_wall: float) -> None:
         resting = [(kind, book) for kind, book in known.items() if not book.over(now_wall)]
         self._resting = dict(resting[-RESTING_MAXIMUM:])
-        self._rates = rates
 
     def note_settled(self, settled: list[Settled]) -> None:
         """Notes every charge from now on in this list, for whoever keeps a journal and empties it."""
@@ -137,6 +171,19 @@ class Ledger:
         resumed = [book.spec.name for book in self._books.values() if self._resume(book, now_wall)]
         self._absent = dict(list(self._absent.items())[-RESTING_MAXIMUM:])
         return resumed
+
+    def take_over(self, sums: SpentSums, now_wall: float) -> bool:
+        """Takes what a budget has come to elsewhere, while it runs: of each account the larger sum counts.
+
+        Tells whether there is such a budget, and the period is the one under way.
+        """
+        kind = (sums.budget.name, sums.budget.scope, sums.budget.period)
+        book = next((each for each in self._books.values() if _kind(each.configured) == kind), None)
+        if book is None or not sums.runs(now_wall):
+            return False
+        book.roll(now_wall)
+        book.resume(sums.accounts.values(), sums.other, sums.since_wall)
+        return True
 
     def absent(self, now_wall: float) -> tuple[SpentSums, ...]:
         """Returns what was kept of budgets that are not in force, as far as their period still runs."""
@@ -300,8 +347,7 @@ class Ledger:
         """
         book = self._book(spec.name)
         book.roll(now_wall)
-        if etag and etag != book.etag:
-            raise StaleEtagError(f"budget {spec.name!r} was changed since it was read; read it again, then change it")
+        _check_etag(book, etag)
         faults = list(budget_faults(spec))
         if faults:
             raise InvalidRequestError(faults)
@@ -309,6 +355,37 @@ class Ledger:
             raise ValueError("scope and period of a budget cannot be changed")
         book.change(spec, now_wall)
         return self.budget(spec.name, now_wall)
+
+    def create(self, spec: BudgetSpec, now_wall: float) -> BudgetReport:
+        """Adds a budget; one that was deleted within its period has spent what it had spent.
+
+        Raises InvalidRequestError, or AlreadyExistsError where the name is taken.
+        """
+        faults = list(budget_faults(spec))
+        if len(self._books) >= BUDGETS_MAXIMUM:
+            description = f"there are {len(self._books)} budgets, and there can be no more: delete one"
+            faults.append(FieldViolation(field="name", description=description))
+        if faults:
+            raise InvalidRequestError(faults)
+        if spec.name in self._books:
+            raise AlreadyExistsError(f"there is a budget {spec.name!r} already; change it, or take another name")
+        self._books[spec.name] = self._taken(spec, self._resting, now_wall, created=True)
+        return self.budget(spec.name, now_wall)
+
+    def delete(self, name: str, etag: str, now_wall: float) -> None:
+        """Takes a budget out; calls under way that hold something of it end with it.
+
+        One of the configuration comes back with the next start, or when the configuration has other values for it.
+        `etag` is that of the budget that was read, "" to delete in any case. Raises UnknownBudgetError or
+        StaleEtagError.
+        """
+        book = self._book(name)
+        book.roll(now_wall)
+        _check_etag(book, etag)
+        del self._books[name]
+        if not book.created:
+            self._deleted[name] = book.configured
+        self._rest({**self._resting, _kind(book.configured): book}, now_wall)
 
     def _book(self, name: str) -> Book:
         book = self._books.get(name)
@@ -359,6 +436,11 @@ class Ledger:
 def _hold(held: Iterable[tuple[Book, Account]], nano_usd: int) -> None:
     for _, account in held:
         account.reserved += nano_usd
+
+
+def _check_etag(book: Book, etag: str) -> None:
+    if etag and etag != book.etag:
+        raise StaleEtagError(f"budget {book.spec.name!r} was changed since it was read; read it again, then change it")
 
 
 def _kind(spec: BudgetSpec) -> tuple[str, str, str]:

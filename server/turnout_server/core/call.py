@@ -35,6 +35,8 @@ class AttemptRecord:
     retry_reason: str = ""
     streamed: bool = False
     """Whether its answer was asked for piece by piece; only then is its first token earlier than its end."""
+    region: str = ""
+    """Where it was sent; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

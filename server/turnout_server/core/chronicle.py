@@ -163,6 +163,11 @@ class Chronicle:
         """An estimate of what it holds, without the minute that runs."""
         return sum(slot.size_bytes for slot in self._slots())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has happened yet."""
+        return not any(slot.sums for slot in self._slots())
+
     def bound(self, max_bytes: int) -> None:
         """Takes another bound; what is beyond it is dropped now."""
         self._max_bytes = max_bytes
@@ -217,6 +222,7 @@ class Chronicle:
         for slot in list(self._slots()):
             headings = list(slot.sums.items())
             for begin in range(0, len(headings), SUMS_ROWS_MAXIMUM):
+                few = headings[begin : begin + SUMS_ROWS_MAXIMUM]
                 rows = tuple(
                     (
                         None if target is None else (target.provider, target.model, target.endpoint),
@@ -225,9 +231,10 @@ class Chronicle:
                         tenant,
                         sums.keep(),
                     )
-                    for (target, task, tier, tenant), sums in headings[begin : begin + SUMS_ROWS_MAXIMUM]
+                    for (target, task, tier, tenant), sums in few
                 )
-                yield SumsLine(ago=current - slot.first, minutes=slot.minutes, rows=rows)
+                failed_costs = tuple(sums.attempts.failed_cost_nano_usd for _, sums in few)
+                yield SumsLine(ago=current - slot.first, minutes=slot.minutes, rows=rows, failed_costs=failed_costs)
 
     def resume(self, lines: Iterable[tuple[SumsLine, Since]], known_from: float, now: float) -> None:
         """Takes what was kept. A quarter of an hour may come back up to a minute later than it was."""
@@ -236,9 +243,11 @@ class Chronicle:
         for line, since in lines:
             first = since.number(line.ago, MINUTE_SECONDS)
             slot = found.setdefault((first, line.minutes), Slot(first, line.minutes))
-            for where, task, tier, tenant, sums in line.rows:
+            for place, (where, task, tier, tenant, row) in enumerate(line.rows):
                 heading = Heading(None if where is None else Target(*where), task, tier, tenant)
-                slot.sums[heading] = Sums.kept(sums)
+                sums = slot.sums[heading] = Sums.kept(row)
+                if place < len(line.failed_costs):
+                    sums.attempts.failed_cost_nano_usd = line.failed_costs[place]
         slots = list(found.values())
         for slot in slots:
             slot.weigh()

@@ -23,7 +23,7 @@ from turnout_server.core.model import Priority, RejectionReason
 from turnout_server.core.passing import Sieve
 from turnout_server.core.preferences import (
     quality_floor,
-    select_policy,
+    selected,
     tier_cap_nano_usd,
     with_limits,
 )
@@ -77,7 +77,7 @@ def decide(
     check_query(query)
     hop = hop or FIRST_CHOICE
     profile, caller = query.profile, query.caller
-    policy = select_policy(query, settings)
+    policy, rule = selected(query, settings)
     complexity = infer_complexity(profile)
     prepared, vitals = state.prepared, state.vitals(now)
     prepared.hold(settings)
@@ -95,7 +95,7 @@ def decide(
     downgraded = room is not None and downgrades(field, room)
     if room is not None and downgraded:
         field, ranking = without_preferences(field), cheapest(ranking, room)
-    scoring = Scoring(field, ranking, expectation, facts)
+    scoring = Scoring(field, ranking, expectation, facts, shape.wanted)
     lineup = Lineup(
         ranking=ranking,
         near_equal=EXACT if downgraded else settings.near_equal,
@@ -124,8 +124,9 @@ def decide(
         rejections=rejections,
         strategy=ranking.strategy,
         policy=policy.name,
+        policy_rule=rule,
         policy_version=settings.policy_version,
-        reason=decision_reason(line, rejections, ranking, expectation, facts),
+        reason=decision_reason(line, rejections, ranking, expectation, facts, regions=shape.needs.regions),
         confidence=confidence(line),
         task=profile.task,
         tier=caller.tier,
@@ -140,6 +141,8 @@ def decide(
         probes_wanted=silent if query.executing and len(silent) < len(line.order) else (),
         max_candidates=query.options.max_candidates,
         weights=ranking.weights,
+        capability_share=ranking.capability_share,
+        regions=shape.needs.regions,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+from turnout_server.core.comparison import Shadow
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import (
     Complexity,
@@ -112,3 +113,11 @@ class Decision:
     """Those that came first and were spared the call, since they take only part of their calls."""
     weights: tuple[float, ...] = ()
     """HYBRID's weights, in the order of `scoring.FACTORS`; most other strategies take one factor alone."""
+    capability_share: float = 0.0
+    """What part of a score the preferred capabilities make; HYBRID's weights make the rest."""
+    regions: tuple[str, ...] = ()
+    """The only regions that it allows, by request and policy, the preferred one first; empty: anywhere."""
+    policy_rule: str = ""
+    """What chose the policy: the request, a row of `routing.select`, or the default."""
+    shadow: Shadow | None = field(default=None, compare=False, repr=False)
+    """What the policy's shadow makes of the same request, once it has decided; None where it has none."""

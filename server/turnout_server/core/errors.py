@@ -4,7 +4,7 @@ TurnoutError
  ├ InvalidRequestError · RequestIdReusedError
  ├ NotFoundError: UnknownPolicyError · UnknownTargetError · UnknownProviderError · UnknownDecisionError ·
  │ UnknownBudgetError
- ├ StaleEtagError
+ ├ StaleEtagError · AlreadyExistsError · RegistrationDisabledError
  ├ UnauthenticatedError · PermissionDeniedError
  ├ NoEligibleTargetError · AllTargetsUnavailableError · BudgetExhaustedError
  ├ SidecarOverloadedError · DrainingError · ResumeTooOldError
@@ -94,6 +94,14 @@ class UnknownBudgetError(NotFoundError):
 
 class StaleEtagError(TurnoutError):
     """What should be changed was changed since it was read."""
+
+
+class AlreadyExistsError(TurnoutError):
+    """Something of that name is there already."""
+
+
+class RegistrationDisabledError(TurnoutError):
+    """The configuration does not let providers be registered at run time."""
 
 
 class UnauthenticatedError(TurnoutError):

@@ -44,6 +44,18 @@ class EventName(StrEnum):
     DRAINED = "drained"
     UNDRAINED = "undrained"
     HEALTH_RESET = "health.reset"
+    CHECKED = "checked"
+    DRIFTING = "drifting"
+    STEADY = "steady"
+    ROUTING_CHANGED = "routing.changed"
+    PROVIDER_REGISTERED = "provider.registered"
+    PROVIDER_CHANGED = "provider.changed"
+    PROVIDER_REMOVED = "provider.removed"
+    HISTORY_CLEARED = "history.cleared"
+    STATE_IMPORTED = "state.imported"
+    BUDGET_CREATED = "budget.created"
+    BUDGET_CHANGED = "budget.changed"
+    BUDGET_DELETED = "budget.deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from turnout_server.core.filters import CLEAR, Standing
-from turnout_server.core.groups import FAILED_PROVIDER, FAILED_REGION, NOT_PREFERRED, SLOW, SUSPECT, WEAK
+from turnout_server.core.groups import FAILED_PROVIDER, FAILED_REGION, NOT_PREFERRED, SLOW, SUSPECT, WEAK, region_place
+from turnout_server.core.regions import ANYWHERE, in_words
 from turnout_server.core.rejections import first_reasons
 from turnout_server.core.scoring import FACTORS
 
@@ -25,8 +26,14 @@ FACTORS_IN_WORDS = ", ".join(f"{name} %.2f" for name in FACTORS)
 """Filled in at once: formatting each factor on its own takes twice as long."""
 
 
-def decision_reason(
-    line: Line, rejections: Sequence[Rejection], ranking: Ranking, expectation: Expectation, facts: Facts
+def decision_reason(  # what a sentence is made of
+    line: Line,
+    rejections: Sequence[Rejection],
+    ranking: Ranking,
+    expectation: Expectation,
+    facts: Facts,
+    *,
+    regions: tuple[str, ...] = ANYWHERE,
 ) -> str:
     """Returns one sentence: the first, by what, ahead of whom, and how many were rejected for what."""
     rejected = ""
@@ -34,14 +41,22 @@ def decision_reason(
         whole = len(line.order) + len(rejections)
         rejected = f"{len(rejections)} of {whole} targets rejected ({rejected_counts(rejections)})"
     strategy = f"{ranking.strategy.value} ({ranking.why})"
+    if regions:
+        strategy += in_words(regions)
     if not line.order:
         return f"{strategy}: no candidate; {rejected or 'no target is configured'}."
     scoring, indexes = line.scoring, line.scoring.selection.indexes
     first = line.order[0]
     parts = FACTORS_IN_WORDS % scoring.measures(first, expectation.of(indexes[first]))
+    wanted = scoring.wanted(first)
+    if wanted is not None:
+        parts += f", capability {wanted:.2f}"
     ramp = scoring.ramp(first)
     if ramp < 1.0:
         parts += f", ramp {ramp:.2f}"
+    drift = scoring.drift(first)
+    if drift < 1.0:
+        parts += f", drift {drift:.2f}"
     sentence = f"{strategy}: {facts.names[indexes[first]]} with score {scoring.score(first):.2f} ({parts})"
     words = HELD if line.held == first else candidate_reason(line.groups[first], scoring.standing(first))
     if words:
@@ -62,6 +77,7 @@ def candidate_reason(group: int, standing: Standing) -> str:
             return "preferred by a table"
         if group == NOT_PREFERRED:
             return ""
+    place = region_place(group)
     words = [
         word
         for applies, word in (
@@ -69,6 +85,7 @@ def candidate_reason(group: int, standing: Standing) -> str:
             (group & SUSPECT, "suspect: its calls wait, or its endpoint was not reached"),
             (group & FAILED_PROVIDER, "its provider failed in this call"),
             (group & FAILED_REGION, "its region failed in this call"),
+            (place, f"its region is number {place + 1} of those allowed"),
             (not group & NOT_PREFERRED, "preferred by a table"),
             (group & SLOW, "beyond the soft limit to the first token"),
             (group & WEAK, "below the soft quality floor"),

@@ -22,6 +22,7 @@ from turnout_server.core.model import (
     RejectionReason,
     Target,
 )
+from turnout_server.core.regions import not_there
 
 if TYPE_CHECKING:
     from turnout_server.core.asking import Demand, Needs
@@ -155,8 +156,7 @@ def _choice(spec: TargetSpec, index: int, needs: Needs, findings: Findings) -> N
     if needs.forced is not None and index not in needs.forced:
         findings.add(RejectionReason.NOT_FORCED, "another target is forced")
     if needs.regions and spec.region not in needs.regions:
-        where = f"region {spec.region}" if spec.region else "region unknown"
-        findings.add(RejectionReason.REGION, f"{where}, not {' or '.join(sorted(needs.regions))}")
+        findings.add(RejectionReason.REGION, not_there(spec.region, needs.regions))
 
 
 def missing_capabilities(spec: TargetSpec, needs: Needs) -> list[str]:

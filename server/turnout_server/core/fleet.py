@@ -119,6 +119,11 @@ class Fleet:
         """Provider names, in file order."""
         return tuple(self._by_provider)
 
+    @property
+    def providers_by_rank(self) -> tuple[str, ...]:
+        """Provider names in the order of PRIORITY."""
+        return tuple(sorted(self._by_provider, key=lambda name: self.specs[self._by_provider[name][0]].provider_rank))
+
     def sharing(self, before: Fleet) -> Fleet:
         """Returns the same targets, with the facts of `before` in place of equal ones: `before` where all are equal.
 

@@ -162,6 +162,15 @@ class Gate:
             return 1.0
         return settings.ramp_floor + (1.0 - settings.ramp_floor) * max(0.0, passed) / settings.ramp_seconds
 
+    def try_now(self, now: float) -> bool:
+        """Has an open gate be half-open from now on, since there is a sign that a trial may go well; tells whether it
+        was open. What it takes to close, and how long the next opening is, stay as they were.
+        """
+        if self._opened_at is None or now >= self.reopen_at:
+            return False
+        self.reopen_at = now
+        return True
+
     def due(self, now: float) -> Due:
         """Returns what has passed by itself since this was last asked; each is told once."""
         if self._opened_at is None or now < self.reopen_at:

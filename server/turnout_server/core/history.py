@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from turnout_server.core.candidates import Candidates
+from turnout_server.core.comparison import SHADOW_BYTES
 from turnout_server.core.errors import FieldViolation, InvalidRequestError
 from turnout_server.core.once import SeenKeys
 from turnout_server.core.rejections import Rejections
@@ -269,6 +270,8 @@ def _record_bytes(record: DecisionRecord) -> int:
 def decision_bytes(decision: Decision) -> int:
     """Returns an estimate of what the parts of a decision take that grow with what was asked and of whom."""
     texts = len(decision.reason) + len(decision.task) + len(decision.tier)
+    if decision.shadow is not None:
+        texts += SHADOW_BYTES
     return texts + _candidate_bytes(decision.candidates) + _rejection_bytes(decision.rejections)
 
 

@@ -139,6 +139,10 @@ class FormerTarget:
         """How many calls at once it copes with, where it has as many."""
         return self.state.crowded(now)
 
+    def drift(self, now: float) -> float:
+        """What its score is multiplied by while it is worse than its own past."""
+        return self.state.drift(now)
+
 
 class FormerFleet:
     """What decisions read of a fleet that was replaced. Few read it, so that nothing is kept up to date for them."""

@@ -170,7 +170,7 @@ class Memory:
     def resume(self, lines: Iterable[Aged], *, now: float, now_wall: float) -> Resumed:
         """Puts back what fits, to be called before anything else has happened. Of several lines the last one counts."""
         state, resumed = self._state, Resumed()
-        latest, every = _sorted(lines)
+        latest, every = sorted_lines(lines)
         by_name = {kept_name(spec): target for spec, target in zip(state.fleet.specs, state.targets, strict=True)}
         endpoints = {endpoint_name(state.fleet.specs[group.indexes[0]]): group.breaker for group in state.groups}
         keys = _our_keys(state)
@@ -265,7 +265,7 @@ def spent(lines: Iterable[Line]) -> dict[BudgetKind, SpentSums]:
     return found
 
 
-def _sorted(lines: Iterable[Aged]) -> tuple[list[Aged], list[Aged]]:
+def sorted_lines(lines: Iterable[Aged]) -> tuple[list[Aged], list[Aged]]:
     """Returns the last line of each thing that has one, and all lines of what has several, in their order."""
     latest: dict[object, Aged] = {}
     several: list[Aged] = []

@@ -195,7 +195,8 @@ class KeptAverage:
 class TargetLine:
     """What is learned of one target, its breaker apart; None where that is nothing.
 
-    `throttle` are rows of twentieths of its window: how long ago, sent, refused, spared.
+    `throttle` are rows of twentieths of its window: how long ago, sent, refused, spared. `usual` are rows of what its
+    baseline knows: measure, kind of call, mean, count, how long ago; `failing` is the usual rate of failures.
     """
 
     name: KeptName
@@ -205,6 +206,8 @@ class TargetLine:
     throttle: tuple[tuple[int, int, int, int], ...] = ()
     concurrency_limit: int | None = None
     concurrency_age: float = 0.0
+    usual: tuple[tuple[str, int, float, int, float], ...] = ()
+    failing: KeptAverage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,12 +276,14 @@ class SpentLine:
 class SumsLine:
     """A stretch of the chronicle of so many minutes that began so many minutes ago.
 
-    Rows: provider, model and endpoint (None for no target), task, tier, tenant, and the sums.
+    Rows: provider, model and endpoint (None for no target), task, tier, tenant, and the sums. `failed_costs` are, row
+    by row, the nano-USD that failed attempts cost; lines of before they were told apart have none.
     """
 
     ago: int
     minutes: int
     rows: tuple[tuple[tuple[str, str, str] | None, str, str, str, SumsRow], ...] = ()
+    failed_costs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ def learn(target: TargetState, outcome: Outcome, lengths: OutputLengths, ratios:
     """Teaches latency from any complete answer; lengths and ratios from counts that the provider itself reported."""
     usage = outcome.usage
     output_tokens = None if usage is None else usage.output_tokens
-    uncached = _uncached_input_tokens(outcome)
+    uncached = uncached_input_tokens(outcome)
     latency = outcome.latency_seconds
     if latency is not None and isfinite(latency) and latency >= 0.0:
         target.latency.observe(
@@ -38,7 +38,7 @@ def learn(target: TargetState, outcome: Outcome, lengths: OutputLengths, ratios:
         ratios.observe(provider, model, byte_count=outcome.input_bytes, input_tokens=usage.input_tokens)
 
 
-def _uncached_input_tokens(outcome: Outcome) -> int:
+def uncached_input_tokens(outcome: Outcome) -> int:
     """Returns what had to be read anew, by the provider's count, else by our estimate, else nothing."""
     usage = outcome.usage
     if usage is not None and usage.input_tokens is not None:

@@ -289,6 +289,8 @@ class Weights:
     availability: float | None = None
     quality: float | None = None
     priority: float | None = None
+    capability: float | None = None
+    """Of the capabilities that a request would like; None in the policy too: as `preferences` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +303,8 @@ class RequestProfile:
     max_output_tokens: int | None = None
     capabilities: frozenset[Capability] = frozenset()
     custom_capabilities: frozenset[str] = frozenset()
+    preferred_capabilities: frozenset[str] = frozenset()
+    """Of the operator's naming, which the model should have: they count for it, and nobody is rejected."""
     reasoning_effort: ReasoningEffort | None = None
     text_hint: str = field(default="", repr=False)
     input_bytes: int | None = None
@@ -414,6 +418,7 @@ class Outcome:
     sticky_key: str = ""
     finished_at_wall: float | None = None
     detail: str = ""
+    region: str = ""
 
     @property
     def ok(self) -> bool:

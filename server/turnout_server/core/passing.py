@@ -42,6 +42,8 @@ class Notable(NamedTuple):
     """With which probability it is spared a call, 0 to below 1."""
     crowd_limit: int | None = None
     """How many calls at once it copes with, where it has as many."""
+    drift: float = 1.0
+    """What its score is multiplied by since it is worse than its own past (`baseline`), 0.5 to 1."""
 
     @property
     def unsteady(self) -> bool:
@@ -87,11 +89,11 @@ class Sieve:
         shape, expectation = self._shape, self._expectation
         made: dict[int, Rejection] = {}
         notable: dict[int, Notable] = {}
-        for index in self._special():
+        for index in one_by_one(self._expectation):
             found = self._examined(index)
             if isinstance(found, Rejection):
                 made[index] = found
-            elif found.suspect or found.unsteady:
+            elif found.suspect or found.unsteady or found.drift < 1.0:
                 notable[index] = found
         passing = shape.without(frozenset(made))
         selection = passing.selection
@@ -111,16 +113,6 @@ class Sieve:
         }
         return Field(passing, costs, latencies, places, self._rejections(selection, out, made))
 
-    def _special(self) -> Sequence[int]:
-        vitals = self._expectation.vitals
-        special = vitals.special
-        if vitals.rooms:
-            needed = self._expectation.most_input_tokens if self._demand.input_known else 0
-            tight = [index for index, room in vitals.rooms.items() if room < max(1, needed)]
-            if tight:
-                special = special.union(tight)
-        return sorted(special) if special else ()
-
     def _examined(self, index: int) -> Notable | Rejection:
         target, now = self._state.targets[index], self._now
         expected = self._expectation.of(index)
@@ -128,7 +120,15 @@ class Sieve:
         if isinstance(found, Rejection):
             return found
         ramp = min(target.breaker.ramp_factor(now), target.endpoint.ramp_factor(now))
-        return Notable(found, ramp, target.suspect(now), target.health(now), target.throttled(now), target.crowded(now))
+        return Notable(
+            found,
+            ramp,
+            target.suspect(now),
+            target.health(now),
+            target.throttled(now),
+            target.crowded(now),
+            target.drift(now),
+        )
 
     def _permanent(self, selection: Selection, costs: Sequence[float], smallest_window: float) -> Reasons:
         """Finds those that never fit a request of this length: for their tier, window, price or cost, in this order."""
@@ -242,6 +242,18 @@ class Sieve:
             for place, reason in found.items()
             if REASON_ORDER[reason] < REASON_ORDER[shape.reasons[place]]
         }
+
+
+def one_by_one(expectation: Expectation) -> Sequence[int]:
+    """Returns the places of the targets that one request's decision has to look at one by one, in order."""
+    vitals = expectation.vitals
+    special = vitals.special
+    if vitals.rooms:
+        needed = expectation.most_input_tokens if expectation.input_known else 0
+        tight = [index for index, room in vitals.rooms.items() if room < max(1, needed)]
+        if tight:
+            special = special.union(tight)
+    return sorted(special) if special else ()
 
 
 def _add_above(limit: float, values: Sequence[float], reason: RejectionReason, out: Reasons) -> None:

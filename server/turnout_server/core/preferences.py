@@ -1,4 +1,4 @@
-"""What the operator wants for this request: which policy, which table of targets first, which cap, which strategy."""
+"""What the operator wants for this request: which policy, which cap, which limits, which strategy."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, NotYetError, UnknownPolicyError
-from turnout_server.core.fleet import Fleet
 from turnout_server.core.model import NANO_USD, Complexity, RouteQuery, Strategy, Weights
+from turnout_server.core.regions import held_to
+from turnout_server.core.scoring import SINGLE_FACTOR
 from turnout_server.core.settings import DEFAULT_WEIGHTS, Policy, PolicySelector, RoutingSettings
 
-ANY_TIER = "any"
 SIMPLE_TILT = 3.0
 """A simple request prefers cheap and fast: cost and latency weigh three times as much against the rest."""
+CAPABILITY_SHARE = 0.2
+"""What part of the score the capabilities make that a request would like, where no weight is given: to have all of them
+is worth a fifth. That is more than near-equals may differ by while they are new (15 %), so that no chance undoes it,
+and as much as takes a conversation from its target (`affinity.advantage`)."""
 QUALITY_FLOORS = {Complexity.SIMPLE: 60.0, Complexity.MEDIUM: 75.0, Complexity.COMPLEX: 85.0}
 FLOORED_STRATEGIES = frozenset({Strategy.COST, Strategy.LATENCY, Strategy.HYBRID})
 """Strategies that the cheapest or fastest model would win every time; the others mind quality or mean their order."""
+
+ASKED_FOR, THE_DEFAULT = "the request", "routing.default_policy"
+"""What chose a policy, where no row of `routing.select` did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,21 +33,32 @@ class Ranking:
     weights: tuple[float, float, float, float, float]
     """Cost, latency, availability, quality, priority."""
     why: str
+    capability_share: float = 0.0
+    """Under HYBRID, what part of the score (0 to 1) is the share of preferred capabilities; weights make the rest."""
 
 
 def select_policy(query: RouteQuery, settings: RoutingSettings) -> Policy:
-    """Returns the policy the request names, else that of the first selector that fits, else the default.
+    """Returns the policy of a request, as `selected` does and with its error."""
+    return selected(query, settings)[0]
+
+
+def selected(query: RouteQuery, settings: RoutingSettings) -> tuple[Policy, str]:
+    """Returns the policy the request names, else that of the first selector that fits, else the default; and which.
 
     Raises UnknownPolicyError where no policy has that name.
     """
-    name = query.options.policy
+    name, rule = query.options.policy, ASKED_FOR
     if not name:
-        name = next((s.policy for s in settings.select if _fits(s, query)), settings.default_policy)
+        name, rule = settings.default_policy, THE_DEFAULT
+        for selector in settings.select:
+            if _fits(selector, query):
+                name, rule = selector.policy, selector.rule
+                break
     policy = settings.policies.get(name)
     if policy is None:
         known = ", ".join(sorted(settings.policies))
         raise UnknownPolicyError(f"policy {name!r} does not exist; the policies are {known}", name=name)
-    return policy
+    return policy, rule
 
 
 def _fits(selector: PolicySelector, query: RouteQuery) -> bool:
@@ -51,24 +69,6 @@ def _fits(selector: PolicySelector, query: RouteQuery) -> bool:
         and selector.tier in ("", caller.tier)
         and (selector.label is None or caller.labels.get(selector.label[0]) == selector.label[1])
     )
-
-
-def preferred_names(policy: Policy, task: str, tier: str) -> tuple[str, ...]:
-    """Returns the names that come first, in order: the task's table for the tier, or any; then the policy's list."""
-    tiers = policy.tasks.get(task) if task else None
-    table: tuple[str, ...] = ()
-    if tiers is not None:
-        table = tiers.get(tier) or tiers.get(ANY_TIER) or ()
-    return (*table, *policy.preferences) if table else policy.preferences
-
-
-def preferred_order(fleet: Fleet, names: tuple[str, ...]) -> dict[int, int]:
-    """Returns each preferred target's place in the order, by its index; a name's targets stand in file order."""
-    order: dict[int, int] = {}
-    for name in names:
-        for index in fleet.resolve(name):
-            order.setdefault(index, len(order))
-    return order
 
 
 def tier_cap_nano_usd(settings: RoutingSettings, tier: str) -> int | None:
@@ -101,6 +101,7 @@ def resolve_ranking(query: RouteQuery, policy: Policy, complexity: Complexity) -
     options = query.options
     strategy = options.strategy or policy.strategy
     weights = scaled_weights(options.weights, policy.weights)
+    wanted = capability_share(options.weights, policy.weights) if query.profile.preferred_capabilities else 0.0
     why = "asked for" if options.strategy else f"policy {policy.name}"
     if strategy is Strategy.ADAPTIVE:
         raise NotYetError("strategy ADAPTIVE is not part of this version; HYBRID is the nearest that is")
@@ -112,36 +113,59 @@ def resolve_ranking(query: RouteQuery, policy: Policy, complexity: Complexity) -
             cost, latency, *rest = weights
             weights = _to_one((cost * SIMPLE_TILT, latency * SIMPLE_TILT, *rest))
             why = "the request is SIMPLE: cheap and fast weigh more"
-    return Ranking(strategy=strategy, weights=weights, why=why)
+    counted = 0.0 if strategy in SINGLE_FACTOR else wanted
+    return Ranking(strategy=strategy, weights=weights, why=why, capability_share=counted)
+
+
+def capability_share(asked: Weights | None, of_policy: Weights) -> float:
+    """Returns what part of the score preferred capabilities make: their weight by the sum of all weights, 0 to 1.
+
+    Without a weight of the request's or the policy's it is `CAPABILITY_SHARE`.
+    """
+    weight = asked.capability if asked is not None and asked.capability is not None else of_policy.capability
+    if weight is None:
+        return CAPABILITY_SHARE
+    if not (isfinite(weight) and weight >= 0):
+        raise _wrong_weights()
+    return weight / (weight + sum(_layered(asked, of_policy)))
+
+
+def _layered(asked: Weights | None, of_policy: Weights) -> tuple[float, ...]:
+    layers = [layer for layer in (asked, of_policy, DEFAULT_WEIGHTS) if layer is not None]
+    return tuple(
+        next(float(value) for layer in layers if (value := getattr(layer, name)) is not None)
+        for name in ("cost", "latency", "availability", "quality", "priority")
+    )
+
+
+def _wrong_weights() -> InvalidRequestError:
+    description = (
+        "weights must be finite numbers, none below 0, with a finite sum, and one of cost, latency, availability, "
+        "quality and priority above 0"
+    )
+    return InvalidRequestError([FieldViolation(field="options.weights", description=description)])
 
 
 def scaled_weights(asked: Weights | None, of_policy: Weights) -> tuple[float, float, float, float, float]:
     """Returns the request's weights over the policy's over the defaults, scaled to the sum 1."""
-    layers = [layer for layer in (asked, of_policy, DEFAULT_WEIGHTS) if layer is not None]
-    values = tuple(
-        next(float(value) for layer in layers if (value := getattr(layer, name)) is not None)
-        for name in ("cost", "latency", "availability", "quality", "priority")
-    )
+    values = _layered(asked, of_policy)
     if not all(isfinite(value) and value >= 0 for value in values) or not isfinite(sum(values)) or sum(values) <= 0:
-        raise InvalidRequestError(
-            [
-                FieldViolation(
-                    field="options.weights",
-                    description="weights must be finite numbers, none below 0 and one above 0, with a finite sum",
-                )
-            ]
-        )
+        raise _wrong_weights()
     return _to_one(values)
 
 
 def with_limits(query: RouteQuery, policy: Policy) -> RouteQuery:
-    """Returns the query with the policy's hard limits laid over its own; of two, the tighter one holds."""
+    """Returns the query with the policy's hard limits laid over its own; of two, the tighter one holds.
+
+    Raises InvalidRequestError where no region is allowed by both.
+    """
     limits, options = policy.limits, query.options
     if (
         limits.max_cost_usd is None
         and limits.max_latency_seconds is None
         and limits.min_availability is None
         and limits.min_quality is None
+        and not policy.regions
     ):
         return query
     options = replace(
@@ -150,6 +174,7 @@ def with_limits(query: RouteQuery, policy: Policy) -> RouteQuery:
         max_latency_seconds=_lower(options.max_latency_seconds, limits.max_latency_seconds),
         min_availability=_higher(options.min_availability, limits.min_availability),
         min_quality=_higher(options.min_quality, limits.min_quality),
+        regions=held_to(options.regions, policy),
     )
     return replace(query, options=options)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from turnout_server.core.asking import NONE_ASKED, resolve_needs
 from turnout_server.core.columns import Facts
 from turnout_server.core.outputs import Outputs
-from turnout_server.core.preferences import preferred_names, preferred_order, resolve_ranking
+from turnout_server.core.preferences import resolve_ranking
 from turnout_server.core.shapes import Shape, Shapes, lacking
+from turnout_server.core.tables import in_force, is_ranking_chosen, preferred_names, preferred_order
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from turnout_server.core.preferences import Ranking
     from turnout_server.core.readings import CredentialsReading
     from turnout_server.core.settings import Policy, RoutingSettings
+    from turnout_server.core.tables import BuiltInRow
     from turnout_server.core.tokens import OutputLengths
     from turnout_server.core.vitals import Vitals
 
@@ -30,14 +32,16 @@ TASKS_MAXIMUM = 64
 class Prepared:
     """The columns, shapes and expected outputs of one fleet."""
 
-    __slots__ = ("_fleet", "_outputs", "_rankings", "_settings", "_shapes", "facts")
+    __slots__ = ("_fleet", "_outputs", "_rankings", "_rows", "_settings", "_shapes", "facts")
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, facts: Facts | None = None) -> None:
+        """`facts` are the fleet's columns where somebody has them already."""
         self._fleet = fleet
-        self.facts = Facts(fleet)
+        self.facts = facts or Facts(fleet)
         self._shapes = Shapes()
         self._settings: RoutingSettings | None = None
         self._rankings: dict[Hashable, Ranking] = {}
+        self._rows: dict[BuiltInRow, tuple[int, ...]] = {}
         self._outputs: OrderedDict[str, Outputs] = OrderedDict()
 
     def hold(self, settings: RoutingSettings) -> None:
@@ -45,6 +49,7 @@ class Prepared:
         if settings is not self._settings:
             self._shapes.clear()
             self._rankings.clear()
+            self._rows.clear()
             self._settings = settings
 
     def ranking(self, query: RouteQuery, policy: Policy, complexity: Complexity) -> Ranking:
@@ -53,7 +58,8 @@ class Prepared:
         if options.weights is not None:
             return resolve_ranking(query, policy, complexity)
         # As few as there are policies, strategies and complexities.
-        key = (policy.name, options.strategy, complexity, not query.profile.task)
+        profile = query.profile
+        key = (policy.name, options.strategy, complexity, not profile.task, not profile.preferred_capabilities)
         ranking = self._rankings.get(key)
         if ranking is None:
             ranking = self._rankings[key] = resolve_ranking(query, policy, complexity)
@@ -85,18 +91,24 @@ class Prepared:
         Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
         """
         options, profile, caller = query.options, query.profile, query.caller
-        names = preferred_names(policy, profile.task, caller.tier)
+        chosen = is_ranking_chosen(policy, options)
+        names, row = preferred_names(policy, profile.task, caller.tier, chosen=chosen)
+        if row is not None and not self._places(row):
+            # Tasks whose rows stand for nothing here share their shapes.
+            row = None
         # Who asks matters only where keys are bound to tenants.
         tenant = caller.tenant if caller.tenant in self.facts.tenants else ""
         asked = hop.asked if profile.prefilled else NONE_ASKED
         key = (
             policy.name,
             names,
+            row,
             floor,
             query.executing,
             tenant,
             profile.capabilities,
             profile.custom_capabilities,
+            profile.preferred_capabilities,
             profile.url_capabilities,
             profile.forms,
             profile.prefilled,
@@ -111,7 +123,7 @@ class Prepared:
         shape = self._shapes.get(key)
         if shape is not None:
             return shape
-        preferred = preferred_order(self._fleet, names)
+        preferred = preferred_order(self._fleet, names, row)
         shares = _shares(policy, self._fleet)
         needs = resolve_needs(query, self._fleet, named=(*preferred, *shares), hop=hop)
         shape = Shape(
@@ -126,6 +138,13 @@ class Prepared:
             # What one call has tried is of no use to another.
             self._shapes.keep(key, shape)
         return shape
+
+    def _places(self, row: BuiltInRow) -> tuple[int, ...]:
+        """Returns what a built-in row stands for in this fleet; there are a handful of rows."""
+        places = self._rows.get(row)
+        if places is None:
+            places = self._rows[row] = in_force(self._fleet, row)
+        return places
 
 
 def _shares(policy: Policy, fleet: Fleet) -> dict[int, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from turnout_server.core.affinity import Affinity
+from turnout_server.core.affinity import AffinityKey, Kept
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.latency import LatencyEstimate
 from turnout_server.core.model import BreakerState, HealthState, RejectionReason
@@ -113,6 +113,10 @@ class TargetReading(Protocol):
         """How many calls at once it copes with, by its refusals, where it has as many; None elsewhere."""
         ...
 
+    def drift(self, now: float) -> float:
+        """What its score is multiplied by, 0.5 to 1; below 1 while it is worse than its own past."""
+        ...
+
 
 class VerdictReading(Protocol):
     """Whether there is a usable credential; `reason` is None where there is."""
@@ -155,6 +159,14 @@ class CredentialsReading(Protocol):
         ...
 
 
+class AffinityReading(Protocol):
+    """Which target last answered a key."""
+
+    def kept(self, key: AffinityKey, fleet: Fleet, now: float) -> Kept | None:
+        """Returns the target, None where that is not known, or was too long ago."""
+        ...
+
+
 class FleetReading(Protocol):
     """Everything known of all targets; `targets` stand in the order of `fleet.specs`."""
 
@@ -179,7 +191,7 @@ class FleetReading(Protocol):
         ...
 
     @property
-    def affinity(self) -> Affinity:
+    def affinity(self) -> AffinityReading:
         """Which target last answered a key."""
         ...
 

@@ -46,9 +46,10 @@ class Scoring:
 
     cost: (cheapest + 0.00001 USD) / (own + 0.00001 USD), 0 where the price is unknown. latency: (fastest + 1 ms) / (own
     + 1 ms), of the predicted whole. availability: its fourth power. quality: hundredths, 0 where unknown. priority: the
-    provider's place counted from the end, with the quality as fraction. HYBRID is their weighted mean, the other
-    strategies take one factor, ROUND_ROBIN and WEIGHTED rank without a score of their own and show HYBRID's. All are
-    multiplied by the ramp factor.
+    provider's place counted from the end, with the quality as fraction. capability: the share of the preferred
+    capabilities, only where a request has some (`wanted`, by place in the fleet). HYBRID is their weighted mean, the
+    other strategies take one factor, ROUND_ROBIN and WEIGHTED rank without a score of their own and show HYBRID's. All
+    are multiplied by the ramp factor, and by the drift factor where a target is worse than its own past.
     """
 
     __slots__ = (
@@ -57,17 +58,25 @@ class Scoring:
         "_facts",
         "_fastest",
         "_ranking",
-        "_weights",
+        "_wanted",
         "notable",
         "scores",
         "selection",
     )
 
-    def __init__(self, field: Field, ranking: Ranking, expectation: Expectation, facts: Facts) -> None:
+    def __init__(
+        self,
+        field: Field,
+        ranking: Ranking,
+        expectation: Expectation,
+        facts: Facts,
+        wanted: Sequence[float] | None = None,
+    ) -> None:
         # Of the field, its columns are not kept: they can be worked out again for the few that somebody looks at.
         self._expectation = expectation
         self._facts = facts
         self._ranking = ranking
+        self._wanted = wanted
         self.selection = field.passing.selection
         self.notable = field.notable
         cheapest = min(field.costs, default=inf)
@@ -76,6 +85,10 @@ class Scoring:
         self._fastest = min(field.latencies, default=0.0) + LATENCY_GRAIN_SECONDS
         single = SINGLE_FACTOR.get(ranking.strategy)
         scores = self._mean(field) if single is None else self._column(single, field)
+        if wanted is not None and ranking.capability_share:
+            part = ranking.capability_share
+            rest, shares = 1.0 - part, self.selection.of(wanted)
+            scores = [rest * score + part * share for score, share in zip(scores, shares, strict=True)]
         for place in field.notable:
             scores[place] = self._score(place)
         self.scores: Sequence[float] = scores
@@ -94,11 +107,20 @@ class Scoring:
             "quality": quality,
             "priority": priority,
         }
+        if self._wanted is not None:
+            factors["capability"] = self._wanted[self.selection.indexes[place]]
         if self.notable:
             ramp = self.ramp(place)
             if ramp < 1.0:
                 factors["ramp"] = ramp
+            drift = self.drift(place)
+            if drift < 1.0:
+                factors["drift"] = drift
         return factors
+
+    def wanted(self, place: int) -> float | None:
+        """Returns the share of the preferred capabilities that the target at a place has; None where there are none."""
+        return None if self._wanted is None else self._wanted[self.selection.indexes[place]]
 
     def score(self, place: int) -> float:
         """Returns the score at a place; weights that are scaled to the sum 1 may add up to a hair more."""
@@ -121,6 +143,11 @@ class Scoring:
         """Returns the ramp factor of the target at a place."""
         notable = self.notable.get(place)
         return 1.0 if notable is None else notable.ramp
+
+    def drift(self, place: int) -> float:
+        """Returns the drift factor of the target at a place."""
+        notable = self.notable.get(place)
+        return 1.0 if notable is None else notable.drift
 
     def _mean(self, field: Field) -> list[float]:
         by_cost, by_latency, by_availability, by_quality, by_priority = self._ranking.weights
@@ -187,7 +214,11 @@ class Scoring:
             )
         else:
             score = measures[FACTORS.index(single)]
-        return score * self.notable[place].ramp
+        if self._wanted is not None:
+            part = self._ranking.capability_share
+            score = (1.0 - part) * score + part * self._wanted[self.selection.indexes[place]]
+        notable = self.notable[place]
+        return score * notable.ramp * notable.drift
 
 
 def _priority(last_rank: int, rank: int, quality: float) -> float:

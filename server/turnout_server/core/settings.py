@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from turnout_server.core.budget import BudgetSpec
 from turnout_server.core.model import MidStreamPolicy, Strategy, Weights
+from turnout_server.core.tables import BuiltInTables
 
 
 class BackoffKind(StrEnum):
@@ -164,6 +165,7 @@ class QualityFloor:
 
 
 NO_TABLE: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+NO_BUILT_IN_TABLES: BuiltInTables = MappingProxyType({})
 DEFAULT_WEIGHTS = Weights(cost=0.4, latency=0.3, availability=0.3, quality=0.0, priority=0.0)
 NO_SHARES: Mapping[str, float] = MappingProxyType({})
 
@@ -190,6 +192,9 @@ class Policy:
     preferences: tuple[str, ...] = ()
     shares: Mapping[str, float] = field(default_factory=lambda: NO_SHARES)
     tasks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=lambda: NO_TABLE)
+    """The operator's rows: targets that come first, by task and tier."""
+    built_in_tables: BuiltInTables = field(default_factory=lambda: NO_BUILT_IN_TABLES)
+    """What holds for a task and tier that `tasks` has no row for; see `tables`."""
     limits: Limits = Limits()
     quality_floor: QualityFloor = QualityFloor()
     failover_on_refusal: bool = False
@@ -202,17 +207,25 @@ class Policy:
     """Answers kept for equal requests; None: none are."""
     trim: bool = False
     """Whether old turns are left out of a prompt that no target can take otherwise."""
+    regions: tuple[str, ...] = ()
+    """The only regions that may serve, the preferred one first; empty: anywhere."""
+    shadow_policy: str = ""
+    """The policy that decides beside this one, for comparison; see `shadow`. Empty: none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySelector:
-    """Chooses `policy` where every condition given fits; empty conditions fit everything."""
+    """Chooses `policy` where every condition given fits; empty conditions fit everything.
+
+    `rule` tells people which row of the configuration it is.
+    """
 
     policy: str
     tenant: str = ""
     task: str = ""
     tier: str = ""
     label: tuple[str, str] | None = None
+    rule: str = "a row of routing.select"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +277,18 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSettings:
+    """Whether endpoints in question are checked beside the calls (`checks`), how often, and what that may cost a day.
+
+    `max_nano_usd_per_day` 0: only what costs nothing.
+    """
+
+    enabled: bool = True
+    interval_seconds: float = 30.0
+    max_nano_usd_per_day: int = 50_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of the core's settings together."""
 
@@ -272,5 +297,6 @@ class Settings:
     history_max_bytes: int = 8 * 1024 * 1024
     budgets: tuple[BudgetSpec, ...] = ()
     alerts: AlertSettings = AlertSettings()
+    checks: CheckSettings = CheckSettings()
     drained: tuple[str, ...] = ()
     """Providers, models and targets, by name, that get no new calls."""

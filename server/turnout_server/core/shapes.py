@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from turnout_server.core.columns import Selection
 from turnout_server.core.filters import Findings, judge_needs
-from turnout_server.core.groups import NOT_PREFERRED, WEAK
+from turnout_server.core.groups import NOT_PREFERRED, WEAK, in_region
 from turnout_server.core.model import RejectionReason
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Shape:
         "rest_smallest_window",
         "shares",
         "smallest_window",
+        "wanted",
     )
 
     def __init__(  # the parts of a shape, each once
@@ -95,6 +96,8 @@ class Shape:
         self.floor = floor
         self.lacking = lacking
         """Those that no key of ours is there for, where one is needed."""
+        self.wanted = _wanted(facts, needs.preferred_capabilities) if needs.preferred_capabilities else None
+        """The share of the preferred capabilities that each target has, 0 to 1; None where there are none."""
         fit: list[int] = []
         unfit: dict[int, RejectionReason] = {}
         for index, spec in enumerate(facts.specs):
@@ -147,11 +150,16 @@ class Shape:
         return Passing(Selection(indexes, self._facts), [self._group(index) for index in indexes])
 
     def _group(self, index: int) -> int:
+        spec, regions = self._facts.specs[index], self.needs.regions
+        place = in_region(regions.index(spec.region)) if regions else 0
         if index in self.preferred:
-            return 0
-        quality = self._facts.specs[index].quality
-        weak = self.floor is not None and (quality is None or quality < self.floor)
-        return NOT_PREFERRED | WEAK if weak else NOT_PREFERRED
+            return place
+        weak = self.floor is not None and (spec.quality is None or spec.quality < self.floor)
+        return place | (NOT_PREFERRED | WEAK if weak else NOT_PREFERRED)
+
+
+def _wanted(facts: Facts, preferred: frozenset[str]) -> Sequence[float]:
+    return [len(preferred & spec.custom_capabilities) / len(preferred) for spec in facts.specs]
 
 
 class Shapes:

@@ -50,7 +50,7 @@ class Spending:
     def adopt(self, specs: Sequence[BudgetSpec], fleet: Fleet, now_wall: float) -> None:
         """Takes another configuration's budgets and another fleet's prices; see `Ledger.adopt`."""
         self._ledger.adopt(specs, now_wall, fleet_rates(fleet.specs))
-        self.active = bool(specs)
+        self.active = bool(self._ledger.books)
         self.settles = self.active or self._ledger.owes
 
     def room(self, query: RouteQuery, *, now: float, now_wall: float, holder: str = "") -> Room | None:
@@ -138,6 +138,18 @@ class Spending:
     def change(self, spec: BudgetSpec, etag: str, now_wall: float) -> BudgetReport:
         """Changes a budget. Raises UnknownBudgetError, StaleEtagError or InvalidRequestError."""
         return self._ledger.change(spec, etag, now_wall)
+
+    def create(self, spec: BudgetSpec, now_wall: float) -> BudgetReport:
+        """Adds a budget. Raises InvalidRequestError or AlreadyExistsError."""
+        report = self._ledger.create(spec, now_wall)
+        self.active = self.settles = True
+        return report
+
+    def delete(self, name: str, etag: str, now_wall: float) -> None:
+        """Takes a budget out. Raises UnknownBudgetError or StaleEtagError."""
+        self._ledger.delete(name, etag, now_wall)
+        self.active = bool(self._ledger.books)
+        self.settles = self.active or self._ledger.owes
 
     def _claim(self, spec: TargetSpec, profile: RequestProfile, room: Room) -> Claim | None:
         target, state = spec.target, self._state

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 
 from turnout_server.core.affinity import Affinity, affinity_key
+from turnout_server.core.checks import Question, question, reached
 from turnout_server.core.credentials import Credentials
 from turnout_server.core.drains import Drained, Drains
+from turnout_server.core.drift import drift_over, take_drift
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.faults import Effects, EndpointGroup, Faults, release_trial
 from turnout_server.core.fleet import Fleet
@@ -247,6 +249,7 @@ class FleetState:
         begins = take_refusal(outcome, failure, target, now)
         effects = self._faults.judge(outcome, failure, target, self._group_of[target.index], call_id=call_id, now=now)
         effects.events.extend(_of_target(name, target, now) for name in begins)
+        effects.events.extend(take_drift(target, outcome, failure, now))
         if outcome.ok:
             self.past.compare_estimates(outcome, target.index, target.spec, self.lengths)
             learn(target, outcome, self.lengths, self.token_ratios, now)
@@ -297,6 +300,36 @@ class FleetState:
             if (group.provider, group.endpoint) == (provider, endpoint):
                 group.breaker.unreachable = unreachable
                 self._touch(group.indexes)
+
+    def questions(self, now: float) -> list[Question]:
+        """Returns the checks that are worth making, one for an endpoint at most; costs nothing where all is well."""
+        if not self._restless:
+            return []
+        groups = {id(group): group for group in map(self._group_of.__getitem__, sorted(self._restless))}
+        found = (question(group, self.targets, now) for group in groups.values())
+        return [each for each in found if each is not None]
+
+    def listed(self, provider: str, endpoint: str, now: float, *, ok: bool) -> None:
+        """Takes note that an endpoint was asked for its models, and whether it answered: see `checks.reached`."""
+        for group in self.groups:
+            if (group.provider, group.endpoint) == (provider, endpoint):
+                if ok:
+                    group.breaker.unreachable = ""
+                    reached(group, self.targets, now)
+                self.check_ended(group.indexes, now)
+
+    def check_ended(self, indexes: Sequence[int], now: float) -> None:
+        """Takes note that a check has asked for these targets, whatever came of it."""
+        for index in indexes:
+            self.targets[index].statistics.last_check_at = now
+        self._touch(indexes)
+
+    def drift_over(self, target: TargetState, now: float) -> list[Event]:
+        """Ends drifts that nobody's call has confirmed for long; returns what there is to tell."""
+        events = drift_over(target, now)
+        if events and self._is_here(target):
+            self._touch((target.index,))
+        return events
 
     # Trials of half-open targets.
 

@@ -157,6 +157,7 @@ class Counts:
 
     __slots__ = (
         "cost_nano_usd",
+        "failed_cost_nano_usd",
         "failures",
         "feedback_count",
         "feedback_sum",
@@ -182,6 +183,8 @@ class Counts:
         self.timed_tokens = 0
         self.output_seconds = 0.0
         self.cost_nano_usd = 0
+        self.failed_cost_nano_usd = 0
+        """What of it attempts cost that failed."""
         self.priced = 0
         self.feedback_count = 0
         self.feedback_sum = 0.0
@@ -201,6 +204,8 @@ class Counts:
         if outcome.cost_nano_usd is not None:
             self.cost_nano_usd += outcome.cost_nano_usd
             self.priced += 1
+            if outcome.failure is not None:
+                self.failed_cost_nano_usd += outcome.cost_nano_usd
 
     def merge(self, other: Counts) -> None:
         """Adds another stretch of time."""
@@ -214,6 +219,7 @@ class Counts:
         self.timed_tokens += other.timed_tokens
         self.output_seconds += other.output_seconds
         self.cost_nano_usd += other.cost_nano_usd
+        self.failed_cost_nano_usd += other.failed_cost_nano_usd
         self.priced += other.priced
         self.feedback_count += other.feedback_count
         self.feedback_sum += other.feedback_sum

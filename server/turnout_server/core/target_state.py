@@ -6,6 +6,7 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING
 
+from turnout_server.core.baseline import Baseline
 from turnout_server.core.breaker import Breaker
 from turnout_server.core.concurrency import ConcurrencyLimit
 from turnout_server.core.endpoint import EndpointBreaker
@@ -41,6 +42,7 @@ class TargetState:
         "_threshold",
         "_unproven",
         "availability",
+        "baseline",
         "breaker",
         "concurrency",
         "drained",
@@ -65,6 +67,7 @@ class TargetState:
         self.availability = Availability(settings.health)
         self.latency = LatencyEstimate(spec.latency_prior_seconds, spec.seconds_per_output_token_prior)
         self.slowness = Slowness()
+        self.baseline = Baseline()
         self.suspects = SuspectWatch(settings.health)
         self.statistics = TargetStatistics()
         self.throttle = Throttle(settings.pressure)
@@ -102,6 +105,8 @@ class TargetState:
             throttle=self.throttle.keep(now),
             concurrency_limit=limit,
             concurrency_age=cut_age,
+            usual=self.baseline.keep_usual(now),
+            failing=self.baseline.keep_failing(now),
         )
 
     def resume(self, kept: TargetLine, since: Since) -> None:
@@ -113,6 +118,7 @@ class TargetState:
             self.slowness.resume(kept.slowness, since)
         self.throttle.resume(kept.throttle, since)
         self.concurrency.resume(kept.concurrency_limit, kept.concurrency_age, since)
+        self.baseline.resume(kept.usual, kept.failing, since)
 
     def health(self, now: float) -> HealthState:
         """Its health in one word; an open endpoint is an open breaker to it."""
@@ -158,6 +164,7 @@ class TargetState:
         self.availability.reset()
         self.throttle.reset()
         self.concurrency.reset()
+        self.baseline.forget_drift()
 
     def pressed(self, now: float) -> bool:
         """Whether it may have to be spared calls now; most have refused nothing, and cost two look-ups."""
@@ -175,6 +182,10 @@ class TargetState:
         """How many calls at once it copes with, where it has as many in flight; None elsewhere."""
         limit = self.concurrency.limit(now)
         return limit if limit is not None and self.in_flight >= limit else None
+
+    def drift(self, now: float) -> float:
+        """What its score is multiplied by since it is worse than its own past; see `baseline`."""
+        return self.baseline.factor(now) if self.baseline.drifting else 1.0
 
     def concurrency_limit(self, now: float) -> int | None:
         """The calls that may be in flight: as configured, or as learned where that is less; None without either."""

@@ -143,6 +143,7 @@ def take_vital(target: TargetReading, credentials: CredentialsReading, ratios: T
         or endpoint.ramp_factor(now) < 1.0
         or (room is not None and target.in_flight >= room)
         or target.pressed(now)
+        or target.drift(now) < 1.0
         or credentials.troubled(spec, now),
         credentials.room_tokens(spec, now),
     )

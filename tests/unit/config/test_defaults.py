@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from turnout_server.config.build import Parts, build
+from turnout_server.config.built_in_tables import BUILT_IN_TABLES
 from turnout_server.config.load import load
 from turnout_server.core.settings import FailoverSettings, RoutingSettings, Settings
 from turnout_server.listening import server_settings
@@ -23,7 +24,10 @@ def test_without_a_file_failures_are_dealt_with_by_the_cores_defaults() -> None:
 def test_without_a_file_targets_are_ranked_by_the_cores_defaults() -> None:
     routing = built_from_nothing().settings.routing
 
-    assert replace(routing, policy_version="") == RoutingSettings()
+    # Tables name models, and so they are no part of the core.
+    plain = {name: replace(policy, built_in_tables={}) for name, policy in routing.policies.items()}
+    assert replace(routing, policy_version="", policies=plain) == RoutingSettings()
+    assert [BUILT_IN_TABLES] == [policy.built_in_tables for policy in routing.policies.values()]
 
 
 def test_history_keeps_8_mib_of_decisions_unless_told_otherwise() -> None:

@@ -158,12 +158,6 @@ def test_missing_file_is_one_fault() -> None:
     ]
 
 
-def test_value_that_only_tunes_what_does_not_run_yet_warns(tmp_path: Path) -> None:
-    warnings = loaded(tmp_path, "providers: {}\nchecks: {interval_seconds: 5}").warnings
-
-    assert any("checks.interval_seconds: not in this version yet; the value has no effect" in one for one in warnings)
-
-
 USUAL_VARIABLES = {
     "ANTHROPIC_API_KEY": "anthropic",
     "OPENAI_API_KEY": "openai",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.unit.config.loading import loaded, parts
+from turnout_server.config.built_in_tables import BUILT_IN_TABLES
 from turnout_server.core.model import MidStreamPolicy, Strategy, Weights
 from turnout_server.core.settings import Limits, NearEqual, Policy, PolicySelector, QualityFloor, RoutingSettings
 
@@ -30,6 +31,7 @@ routing:
       quality_floor: 12
       mid_stream: RESTART
       hedge: {enabled: true}
+      shadow_policy: default
   tiers: {pro: {max_cost_usd: 0.2}, staff: {max_cost_usd: null}}
 """
 
@@ -44,7 +46,14 @@ def test_keys_of_the_routing_block_arrive(tmp_path: Path) -> None:
     assert (found.default_policy, found.plan_valid_seconds) == ("house", 3.0)
     assert found.near_equal == NearEqual(margin=0.07, cold_margin=0.22, cold_samples=9)
     assert found.select == (
-        PolicySelector(policy="house", tenant="acme", task="chat", tier="pro", label=("team", "blue")),
+        PolicySelector(
+            policy="house",
+            tenant="acme",
+            task="chat",
+            tier="pro",
+            label=("team", "blue"),
+            rule="routing.select[0] (tenant acme, task chat, tier pro, label team=blue)",
+        ),
     )
     assert dict(found.tiers) == {"pro": 0.2, "staff": None}
 
@@ -57,12 +66,14 @@ def test_keys_of_a_policy_arrive(tmp_path: Path) -> None:
         preferences=("house-llm/large",),
         shares={"house-llm/small": 9, "house-llm/large": 1},
         tasks={"chat": {"pro": ("house-llm/small",), "any": ("house-llm/large",)}},
+        built_in_tables=BUILT_IN_TABLES,
         limits=Limits(max_cost_usd=0.5, max_latency_seconds=6, min_availability=0.7, min_quality=8),
         quality_floor=QualityFloor(auto=False, value=12),
         failover_on_refusal=True,
         wait_for_preferred_seconds=11,
         mid_stream=MidStreamPolicy.RESTART,
         hedge=True,
+        shadow_policy="default",
     )
 
 

@@ -30,10 +30,12 @@ routing:
       inherits: null
       shadow_policy: null
       strategy: HYBRID
-      weights: {cost: 0.4, latency: 0.3, availability: 0.3, quality: 0, priority: 0}
+      weights: {cost: 0.4, latency: 0.3, availability: 0.3, quality: 0, priority: 0, capability: null}
       preferences: []
+      regions: []
       shares: {}
       tasks: {}
+      built_in_tables: true
       limits: {max_cost_usd: null, max_latency_seconds: null, min_availability: null, min_quality: null}
       hedge: {enabled: false}
       cache: {enabled: false, max_entries: 1000, ttl_seconds: 300, any_temperature: false}
@@ -70,7 +72,7 @@ budgets: []
 state: {snapshot_file: "", snapshot_interval_seconds: 30, url: ""}
 limits: {max_concurrent_calls: 256, max_queue: 64, max_message_mib: 32, max_inflight_mib: null}
 history: {max_mib: 8}
-admin: {allow_register: false, allowed_hosts: []}
+admin: {allow_register: false, allowed_hosts: [], credentials: [], allow_private: false, allow_insecure: false}
 alerts: {high_latency_seconds: 5, high_error_rate: 0.05, webhook_url: "", webhook_secret_file: "",
   webhook_allow_private: false, webhook_allow_insecure: false}
 telemetry: {log_level: info, log_format: auto, access_log: problems, metrics_profile: full,
@@ -99,8 +101,8 @@ def test_json_schema_refuses_unknown_keys_and_marks_what_is_not_there_yet() -> N
     schema = json_schema()
 
     assert schema["additionalProperties"] is False
-    assert schema["$defs"]["AdminSection"]["properties"]["allow_register"]["x-not-yet"] == "refused"
-    assert schema["$defs"]["ChecksSection"]["properties"]["interval_seconds"]["x-not-yet"] == "ignored"
+    assert schema["$defs"]["StateSection"]["properties"]["url"]["x-not-yet"] == "refused"
+    assert "x-not-yet" not in schema["$defs"]["ChecksSection"]["properties"]["interval_seconds"]
 
 
 def test_documentation_in_the_repository_is_what_the_schema_makes() -> None:

@@ -97,6 +97,7 @@ class SetTarget:
     health_state: HealthState = HealthState.HEALTHY
     throttle: float = 0.0
     crowd_limit: int | None = None
+    drift_factor: float = 1.0
 
     @property
     def restless(self) -> bool:
@@ -116,6 +117,9 @@ class SetTarget:
 
     def crowded(self, now: float) -> int | None:  # noqa: ARG002  # likewise
         return self.crowd_limit
+
+    def drift(self, now: float) -> float:  # noqa: ARG002  # likewise
+        return self.drift_factor
 
 
 @dataclass

@@ -194,6 +194,17 @@ class GateMachine(RuleBasedStateMachine):
             before.trials.clear()
 
     @rule()
+    def try_now(self) -> None:
+        """There is a sign that a trial may go well: what is open is half-open at once, and nothing else changes."""
+        opening = self.opening
+        was_open = opening is not None and self.now < opening.until
+
+        assert self.gate.try_now(self.now) is was_open
+
+        if opening is not None and was_open:
+            opening.until = self.now
+
+    @rule()
     def look(self) -> None:
         """Time takes effect: half-open is told once an opening, and a lease that ran out frees only its slot."""
         opening, due = self.opening, self.gate.due(self.now)

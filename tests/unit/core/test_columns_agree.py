@@ -115,6 +115,7 @@ HAPPENINGS: dict[str, st.SearchStrategy[Any]] = {
     "room": st.sampled_from([-1.0, 10.0, 5000.0]),
     "throttle": st.sampled_from([0.1, 0.5, 0.99]),
     "crowd_limit": st.sampled_from([3, 30]),
+    "drift_factor": st.sampled_from([0.5, 0.8]),
 }
 HAPPENED = st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=2, unique=True)
 
@@ -164,7 +165,7 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
         "min_quality": st.sampled_from([None, None, None, 60.0]),
         "strategy": st.sampled_from([None, *(each for each in Strategy if each is not Strategy.ADAPTIVE)]),
         "priority": st.sampled_from(Priority),
-        "regions": st.sampled_from([(), (), ("eu",)]),
+        "regions": st.sampled_from([(), (), ("eu",), ("us", "eu")]),
     }
     return {
         "profile": profile,
@@ -249,15 +250,16 @@ def test_scores_are_made_of_the_factors_that_are_shown(fleet: SetFleet, question
 
     for candidate in decision.candidates:
         factors = dict(candidate.factors)
-        ramp = factors.pop("ramp", 1.0)
+        ramp, drift = factors.pop("ramp", 1.0), factors.pop("drift", 1.0)
         factors.pop("cached_share", None)  # shown beside the factors: it is in the cost already
         score = factors[single] if single else sum(weights[name] * value for name, value in factors.items())
 
         target = fleet.at(str(candidate.target))
 
         assert ramp == min(target.breaker.ramp, target.endpoint.ramp)
+        assert drift == target.drift_factor
         assert all(0.0 <= value <= 1.0 + 1e-9 for value in factors.values())
-        assert candidate.score == pytest.approx(score * ramp, rel=1e-9, abs=1e-12)
+        assert candidate.score == pytest.approx(score * ramp * drift, rel=1e-9, abs=1e-12)
 
 
 @given(fleet=fleets(), question=questions(), most=st.integers(0, 10))

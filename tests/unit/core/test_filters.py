@@ -496,7 +496,7 @@ def test_rejection_by_a_breaker_says_which_and_for_how_long(which: str, gate: Se
 
 
 @pytest.mark.parametrize(
-    ("region", "expected"), [("us", "region us, not eu or uk"), ("", "region unknown, not eu or uk")]
+    ("region", "expected"), [("us", "region us, not uk or eu"), ("", "region unknown, not uk or eu")]
 )
 def test_rejection_by_region_says_where_it_is_and_where_it_should_be(region: str, expected: str) -> None:
     found = rejection(decided(beside_a_good_one(region=region), regions=("uk", "eu")), "odd/model")

@@ -430,6 +430,9 @@ def test_sums_over_a_day_come_back() -> None:
     after = summarise(other.state.past.chronicle, query, now=other.now, now_wall=fleet.wall)
 
     assert [group.sums.keep() for group in after.groups] == [group.sums.keep() for group in before.groups]
+    assert [group.sums.attempts.failed_cost_nano_usd for group in after.groups] == [
+        group.sums.attempts.failed_cost_nano_usd for group in before.groups
+    ]
     assert after.until_wall - after.from_wall == pytest.approx(before.until_wall - before.from_wall + 30.0, abs=60.0)
 
 

@@ -1,0 +1,88 @@
+"""Policies that contradict each other or themselves: who inherits from whom, who is whose shadow, who is selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from turnout_server.config.faults import Finding, Path, did_you_mean
+from turnout_server.config.policies import CONDITIONS, in_words, inheritance_circle
+from turnout_server.config.providers import ResolvedProvider
+from turnout_server.config.schema_routing import PolicySection, SelectSection, WhenSection
+
+SAID_MAXIMUM = 5
+"""Targets below its least quality that are told of each policy; tables may name hundreds."""
+
+
+def inheritance_findings(name: str, policies: Mapping[str, PolicySection], path: Path) -> Iterator[Finding]:
+    """Yields why a policy cannot inherit as it says: from nobody, or in a circle."""
+    parent = policies[name].inherits
+    if parent is not None and parent not in policies:
+        yield (*path, "inherits"), f'no policy "{parent}"{did_you_mean(parent, policies)}'
+        return
+    circle = inheritance_circle(name, policies)
+    if circle:
+        yield (*path, "inherits"), f"inherits in a circle: {' -> '.join(circle)}"
+
+
+def shadow_findings(name: str, policies: Mapping[str, PolicySection], path: Path) -> Iterator[Finding]:
+    """Yields why a policy cannot have the shadow that it names: there is none, it is its own, or has one itself."""
+    shadow = policies[name].shadow_policy
+    if shadow is None:
+        return
+    where = (*path, "shadow_policy")
+    if shadow not in policies:
+        yield where, f'no policy "{shadow}"{did_you_mean(shadow, policies)}'
+    elif shadow == name:
+        yield where, "names the policy itself; name another one to compare it with, or leave it out"
+    elif policies[shadow].shadow_policy is not None:
+        chain = f"{name} -> {shadow} -> {policies[shadow].shadow_policy}"
+        yield where, f"is a chain of shadows: {chain}; a shadow has none of its own, take one of them out"
+
+
+def select_findings(rows: Sequence[SelectSection]) -> Iterator[Finding]:
+    """Yields the rows of `routing.select` that no request ever reaches: an earlier one fits all that they fit."""
+    for place, row in enumerate(rows):
+        earlier = next((i for i in range(place) if _covers(rows[i].when, row.when)), None)
+        if earlier is not None:
+            told = f"is never reached: row {earlier} ({in_words(rows[earlier].when)}) fits all that it fits"
+            yield ("routing", "select", place), f"{told}; put it before that row, or take it out"
+
+
+def quality_warnings(
+    policies: Mapping[str, PolicySection], providers: Sequence[ResolvedProvider], named: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yields what a policy's least quality rules out that was hardly meant: everything, or targets it names itself.
+
+    `policies` have their inheritance resolved; `named` are the targets that each names.
+    """
+    qualities = {
+        f"{provider.name}/{model.name}": model.quality or 0.0 for provider in providers for model in provider.models
+    }
+    finds_models = any(provider.finds_models for provider in providers)
+    for name, policy in policies.items():
+        least = policy.limits.min_quality
+        if least is None:
+            continue
+        where = f"routing.policies.{name}"
+        if qualities and not finds_models and max(qualities.values()) < least:
+            best = max(qualities, key=qualities.__getitem__)
+            yield f"{where}.limits.min_quality: nobody has {least:g}; the best is {best} with {qualities[best]:g}"
+            continue
+        low = [target for target in dict.fromkeys(named.get(name, ())) if _quality(target, qualities, least) < least]
+        for target in low[:SAID_MAXIMUM]:
+            has = f"{_quality(target, qualities, least):g}"
+            yield f"{where}: {target} is never used, since its quality is {has} and limits.min_quality is {least:g}"
+        if len(low) > SAID_MAXIMUM:
+            yield f"{where}: {len(low) - SAID_MAXIMUM} more targets are never used for the same reason"
+
+
+def _covers(earlier: WhenSection, later: WhenSection) -> bool:
+    """Whether every request that fits the later row fits the earlier one."""
+    return all(getattr(earlier, name) in ("", getattr(later, name)) for name in CONDITIONS)
+
+
+def _quality(target: str, qualities: Mapping[str, float], unknown: float) -> float:
+    """Returns a target's quality, whatever its endpoint; `unknown` where it is not one of those known."""
+    if target in qualities:
+        return qualities[target]
+    return qualities.get(target.rpartition("@")[0], unknown)

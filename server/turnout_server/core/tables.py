@@ -1,0 +1,106 @@
+"""Tables of targets that come first for a task and a tier: the operator's by names, the built-in ones by lines.
+
+What an operator has said comes before what is built in: a row of the operator's stands in for the built-in ones, a
+policy's `preferences` come before a built-in row, and where somebody chose how to rank, no built-in row holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from turnout_server.core.model import Strategy
+
+if TYPE_CHECKING:
+    from turnout_server.core.fleet import Fleet
+    from turnout_server.core.model import RoutingOptions
+    from turnout_server.core.settings import Policy
+
+ANY_TIER = "any"
+
+ModelLine = tuple[str, ...]
+"""Models that stand in for each other, as `provider/model`, the one that is meant first: a model and its successors."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltInRow:
+    """One built-in row. `otherwise` holds where the fleet has none of its lines: the task's row for all tiers.
+
+    Compared by identity, since it is part of a key that each decision looks up.
+    """
+
+    lines: tuple[ModelLine, ...]
+    otherwise: BuiltInRow | None = None
+
+
+BuiltInTables = Mapping[str, Mapping[str, BuiltInRow]]
+"""Rows by task and tier; each task has one for ANY_TIER."""
+
+
+def is_ranking_chosen(policy: Policy, options: RoutingOptions) -> bool:
+    """Returns whether somebody chose how to rank: a strategy or weights in the request, a strategy but HYBRID in the
+    policy. Then neither complexity nor a built-in table changes it.
+    """
+    return options.strategy is not None or options.weights is not None or policy.strategy is not Strategy.HYBRID
+
+
+def preferred_names(policy: Policy, task: str, tier: str, *, chosen: bool) -> tuple[tuple[str, ...], BuiltInRow | None]:
+    """Returns the operator's names that come first, in order, and the built-in row behind them, None where none holds.
+
+    The operator's are the task's row for the tier, else the one for any tier, then the policy's list. An empty row is
+    a row. `chosen` is what `is_ranking_chosen` says.
+    """
+    if not task:
+        return policy.preferences, None
+    own = own_row(policy, task, tier)
+    if own is not None:
+        return (*own, *policy.preferences), None
+    if chosen:
+        return policy.preferences, None
+    return policy.preferences, built_in_row(policy, task, tier)
+
+
+def own_row(policy: Policy, task: str, tier: str) -> tuple[str, ...] | None:
+    """Returns the operator's row for a task and tier, or for any tier; None where there is none."""
+    tiers = policy.tasks.get(task)
+    if tiers is None:
+        return None
+    row = tiers.get(tier)
+    return tiers.get(ANY_TIER) if row is None else row
+
+
+def built_in_row(policy: Policy, task: str, tier: str) -> BuiltInRow | None:
+    """Returns the built-in row for a task and tier, or for any tier; None where the policy has none for the task."""
+    tiers = policy.built_in_tables.get(task)
+    return None if tiers is None else tiers.get(tier) or tiers[ANY_TIER]
+
+
+def preferred_order(fleet: Fleet, names: tuple[str, ...], row: BuiltInRow | None) -> dict[int, int]:
+    """Returns each preferred target's place in the order, by its index; a name's targets stand in file order."""
+    order: dict[int, int] = {}
+    for name in names:
+        for index in fleet.resolve(name):
+            order.setdefault(index, len(order))
+    for index in () if row is None else in_force(fleet, row):
+        order.setdefault(index, len(order))
+    return order
+
+
+def in_force(fleet: Fleet, row: BuiltInRow) -> tuple[int, ...]:
+    """Returns the places of the targets that a built-in row stands for in this fleet, in order, each once."""
+    found: dict[int, None] = {}
+    for line in row.lines:
+        found.update(dict.fromkeys(stand_ins(fleet, line)))
+    if not found and row.otherwise is not None:
+        return in_force(fleet, row.otherwise)
+    return tuple(found)
+
+
+def stand_ins(fleet: Fleet, line: ModelLine) -> tuple[int, ...]:
+    """Returns the places of the first model of a line that is in the fleet and still served; () where none is."""
+    for name in line:
+        served = tuple(index for index in fleet.resolve(name) if not fleet.specs[index].deprecated)
+        if served:
+            return served
+    return ()
