@@ -97,6 +97,11 @@ class Administration:
             self._tell((self._event(EventName.HEALTH_RESET, targets, by),))
         return targets
 
+    def history_cleared(self, count: int, *, by: str) -> None:
+        """Tells that so many past decisions were forgotten."""
+        fields: Fields = {"by": by, "decision_count": count}
+        self._tell((Event(name=EventName.HISTORY_CLEARED, at=self._clock(), fields=fields),))
+
     def _drain_events(self, provider: str, before: Drained, after: Drained, by: str) -> Iterable[Event]:
         """Yields what was drained, and what was taken back: the provider as a whole, and single targets together."""
         if before.whole is not after.whole:

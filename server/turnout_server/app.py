@@ -30,11 +30,13 @@ from turnout_server.listening import Listening, listen, server_settings
 from turnout_server.local_models import LocalModels
 from turnout_server.providers.secrets import Secrets
 from turnout_server.reaching import Reaching
+from turnout_server.reloading.changing import RunTimeChanges
 from turnout_server.reloading.in_service import InService
 from turnout_server.reloading.reloader import Reloader
 from turnout_server.reloading.request_logging import RequestLogging
 from turnout_server.reloading.watched_files import LOOK_EVERY_SECONDS, SETTLED_SECONDS, WatchedFiles
 from turnout_server.router import Router
+from turnout_server.shadow_turns import ShadowTurns
 from turnout_server.starting import (
     begin_alarming,
     begin_metric_export,
@@ -236,6 +238,7 @@ async def running(
             access_log=access_log,
             observe_call=metrics.call,
             observe_overhead=metrics.overhead,
+            changing=RunTimeChanges(service, router, on_event=telling, clock=time.monotonic),
         )
         service.follow = (
             lambda taken: server.follow(server_settings(taken)),
@@ -253,6 +256,7 @@ async def running(
             *([] if log_writer is None else [_tell_of_dropped_lines(log_writer, metrics, log)]),
             _watch_keys(service, secrets_every_seconds),
             _look_for_alarms(router, alarms_every_seconds),
+            _ask_shadows(router, metrics, log),
             local_models.watch(),
         ):
             stack.push_async_callback(_ended, asyncio.create_task(work))
@@ -275,6 +279,7 @@ async def running(
         # Ended first: what stops does not follow another configuration any more.
         stack.push_async_callback(_ended, asyncio.create_task(reloader.watch()))
         stack.push_async_callback(_ended, asyncio.create_task(Reaching(router, service.upstreams, log).watch()))
+        stack.push_async_callback(_ended, asyncio.create_task(executor.checking.watch()))
         if keeper is not None:
             keeper.begin()
         _log_start(log, loaded, listening, router)
@@ -308,6 +313,7 @@ def _watch_counts(
     if tracing is not None:
         metrics.watch_dropped("traces", lambda: tracing.export.dropped_count)
     metrics.watch_refusals(server.refusals.counts)
+    metrics.watch_checks(router.checks.counts)
 
 
 def _watch_listener_files(
@@ -360,6 +366,15 @@ async def _tell_of_dropped_lines(log_writer: LogWriter, metrics: Metrics, log: F
         dropped = log_writer.newly_dropped()
         if dropped:
             log.warning("log.dropped", line_count=dropped, reason="nobody read the log")
+
+
+async def _ask_shadows(router: Router, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    turns = ShadowTurns(router, clock=time.monotonic, log=log)
+    metrics.watch_shadows(turns.shed_counts)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        turns.close()
 
 
 async def _look_for_alarms(router: Router, every_seconds: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from turnout_server.core.errors import UnknownDecisionError
+from turnout_server.core.spend_series import spend
 from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, summarise
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from turnout_server.core.history import DecisionFilter, DecisionPage, DecisionRecord
     from turnout_server.core.model import Target
+    from turnout_server.core.spend_series import Spend, SpendQuery
     from turnout_server.core.state import FleetState
     from turnout_server.core.trends import Trend, TrendQuery
 
@@ -54,6 +56,18 @@ class LookingBack:
     def trend(self, indexes: Sequence[int], wanted: TrendQuery) -> Trend:
         """Returns one measure over time of the targets at these places of the fleet, together."""
         return self._state.trend(indexes, wanted, now=self._clock(), now_wall=self._wall())
+
+    def now(self) -> float:
+        """Returns the time that it is, monotonic seconds."""
+        return self._clock()
+
+    def now_wall(self) -> float:
+        """Returns the time that it is, seconds since the epoch."""
+        return self._wall()
+
+    def spend(self, wanted: SpendQuery) -> Spend:
+        """Returns what was spent over time."""
+        return spend(self._state.past.chronicle, wanted, now=self._clock(), now_wall=self._wall())
 
     def clear_history(self, before_wall: float | None = None) -> int:
         """Forgets the decisions made before a moment, all without one, and their sums; returns how many decisions."""

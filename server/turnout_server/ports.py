@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from turnout_server.core.call import AttemptRecord
+from turnout_server.core.changing import ProviderFacts, RoutingChange
 from turnout_server.core.chat import ChatInput, Delta, StreamEvent
+from turnout_server.core.comparison import Comparison
 from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.hedging import HedgeResult
@@ -118,6 +120,34 @@ class AttemptTrace(Protocol):
         ...
 
 
+class Changing(Protocol):
+    """Changes the configuration in force. A change is checked whole, is one step, and holds until the next start.
+
+    `still` is asked when nobody else can change anything any more; what it raises leaves everything as it is. `by` is
+    who asks, in words for people.
+    """
+
+    async def change_routing(self, change: RoutingChange, *, still: Callable[[], None], by: str) -> None:
+        """Puts other routing rules in force. Raises InvalidRequestError or UnknownPolicyError."""
+        ...
+
+    def registered(self, name: str) -> ProviderFacts | None:
+        """Returns a provider that was registered; None for any other name."""
+        ...
+
+    async def register_provider(self, facts: ProviderFacts, *, drained: bool, by: str) -> None:
+        """Adds a provider. Raises InvalidRequestError, RegistrationDisabledError or AlreadyExistsError."""
+        ...
+
+    async def update_provider(self, facts: ProviderFacts, *, still: Callable[[], None], by: str) -> None:
+        """Gives a registered provider other facts. Raises InvalidRequestError or UnknownProviderError."""
+        ...
+
+    async def remove_provider(self, name: str, *, still: Callable[[], None], by: str) -> Sequence[Target]:
+        """Takes a registered provider out; returns its targets. Raises InvalidRequestError or UnknownProviderError."""
+        ...
+
+
 class Instruments(Protocol):
     """Counts what happens. Every method returns at once, keeps nothing it is given, and never raises."""
 
@@ -135,6 +165,10 @@ class Instruments(Protocol):
 
     def hedge(self, target: Target, result: HedgeResult) -> None:
         """Counts what became of a hedge beside an attempt at a target that was late, or why there was none."""
+        ...
+
+    def shadow(self, comparison: Comparison) -> None:
+        """Counts what the shadow of a policy made of a decision."""
         ...
 
     def outcome(self, result: str) -> None:

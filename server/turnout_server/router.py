@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from turnout_server.administration import Administration
-from turnout_server.core.budget import BudgetSpec, Notices
+from turnout_server.budget_changes import BudgetChanges
+from turnout_server.checks import Checks
+from turnout_server.core.budget import Notices
 from turnout_server.core.budget_book import BudgetReport
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.cost import settled_cost_nano_usd
@@ -54,7 +56,10 @@ from turnout_server.looking_back import LookingBack
 from turnout_server.ports import Instruments
 
 if TYPE_CHECKING:
-    from turnout_server.core.keeping import Memory
+    from turnout_server.core.budget_ledger import Room
+    from turnout_server.core.keeping import Aged, Memory
+    from turnout_server.core.taking_over import TakenOver
+    from turnout_server.shadowing import Shadowing
 
 PROBE_PROFILE = RequestProfile(input_tokens=64, max_output_tokens=1)
 """The most that a trial off every caller's path comes to, vendors' framing included."""
@@ -102,6 +107,10 @@ class Router:
         self._on_event = on_event
         self._instruments = instruments
         self._turn = 0
+        self.shadowing: Shadowing | None = None
+        """What the shadows of policies make of decisions; None where no policy has had one."""
+        self.wake_shadows: Callable[[], None] = _stay_asleep
+        """Called when a shadow is to be asked, by `shadowing.step`, once nobody waits for the decision any more."""
         self._trims = _any_trims(settings)
         self._state = FleetState(fleet, settings, now=clock(), rng=rng)
         self._spending = Spending(settings.budgets, self._state, wall())
@@ -109,6 +118,17 @@ class Router:
         self._troubles = Troubles(settings.alerts)
         self.looking_back = LookingBack(self._state, clock=clock, wall=wall)
         self.administration = Administration(self._state, clock=clock, tell=self._tell, expire=self.expire)
+        self.budget_changes = BudgetChanges(self._spending, clock=clock, wall=wall, tell=self._tell)
+        self.checks = Checks(
+            self._state,
+            settings=lambda: self.settings.checks,
+            clock=clock,
+            wall=wall,
+            rng=rng,
+            tell=self._tell,
+            expire=self.expire,
+        )
+        self._follow_shadows()
 
     @property
     def in_force(self) -> InForce:
@@ -120,6 +140,22 @@ class Router:
         from turnout_server.core.keeping import Memory  # noqa: PLC0415 - needed only where state outlives the process
 
         return Memory(self._state, self._spending)
+
+    def take_over(self, lines: Iterable[Aged], *, by: str) -> TakenOver:
+        """Takes what a state says that was exported, as far as it is not known better here; tells who asked for it."""
+        from turnout_server.core.taking_over import take_over  # noqa: PLC0415 - seldom asked for
+
+        self.expire()
+        now = self._clock()
+        taken = take_over(self._state, self._spending, lines, now=now, now_wall=self._wall())
+        fields: dict[str, str | int | float] = {
+            "by": by,
+            "target_count": len(taken.targets),
+            "budget_count": len(taken.budgets),
+            "warning_count": len(taken.warnings),
+        }
+        self._tell((Event(name=EventName.STATE_IMPORTED, at=now, fields=fields),))
+        return taken
 
     @property
     def state(self) -> FleetState:
@@ -145,6 +181,7 @@ class Router:
         self.settings = settings
         self._in_force = InForce(self._state, settings)
         self._trims = _any_trims(settings)
+        self._follow_shadows()
         self._troubles.adopt(settings.alerts, self._state.targets)
         return adopted
 
@@ -240,6 +277,8 @@ class Router:
         """
         for target in tuple(self._state.targets):
             self._tell(self._troubles.alarms.look(target, self._clock()))
+            if target.baseline.drifting:
+                self._tell(self._state.drift_over(target, self._clock()))
             yield
 
     def budgets(self) -> list[BudgetReport]:
@@ -249,14 +288,6 @@ class Router:
     def budget(self, name: str) -> BudgetReport:
         """Returns one budget. Raises UnknownBudgetError."""
         return self._spending.budget(name, self._wall())
-
-    def change_budget(self, spec: BudgetSpec, etag: str = "") -> BudgetReport:
-        """Gives the budget of that name other values, until the next start; what is spent stays spent.
-
-        `etag` is that of the budget that was read, "" to change in any case. Raises UnknownBudgetError, StaleEtagError
-        or InvalidRequestError.
-        """
-        return self._spending.change(spec, etag, self._wall())
 
     def credential_changed(self, provider: str, label: str) -> None:
         """Tells that there is another secret behind a label of ours: whatever was held against the old one is over."""
@@ -305,7 +336,8 @@ class Router:
 
     def look_ahead(self, query: RouteQuery) -> Decision:
         """Returns what would be decided now; nothing is kept, counted or told. Raises as `decide` does."""
-        return self._decided(query, self._clock())
+        now, now_wall = self._clock(), self._wall()
+        return self._decided(query, now, now_wall, room=self._room(query, now, now_wall), rng=self._rng)
 
     def answered_before(self, made: Decision, target: Target, query: RouteQuery, *, age_seconds: float) -> Decision:
         """Returns the decision that goes with an answer kept for `age_seconds`, and keeps it in the history.
@@ -327,6 +359,7 @@ class Router:
             reusable=False,
             probes_wanted=(),
             max_candidates=query.options.max_candidates,
+            shadow=None,
         )
         self._state.past.history.add(decision, dataclasses.replace(query, executing=True), cached=True)
         return decision
@@ -398,10 +431,13 @@ class Router:
         )
         return self._permit((under or self._in_force).find(spec.target), wanted, query)
 
-    def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
+    def begin_probe(
+        self, target: Target, *, lease_seconds: float, tenant: str = "", trial_only: bool = True
+    ) -> Permit | None:
         """Takes the trial of a half-open target for a request of our own, off every caller's path; None if taken.
 
-        `tenant` is the one for whose call it is made: a target may have keys for its tenants only.
+        `tenant` is the one for whose call it is made: a target may have keys for its tenants only. Without `trial_only`
+        a target whose breakers are closed will do as well.
         """
         wanted = Wanted(
             tenant=tenant,
@@ -410,7 +446,7 @@ class Router:
             attempt_id=self._new_id(),
             probe_id=self._new_id(),
             lease_seconds=lease_seconds,
-            trial_only=True,
+            trial_only=trial_only,
         )
         query = RouteQuery(profile=PROBE_PROFILE, caller=Caller(tenant=tenant))
         return self._permit(self._in_force.find(target), wanted, query)
@@ -586,7 +622,14 @@ class Router:
 
     def _decide(self, query: RouteQuery, now: float) -> Decision:
         self.expire()
-        decision = self._decided(query, now)
+        now_wall = self._wall()
+        room, rng, shadowing = self._room(query, now, now_wall), self._rng, self.shadowing
+        if shadowing is not None and shadowing.active:
+            rng = shadowing.recorded
+            rng.begin()
+        decision = self._decided(query, now, now_wall, room=room, rng=rng)
+        if shadowing is not None and shadowing.active:
+            decision = shadowing.watch(decision, query, self.settings, room=room, turn=self._turn, now=now)
         if decision.spared:
             self._state.spared(decision.spared, now)
         if not decision.candidates:
@@ -596,19 +639,23 @@ class Router:
             self._turn += 1
         return decision
 
-    def _decided(self, query: RouteQuery, now: float) -> Decision:
-        now_wall = self._wall()
+    def _room(self, query: RouteQuery, now: float, now_wall: float) -> Room | None:
+        return self._spending.room(query, now=now, now_wall=now_wall) if self._spending.active else None
+
+    def _decided(
+        self, query: RouteQuery, now: float, now_wall: float, *, room: Room | None, rng: random.Random
+    ) -> Decision:
         return decide(
             query,
             self._state,
             self.settings.routing,
             now=now,
             now_wall=now_wall,
-            rng=self._rng,
+            rng=rng,
             decision_id=self._new_id(),
             turn=self._turn,
             failover=self.settings.failover,
-            room=self._spending.room(query, now=now, now_wall=now_wall) if self._spending.active else None,
+            room=room,
         )
 
     def _permit(self, found: Found | None, wanted: Wanted, query: RouteQuery) -> Permit | None:
@@ -631,15 +678,33 @@ class Router:
             return None
         return dataclasses.replace(permit, max_output_tokens=claim.output_tokens)
 
+    def _follow_shadows(self) -> None:
+        """Has shadows decide beside the policies that have one now."""
+        if self.shadowing is not None:
+            self.shadowing.follow(self.settings)
+        elif any(policy.shadow_policy for policy in self.settings.routing.policies.values()):
+            from turnout_server.shadowing import Shadowing  # noqa: PLC0415 - needed only where a policy has a shadow
+
+            self.shadowing = Shadowing(
+                self._state,
+                self.settings,
+                rng=self._rng,
+                count=self._instruments.shadow,
+                # Whoever asks shadows may say so later.
+                wake=lambda: self.wake_shadows(),  # noqa: PLW0108
+            )
+
     def _keep(self, decision: Decision, query: RouteQuery) -> None:
         self._state.past.decided(decision, query)
         self._instruments.decision(decision)
 
     def _reported(self, outcome: Outcome, now: float) -> Recorded:
         spec = self._reported_spec(outcome)
-        if spec is not None and outcome.cost_nano_usd is None:
-            cost = settled_cost_nano_usd(None, outcome.usage, spec.price) if outcome.possibly_billed else 0
-            outcome = dataclasses.replace(outcome, cost_nano_usd=cost)
+        if spec is not None and (outcome.cost_nano_usd is None or spec.region):
+            cost = outcome.cost_nano_usd
+            if cost is None:
+                cost = settled_cost_nano_usd(None, outcome.usage, spec.price) if outcome.possibly_billed else 0
+            outcome = dataclasses.replace(outcome, cost_nano_usd=cost, region=spec.region)
         recorded = self._state.record(outcome, call_id=outcome.attempt_id, now=now, in_flight=False)
         if outcome.failure is not None and recorded.result is RecordResult.ACCEPTED:
             self._tell(self._troubles.failed(outcome, now))
@@ -667,6 +732,10 @@ class Router:
                 self._on_event(following)
 
 
+def _stay_asleep() -> None:
+    """Nobody asks shadows by themselves: whoever wants comparisons calls `step`."""
+
+
 def _any_trims(settings: Settings) -> bool:
     return any(policy.trim for policy in settings.routing.policies.values())
 
@@ -687,5 +756,6 @@ def _record_of(outcome: Outcome, now_wall: float) -> AttemptRecord:
         cost_nano_usd=outcome.cost_nano_usd,
         possibly_billed=outcome.possibly_billed,
         retry_reason=outcome.retry_reason,
+        region=outcome.region,
         streamed=outcome.streamed,
     )

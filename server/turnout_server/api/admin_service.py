@@ -9,16 +9,28 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from turnout.v1 import admin_pb2 as pb
-from turnout_server.api import administration, budgets, looking_back, routing_rules
+from turnout_server.api import (
+    administration,
+    budgets,
+    checks,
+    looking_back,
+    registering,
+    routing_rules,
+    shadows,
+    spend_series,
+)
 from turnout_server.api.answers import Answers
 from turnout_server.api.decision_records import decision_filter, decision_record, page_size, shown, wanted_decision
 from turnout_server.api.principals import who
 from turnout_server.api.writing import CallerGoneError, written
+from turnout_server.core.errors import NotYetError
 
 if TYPE_CHECKING:
     from turnout_server.api.event_feed import EventFeed
     from turnout_server.api.failing import Failing
     from turnout_server.core.history import DecisionFilter
+    from turnout_server.execution.checking import Checking
+    from turnout_server.ports import Changing
     from turnout_server.router import Router
 
 
@@ -42,14 +54,34 @@ class AdminService:
             "WatchEvents",
             "ListBudgets",
             "UpdateBudget",
+            "CreateBudget",
+            "DeleteBudget",
+            "GetSpend",
+            "RegisterProvider",
             "UpdateProvider",
+            "RemoveProvider",
             "ResetHealth",
+            "ExportState",
+            "ImportState",
+            "CheckHealth",
             "GetRouting",
+            "UpdateRouting",
+            "ListShadowDifferences",
         }
     )
 
-    def __init__(self, router: Router, *, events: EventFeed, failing: Failing) -> None:
+    def __init__(
+        self,
+        router: Router,
+        *,
+        events: EventFeed,
+        failing: Failing,
+        checking: Checking,
+        changing: Changing | None = None,
+    ) -> None:
         self._router = router
+        self._checking = checking
+        self._changing = changing
         self._events = events
         self._failing = failing
         self._answers = Answers()
@@ -127,7 +159,11 @@ class AdminService:
     ) -> pb.ClearHistoryResponse:
         """Forgets past decisions and the sums over them."""
         try:
-            removed = self._router.looking_back.clear_history(looking_back.clear_before(request))
+            before = looking_back.clear_before(request)
+            removed = self._router.looking_back.clear_history(before)
+            if self._router.shadowing is not None:
+                self._router.shadowing.clear(before)
+            self._router.administration.history_cleared(removed, by=who(context))
             return pb.ClearHistoryResponse(removed_count=removed)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
@@ -171,7 +207,35 @@ class AdminService:
     ) -> pb.UpdateBudgetResponse:
         """Changes a budget until the next start."""
         try:
-            return budgets.update_budget(request, self._router)
+            return budgets.update_budget(request, self._router, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def CreateBudget(  # noqa: N802  # gRPC's name
+        self, request: pb.CreateBudgetRequest, context: Any
+    ) -> pb.CreateBudgetResponse:
+        """Adds a budget until the next start."""
+        try:
+            return budgets.create_budget(request, self._router, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def DeleteBudget(  # noqa: N802  # gRPC's name
+        self, request: pb.DeleteBudgetRequest, context: Any
+    ) -> pb.DeleteBudgetResponse:
+        """Takes a budget out until the next start."""
+        try:
+            return budgets.delete_budget(request, self._router, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def GetSpend(  # noqa: N802  # gRPC's name
+        self, request: pb.GetSpendRequest, context: Any
+    ) -> pb.GetSpendResponse:
+        """Returns what was spent, as series."""
+        try:
+            back = self._router.looking_back
+            return spend_series.spend(back.spend(spend_series.spend_query(request, back.now_wall())))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -180,8 +244,52 @@ class AdminService:
     ) -> pb.UpdateProviderResponse:
         """Drains and undrains a provider and its targets until the next start."""
         try:
-            router = self._router
-            return administration.update_provider(request, router.administration, router.fleet, by=who(context))
+            router, changing = self._router, self._changing
+            name = administration.provider_name(request)
+            known = None if changing is None else changing.registered(name)
+            if changing is None or known is None:
+                return administration.update_provider(request, router.administration, router.fleet, by=who(context))
+            return await registering.update_registered(request, router, changing, known, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def RegisterProvider(  # noqa: N802  # gRPC's name
+        self, request: pb.RegisterProviderRequest, context: Any
+    ) -> pb.RegisterProviderResponse:
+        """Adds a provider until the next start."""
+        try:
+            return await registering.register_provider(request, self._router, self._can_change(), by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def RemoveProvider(  # noqa: N802  # gRPC's name
+        self, request: pb.RemoveProviderRequest, context: Any
+    ) -> pb.RemoveProviderResponse:
+        """Takes a registered provider out."""
+        try:
+            return await registering.remove_provider(request, self._router, self._can_change(), by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def ExportState(  # noqa: N802  # gRPC's name
+        self, request: pb.ExportStateRequest, context: Any
+    ) -> pb.ExportStateResponse:
+        """Returns what is known as one document."""
+        try:
+            from turnout_server.api import state_transfer  # noqa: PLC0415 - seldom asked for
+
+            return await state_transfer.export_state(request, self._router)
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def ImportState(  # noqa: N802  # gRPC's name
+        self, request: pb.ImportStateRequest, context: Any
+    ) -> pb.ImportStateResponse:
+        """Takes over such a document."""
+        try:
+            from turnout_server.api import state_transfer  # noqa: PLC0415 - seldom asked for
+
+            return await state_transfer.import_state(request, self._router, by=who(context))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -195,11 +303,44 @@ class AdminService:
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
+    async def CheckHealth(  # noqa: N802  # gRPC's name
+        self, request: pb.CheckHealthRequest, context: Any
+    ) -> pb.CheckHealthResponse:
+        """Makes active checks now."""
+        try:
+            return await checks.check_health(request, self._checking, self._router.fleet, by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
     async def GetRouting(  # noqa: N802  # gRPC's name
         self, request: pb.GetRoutingRequest, context: Any
     ) -> pb.GetRoutingResponse:
         """Returns the routing rules in force."""
         try:
-            return routing_rules.get_routing(request, self._router.settings)
+            return routing_rules.get_routing(request, self._router.settings, self._router.fleet)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
+
+    async def UpdateRouting(  # noqa: N802  # gRPC's name
+        self, request: pb.UpdateRoutingRequest, context: Any
+    ) -> pb.UpdateRoutingResponse:
+        """Changes routing rules until the next start."""
+        try:
+            return await routing_rules.update_routing(request, self._router, self._can_change(), by=who(context))
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    async def ListShadowDifferences(  # noqa: N802  # gRPC's name
+        self, request: pb.ListShadowDifferencesRequest, context: Any
+    ) -> pb.ListShadowDifferencesResponse:
+        """Lists what shadow policies would have done otherwise."""
+        try:
+            return await shadows.list_differences(request, self._router)
+        except Exception as error:  # noqa: BLE001  # the outermost edge
+            await self._failing.fail(context, error)
+
+    def _can_change(self) -> Changing:
+        """Returns what changes the configuration. Raises NotYetError where the sidecar was built without one."""
+        if self._changing is None:
+            raise NotYetError("this sidecar has no configuration that could be changed")
+        return self._changing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.api import enums
@@ -32,12 +32,21 @@ ONLY_REGISTERED = "only drained and drained_targets can be changed here, the res
 """Short, since what is told of one field is cut at some length."""
 
 
+class ProviderChange(NamedTuple):
+    """A message, and which of its fields are to be taken."""
+
+    given: pb.RegisteredProvider
+    fields: frozenset[str]
+
+
 def update_provider(
     request: pb.UpdateProviderRequest, changing: Administration, fleet: Fleet, *, by: str
 ) -> pb.UpdateProviderResponse:
     """Drains and undrains. Raises InvalidRequestError, UnknownProviderError, UnknownTargetError or StaleEtagError."""
-    known = changing.provider(_provider_name(request))
-    drained = _wanted_drains(request, known, fleet)
+    known = changing.provider(provider_name(request))
+    faults = Faults()
+    change = ProviderChange(request.provider, _masked(request, known, faults))
+    drained = wanted_drains(change, known, fleet, faults)
     return pb.UpdateProviderResponse(
         provider=registered_provider(changing.change_drains(known.provider, drained, etag=request.etag, by=by))
     )
@@ -51,7 +60,7 @@ def reset_health(
     return pb.ResetHealthResponse(targets=[target_message(each) for each in changing.reset_health(places, by=by)])
 
 
-def registered_provider(report: ProviderReport) -> pb.RegisteredProvider:
+def registered_provider(report: ProviderReport, *, registered: bool = False) -> pb.RegisteredProvider:
     """Writes a provider as it is now. What its endpoints have each for themselves is left empty."""
     specs = report.specs
     labels = {credential.label for spec in specs for credential in spec.credentials}
@@ -69,6 +78,7 @@ def registered_provider(report: ProviderReport) -> pb.RegisteredProvider:
         max_concurrency=limits.pop() if len(limits) == 1 else None,
         drained=report.drained.whole,
         drained_targets=sorted(map(str, report.drained.targets)),
+        registered=registered,
         etag=report.etag,
     )
 
@@ -99,7 +109,7 @@ def scope_places(scope: pb.HealthScope, fleet: Fleet) -> Sequence[int]:
     return places
 
 
-def _provider_name(request: pb.UpdateProviderRequest) -> str:
+def provider_name(request: pb.UpdateProviderRequest) -> str:
     """Reads which provider is to be changed. Raises InvalidRequestError where none is named."""
     faults = Faults()
     faults.text(request.etag, "etag", MAX_NAME_LENGTH)
@@ -111,14 +121,13 @@ def _provider_name(request: pb.UpdateProviderRequest) -> str:
     return request.provider.provider
 
 
-def _wanted_drains(request: pb.UpdateProviderRequest, known: ProviderReport, fleet: Fleet) -> Drained:
-    """Returns what is drained with the values of the request laid over it.
+def wanted_drains(change: ProviderChange, known: ProviderReport, fleet: Fleet, faults: Faults | None = None) -> Drained:
+    """Returns what is drained with the values of the request laid over it; `faults` are those found before.
 
     Raises InvalidRequestError, or UnknownTargetError for a target that is not known.
     """
-    faults = Faults()
-    given = request.provider
-    fields = _masked(request, known, faults)
+    faults = Faults() if faults is None else faults
+    given, fields = change
     whole, targets = known.drained
     if "drained" in fields and given.HasField("drained"):
         whole = given.drained

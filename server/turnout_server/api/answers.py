@@ -66,17 +66,16 @@ class Answers:
         write_seconds(message.valid_for, decision.valid_for_seconds)
         message.reusable = decision.reusable
         message.candidate_count = len(decision.candidates)
+        message.regions.extend(decision.regions)
         for candidate in listed:
             self._write_candidate(message.candidates.add(), candidate, offset)
         if decision.rejections:
             for reason, count in first_reasons(decision.rejections).items():
                 message.rejection_counts[reason.value] = count
-            if full:
-                message.rejections.extend(rejection(r, offset) for r in decision.rejections)
-        if full and decision.weights:
-            single = SINGLE_FACTOR.get(decision.strategy)
-            for name, weight in zip(FACTORS, decision.weights, strict=True):
-                setattr(message.weights, name, weight if single is None else float(name == single))
+        if full:
+            message.rejections.extend(rejection(r, offset) for r in decision.rejections)
+            message.policy_rule = decision.policy_rule
+            _write_weights(message, decision)
 
     def _write_candidate(self, message: pb.Candidate, candidate: Candidate, offset: float) -> None:
         message.CopyFrom(self._template(candidate.spec))
@@ -108,6 +107,17 @@ class Answers:
             )
             self._templates[spec.target] = template
         return template
+
+
+def _write_weights(message: pb.Decision, decision: Decision) -> None:
+    if not decision.weights:
+        return
+    single = SINGLE_FACTOR.get(decision.strategy)
+    rest = 1.0 - decision.capability_share
+    for name, weight in zip(FACTORS, decision.weights, strict=True):
+        setattr(message.weights, name, rest * weight if single is None else float(name == single))
+    if decision.capability_share:
+        message.weights.capability = decision.capability_share
 
 
 def route_response(decision: Decision, answers: Answers, detail: DecisionDetail) -> pb.RouteResponse:
@@ -166,6 +176,7 @@ def attempt(record: AttemptRecord) -> pb.Attempt:
         hedge=record.hedge,
         possibly_billed=record.possibly_billed,
         retry_reason=record.retry_reason,
+        region=record.region,
     )
     if record.failure is not None:
         message.failure = enums.FAILURE_KIND.to_wire[record.failure]

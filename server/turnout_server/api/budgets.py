@@ -6,6 +6,7 @@ import base64
 import binascii
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,13 +22,14 @@ from turnout_server.core.budget import (
     NAME_MAXIMUM,
     BudgetPeriod,
     BudgetScope,
+    BudgetSpec,
     OnExceed,
     budget_faults,
 )
 from turnout_server.core.model import NANO_USD
 
 if TYPE_CHECKING:
-    from turnout_server.core.budget import BudgetSpec, Notices, Remaining
+    from turnout_server.core.budget import Notices, Remaining
     from turnout_server.core.budget_book import BudgetReport
     from turnout_server.core.trimming import TrimReport
     from turnout_server.router import Router
@@ -41,6 +43,7 @@ CHANGEABLE = frozenset({"limit_usd", "on_exceed", "alert_at", "timezone", "per_p
 SCOPE_TO_WIRE: dict[BudgetScope, Any] = {
     scope: pb.BudgetScope.Value(f"BUDGET_SCOPE_{scope.name}") for scope in BudgetScope
 }
+SCOPE_TO_CORE: dict[int, BudgetScope] = {wire: scope for scope, wire in SCOPE_TO_WIRE.items()}
 PERIOD = enums.EnumMap(pb.BudgetPeriod.DESCRIPTOR, BudgetPeriod, "BUDGET_PERIOD_")
 EXCEED = enums.EnumMap(pb.BudgetExceed.DESCRIPTOR, OnExceed, "BUDGET_EXCEED_")
 
@@ -60,12 +63,22 @@ def list_budgets(request: pb.ListBudgetsRequest, router: Router) -> pb.ListBudge
     )
 
 
-def update_budget(request: pb.UpdateBudgetRequest, router: Router) -> pb.UpdateBudgetResponse:
+def update_budget(request: pb.UpdateBudgetRequest, router: Router, *, by: str) -> pb.UpdateBudgetResponse:
     """Changes a budget. Raises InvalidRequestError, UnknownBudgetError or StaleEtagError."""
     known = router.budget(wanted_budget(request))
-    return pb.UpdateBudgetResponse(
-        budget=budget(router.change_budget(changed_budget(request, known.spec), request.etag))
-    )
+    changed = changed_budget(request, known.spec)
+    return pb.UpdateBudgetResponse(budget=budget(router.budget_changes.change(changed, request.etag, by=by)))
+
+
+def create_budget(request: pb.CreateBudgetRequest, router: Router, *, by: str) -> pb.CreateBudgetResponse:
+    """Adds a budget. Raises InvalidRequestError or AlreadyExistsError."""
+    return pb.CreateBudgetResponse(budget=budget(router.budget_changes.create(new_budget(request), by=by)))
+
+
+def delete_budget(request: pb.DeleteBudgetRequest, router: Router, *, by: str) -> pb.DeleteBudgetResponse:
+    """Takes a budget out. Raises InvalidRequestError, UnknownBudgetError or StaleEtagError."""
+    router.budget_changes.delete(unwanted_budget(request), request.etag, by=by)
+    return pb.DeleteBudgetResponse()
 
 
 def wanted_page(request: pb.ListBudgetsRequest) -> tuple[int, str, int]:
@@ -103,7 +116,48 @@ def changed_budget(request: pb.UpdateBudgetRequest, spec: BudgetSpec) -> BudgetS
     """Returns the budget with the values of the request laid over it. Raises InvalidRequestError."""
     faults = Faults()
     given = request.budget
-    fields = _masked(request, spec, faults)
+    return _with_values(spec, given, _masked(request, spec, faults), faults)
+
+
+def new_budget(request: pb.CreateBudgetRequest) -> BudgetSpec:
+    """Reads a budget that is to be added. Raises InvalidRequestError."""
+    faults = Faults()
+    given = request.budget
+    if not request.HasField("budget"):
+        faults.add("budget", "is missing; give its name, scope, period and limit_usd")
+        faults.raise_any()
+    if not faults.text(given.name, "budget.name", NAME_MAXIMUM):
+        faults.add("budget.name", f"is missing; give one of 1 to {NAME_MAXIMUM} characters")
+    scope, period = SCOPE_TO_CORE.get(given.scope), PERIOD.to_core.get(given.period)
+    if given.scope == pb.BUDGET_SCOPE_SESSION:
+        faults.add("budget.scope", "SESSION is not in this version yet")
+    elif scope is None:
+        faults.add("budget.scope", f"has the value {given.scope}; give one of {', '.join(e.name for e in BudgetScope)}")
+    if period is None:
+        known = ", ".join(each.name for each in BudgetPeriod)
+        faults.add("budget.period", f"has the value {given.period}; give one of {known}")
+    # Where one of these is not known, the rest is read for its faults all the same.
+    spec = BudgetSpec(
+        name=given.name,
+        scope=scope or BudgetScope.TASK,
+        limit_nano_usd=0,
+        calendar=calendar(period or BudgetPeriod.DAY, "UTC"),
+    )
+    return _with_values(spec, given, CHANGEABLE, faults)
+
+
+def unwanted_budget(request: pb.DeleteBudgetRequest) -> str:
+    """Reads which budget is to be taken out. Raises InvalidRequestError where none is named."""
+    faults = Faults()
+    faults.text(request.etag, "etag", MAX_NAME_LENGTH)
+    if not faults.text(request.name, "name", NAME_MAXIMUM):
+        faults.add("name", "is missing; ListBudgets lists the names")
+    faults.raise_any()
+    return request.name
+
+
+def _with_values(spec: BudgetSpec, given: pb.Budget, fields: AbstractSet[str], faults: Faults) -> BudgetSpec:
+    """Returns a budget with these values of a message. Raises InvalidRequestError."""
     if "limit_usd" in fields:
         highest = LIMIT_MAXIMUM_NANO_USD / NANO_USD
         limit = faults.number(given.limit_usd, "budget.limit_usd", 0, highest)
@@ -140,7 +194,7 @@ def _masked(request: pb.UpdateBudgetRequest, spec: BudgetSpec, faults: Faults) -
     )
     for name, value, own in same:
         if value not in {0, own}:
-            faults.add(f"budget.{name}", "cannot be changed; leave it out, or add another budget to the configuration")
+            faults.add(f"budget.{name}", "cannot be changed; leave it out, or add another budget")
     if not request.HasField("update_mask"):
         return frozenset(field.name for field, _ in given.ListFields()) & CHANGEABLE
     paths = request.update_mask.paths
@@ -172,6 +226,7 @@ def budget(report: BudgetReport) -> pb.Budget:
         timezone=spec.calendar.timezone,
         per_pod=spec.per_pod,
         replicas=spec.replicas,
+        created=report.created,
         etag=report.etag,
         spend=[
             pb.BudgetSpend(

@@ -12,6 +12,7 @@ from turnout_server.api.answers import Answers, target, usage, usd
 from turnout_server.api.faults import MAX_ID_LENGTH, MAX_NAME_LENGTH, MAX_WORD_LENGTH, Faults
 from turnout_server.api.instants import duration, timestamp
 from turnout_server.api.principals import seen_tenant
+from turnout_server.api.shadows import write_shadow
 from turnout_server.core.errors import UnknownDecisionError, UnknownTargetError
 from turnout_server.core.history import DecisionFilter, DecisionResult
 from turnout_server.core.model import DecisionDetail
@@ -102,6 +103,9 @@ def decision_record(record: DecisionRecord, answers: Answers) -> pb.DecisionReco
     # How many the answer of then was to list is no matter here.
     whole = dataclasses.replace(record.decision, max_candidates=None)
     answers.write(message.decision, whole, DecisionDetail.FULL)
+    shadow = record.decision.shadow
+    if shadow is not None and shadow.comparison is not None:
+        write_shadow(message.shadow, record.decision, shadow.comparison)
     return message
 
 
@@ -139,6 +143,7 @@ def _attempt(outcome: Outcome) -> router_pb2.Attempt:
         possibly_billed=outcome.possibly_billed,
         retry_reason=outcome.retry_reason,
         hedge=outcome.hedge,
+        region=outcome.region,
     )
     if outcome.failure is not None:
         message.failure = enums.FAILURE_KIND.to_wire[outcome.failure]

@@ -18,6 +18,7 @@ from turnout_server.core.model import (
     RoutingOptions,
     Weights,
 )
+from turnout_server.core.scoring import FACTORS
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
@@ -82,13 +83,18 @@ def _profile(message: pb.RequestProfile, faults: Faults) -> RequestProfile:
         input_tokens=input_tokens,
         max_output_tokens=_tokens(message, "max_output_tokens", 1, faults),
         capabilities=_capabilities(message.capabilities, faults),
-        custom_capabilities=frozenset(names(message.custom_capabilities, "profile.custom_capabilities", faults)),
+        custom_capabilities=_named_capabilities(message.custom_capabilities, "custom_capabilities", faults),
+        preferred_capabilities=_named_capabilities(message.preferred_capabilities, "preferred_capabilities", faults),
         reasoning_effort=faults.choice(
             enums.REASONING_EFFORT.to_core, message.reasoning_effort, "profile.reasoning_effort"
         ),
         text_hint=message.text_hint,
         input_bytes=hint_bytes if hint_bytes and input_tokens is None else None,
     )
+
+
+def _named_capabilities(values: Sequence[str], field: str, faults: Faults) -> frozenset[str]:
+    return frozenset(names(values, f"profile.{field}", faults)) if values else NO_PROFILE.custom_capabilities
 
 
 def _tokens(message: pb.RequestProfile, field: str, lowest: int, faults: Faults) -> int | None:
@@ -142,7 +148,7 @@ def _options(message: pb.RoutingOptions, faults: Faults) -> RoutingOptions:
         min_quality=faults.number(message.min_quality, "options.min_quality", 0, 100) if has("min_quality") else None,
         include=names(message.include, "options.include", faults) if message.include else (),
         exclude=names(message.exclude, "options.exclude", faults) if message.exclude else (),
-        regions=names(message.regions, "options.regions", faults) if message.regions else (),
+        regions=tuple(dict.fromkeys(names(message.regions, "options.regions", faults))) if message.regions else (),
         sticky_key=faults.text(message.sticky_key, "options.sticky_key", MAX_ID_LENGTH),
         force_target=faults.text(message.force_target, "options.force_target", MAX_ID_LENGTH),
         max_candidates=faults.whole(message.max_candidates, "options.max_candidates", 1)
@@ -162,8 +168,8 @@ def priority(message: pb.RoutingOptions, faults: Faults) -> Priority:
 
 def _weights(message: pb.Weights, faults: Faults) -> Weights:
     given = {name: faults.number(value, f"options.weights.{name}", 0) for name, value in _set_fields(message)}
-    if len(given) == len(message.DESCRIPTOR.fields) and not any(given.values()):
-        faults.add("options.weights", "are all 0; give at least one above 0")
+    if all(given.get(name) == 0 for name in FACTORS):
+        faults.add("options.weights", "are all 0; give at least one besides capability above 0")
     return Weights(**given)
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from turnout_server.api.tls import Tls
     from turnout_server.api.tokens import Tokens
     from turnout_server.execution.executor import Executor
+    from turnout_server.ports import Changing
     from turnout_server.router import Router
     from turnout_server.telemetry.logs.access_log import AccessLog
     from turnout_server.telemetry.logs.request_log import RequestLog
@@ -124,7 +125,8 @@ class ApiServer:
     `events` is what is listed and followed, None where nobody tells of any. `access_log` is told of every
     call for a decision or an answer; `observe_call` of every RPC that ends, `observe_overhead` of how much of a call's
     time was spent here;
-    `tracing` decides which are traced, None where none is.
+    `tracing` decides which are traced, None where none is. `changing` changes the configuration for operators, None
+    where there is none.
     """
 
     def __init__(
@@ -142,8 +144,11 @@ class ApiServer:
         access_log: AccessLog | None = None,
         observe_call: Observe | None = None,
         observe_overhead: Callable[[float], None] = lambda _seconds: None,
+        changing: Changing | None = None,
     ) -> None:
         self._settings = settings
+        self._changing = changing
+        self._checking = executor.checking
         self._request_log = request_log
         self._access_log = access_log
         self._tracing = tracing
@@ -324,7 +329,13 @@ class ApiServer:
         )
         self._services.append(router_service)
         router_pb2_grpc.add_RouterServiceServicer_to_server(router_service, decoding)
-        admin_service: Any = AdminService(self._router, events=self._events, failing=failing)
+        admin_service: Any = AdminService(
+            self._router,
+            events=self._events,
+            failing=failing,
+            checking=self._checking,
+            changing=self._changing,
+        )
         refuse_rest(
             admin_service, admin_pb2.DESCRIPTOR.services_by_name["AdminService"], failing, AdminService.answered
         )

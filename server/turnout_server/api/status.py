@@ -67,6 +67,8 @@ TABLE: Mapping[type[errors.TurnoutError], Row] = MappingProxyType(
         errors.UnknownDecisionError: Row(code=_CODE.NOT_FOUND, reason="UNKNOWN_DECISION"),
         errors.UnknownBudgetError: Row(code=_CODE.NOT_FOUND, reason="UNKNOWN_BUDGET"),
         errors.StaleEtagError: Row(code=_CODE.ABORTED, reason="STALE_ETAG"),
+        errors.AlreadyExistsError: Row(code=_CODE.ALREADY_EXISTS, reason="ALREADY_EXISTS"),
+        errors.RegistrationDisabledError: Row(code=_CODE.PERMISSION_DENIED, reason="REGISTRATION_DISABLED"),
         errors.UnauthenticatedError: Row(code=_CODE.UNAUTHENTICATED, reason="UNAUTHENTICATED"),
         errors.PermissionDeniedError: Row(code=_CODE.PERMISSION_DENIED, reason="PERMISSION_DENIED"),
         errors.NoEligibleTargetError: Row(code=_CODE.FAILED_PRECONDITION, reason="NO_ELIGIBLE_TARGET"),

@@ -214,6 +214,7 @@ def _answer_facts(query: RouteQuery, chat: ChatInput) -> tuple[object, ...]:
         profile.complexity,
         profile.capabilities,
         profile.custom_capabilities,
+        profile.preferred_capabilities,
         options.strategy,
         options.weights,
         options.min_quality,

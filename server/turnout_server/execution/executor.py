@@ -17,6 +17,7 @@ from turnout_server.core.hedging import wants_hedge
 from turnout_server.core.model import RouteQuery, Target
 from turnout_server.core.trimming import TrimReport
 from turnout_server.execution.call import Call
+from turnout_server.execution.checking import Checking
 from turnout_server.execution.cut_calls import watched_call
 from turnout_server.execution.facts import CallFacts
 from turnout_server.execution.gather import Gatherer, result_of
@@ -72,6 +73,8 @@ class Executor:
             max_answer_bytes=max_answer_bytes,
         )
         self._probing = Probing(self._shell)
+        self.checking = Checking(self._shell, self._probing)
+        """The active checks; whoever wants them in turn runs its `watch`."""
         self._waiting: set[Target] = set()
 
     async def execute(
@@ -129,6 +132,7 @@ class Executor:
 
     async def aclose(self) -> None:
         """Ends what runs in the background, and closes the upstreams."""
+        await self.checking.aclose()
         await self._probing.aclose()
         await self._upstreams.aclose()
 

@@ -27,6 +27,7 @@ from turnout_server.router import Router
 UNKNOWN_SECONDS = 1.0
 """Taken as the time after which a target that failed, and that nothing holds back, may do better."""
 NO_KEYS: frozenset[str] = frozenset()
+NO_REGIONS: frozenset[str] = frozenset()
 WAIT_MARGIN_SECONDS = 0.001
 """Added to a wait for a cool-down's end, so that clocks of different grain agree that it is over."""
 
@@ -56,7 +57,7 @@ class Hops:
         self._credentials: dict[Target, frozenset[str]] = {}
         self._refused_keys: dict[str, frozenset[str]] = {}
         self._failed_providers: set[str] = set()
-        self._failed_regions: set[str] = set()
+        self._failed_in: dict[str, set[str]] = {}
         self._trial_failed = False
         self._hedged = False
         self._minimum_context: int | None = None
@@ -189,7 +190,7 @@ class Hops:
         region = failed.permit.spec.region
         if region and failure in HEALTH_FAILURES:
             # Vendors share clouds: what failed for its own sake may have failed for its region's.
-            self._failed_regions.add(region)
+            self._failed_in.setdefault(region, set()).add(target.provider)
         self._trial_failed = self._trial_failed or bool(failed.permit.probe_id)
         self._credentials[target] = self._credentials.get(target, NO_KEYS) | {failed.permit.credential}
         if failure is FailureKind.AUTHENTICATION:
@@ -289,7 +290,7 @@ class Hops:
                 tried=frozenset(tried),
                 asked=frozenset(self._tried | tried),
                 failed_providers=frozenset(failed_providers or self._failed_providers),
-                failed_regions=frozenset(self._failed_regions),
+                failed_regions=self._doubted_regions(),
                 minimum_context=self._minimum_context,
             ),
             call_id=facts.call_id,
@@ -299,6 +300,18 @@ class Hops:
         if traced is not None:
             traced(decision)
         return decision
+
+    def _doubted_regions(self) -> frozenset[str]:
+        """Returns the regions that others go before: each where somebody failed.
+
+        Where an order of regions is asked for, one vendor's failure is its own while the call has another attempt to
+        spare; two of them are the region's.
+        """
+        if not self._failed_in:
+            return NO_REGIONS
+        ordered = len(self._facts.decision.regions) > 1
+        patient = ordered and self._facts.settings.max_attempts - self._attempt_count > 1
+        return frozenset(region for region, failed in self._failed_in.items() if len(failed) > 1 or not patient)
 
     def _take(self, decision: Decision, reason: str) -> Chosen | None:
         """Takes the best candidate of a decision that can be called.

@@ -83,6 +83,7 @@ def settle(  # names and types say the rest
         retry_reason=reason,
         hedge=hedge,
         streamed=attempt is not None and attempt.streaming,
+        region=permit.spec.region,
     )
     outcome = Outcome(
         target=permit.spec.target,
@@ -112,6 +113,7 @@ def settle(  # names and types say the rest
         sticky_key=query.options.sticky_key,
         finished_at_wall=now_wall,
         detail=record.detail,
+        region=record.region,
     )
     return outcome, record
 

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
 
 from turnout_server.core.chat import ChatInput, Message, Part, Role, Text
 from turnout_server.core.fleet import TargetSpec
 from turnout_server.core.model import FailureKind
 from turnout_server.ports import UpstreamCall, UpstreamError
 from turnout_server.providers.connection import ProviderConnection
+from turnout_server.providers.listing import NO_LIST_STATUSES, Listing, listing_of, root_of
 from turnout_server.providers.secrets import Secrets
 from turnout_server.providers.upstream import HttpUpstream, build_upstreams, wire_of
 
 MAX_AT_ONCE = 8
-NO_LIST_STATUSES = frozenset({404, 405, 410, 501})
 
 
 class KeyOutcome(StrEnum):
@@ -73,33 +72,6 @@ class KeyReport:
     listed_count: int | None = None
     unlisted_models: tuple[str, ...] = ()
     detail: str = ""
-
-
-class Listing(NamedTuple):
-    """Where a wire lists models: so many segments of the address of a call dropped, this path put in their place.
-
-    `key_path` is asked first where the list itself needs no key.
-    """
-
-    dropped_segments: int
-    path: str
-    field: str
-    name: str
-    prefix: str = ""
-    key_path: str = ""
-
-
-_BY_WIRE: Mapping[str, Listing] = MappingProxyType(
-    {
-        "openai": Listing(2, "/models", "data", "id"),
-        "anthropic": Listing(1, "/models?limit=1000", "data", "id"),
-        "gemini": Listing(2, "/models?pageSize=1000", "models", "name", prefix="models/"),
-        "ollama": Listing(1, "/tags", "models", "name"),
-    }
-)
-_BY_VENDOR: Mapping[str, Listing] = MappingProxyType(
-    {"openrouter": Listing(2, "/models", "data", "id", key_path="/key")}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +141,9 @@ class KeyCheck:
         self, connection: ProviderConnection, upstream: HttpUpstream, label: str, specs: list[TargetSpec]
     ) -> frozenset[str] | None:
         """The models on the list; None where there is no list, and a call worked instead."""
-        listing = _BY_VENDOR.get(connection.dialect.vendor) or _BY_WIRE[connection.wire]
+        listing = listing_of(connection.wire, connection.dialect.vendor)
         call = self._call(label, min(specs, key=_price))
-        root = wire_of(connection.wire).url(call, stream=False).rsplit("/", listing.dropped_segments)[0]
+        root = root_of(wire_of(connection.wire), call, listing)
         try:
             if listing.key_path:
                 await upstream.get(root + listing.key_path, label)

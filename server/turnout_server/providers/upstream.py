@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -36,6 +37,9 @@ from turnout_server.providers.transport import Answer, Transport
 from turnout_server.providers.transport_failures import PROXY_AUTHENTICATION_REQUIRED, refused_by_proxy
 from turnout_server.providers.turnstile import Turnstile
 from turnout_server.providers.wire import Events, Wire
+
+if TYPE_CHECKING:
+    from turnout_server.core.fleet import TargetSpec
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
@@ -150,6 +154,20 @@ class HttpUpstream:
             return await _parsed(answer)
         finally:
             await answer.aclose()
+
+    async def ask_for_models(self, spec: TargetSpec, credential: str) -> None:
+        """Asks a target's endpoint for its list of models, which costs nothing; UpstreamError as for calls.
+
+        A server that answers that it has no such list has answered.
+        """
+        # Needed where something went wrong alone.
+        from turnout_server.providers.listing import NO_LIST_STATUSES, address_to_ask  # noqa: PLC0415
+
+        try:
+            await self.get(address_to_ask(self._wire, self._dialect.vendor, spec), credential)
+        except UpstreamError as error:
+            if error.http_status not in NO_LIST_STATUSES:
+                raise
 
     async def post(self, url: str, credential: str, body: Mapping[str, object]) -> object:
         """Returns the answer to a body at one of the provider's own addresses, parsed; UpstreamError as for calls."""

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from turnout_server.config.build import build
+from turnout_server.config.check import check
 from turnout_server.config.faults import ConfigurationError, Fault
+from turnout_server.config.providers import provider_sections
+from turnout_server.config.registering import registration_findings, section_findings
+from turnout_server.config.run_time import RunTime
 from turnout_server.local_models import LocalModels, LocalServer, local_servers
 from turnout_server.providers.certificates import CertificateError
 from turnout_server.providers.upstream import build_upstreams
@@ -20,8 +24,10 @@ from turnout_server.reloading.request_logging import RequestLogging, discard
 
 if TYPE_CHECKING:
     from turnout_server.config.build import Parts
+    from turnout_server.config.faults import Finding, Path
     from turnout_server.config.providers import Found
     from turnout_server.config.schema import Configuration
+    from turnout_server.core.changing import ProviderFacts
     from turnout_server.core.recorded import Adopted
     from turnout_server.execution.executor import Executor
     from turnout_server.providers.connection import ProviderConnection
@@ -75,6 +81,12 @@ class InService:
         follow: tuple[Follow, ...] = (),
     ) -> None:
         self.configuration = configuration
+        """What is in force: what the file says, with what was changed at run time in it."""
+        self.file = configuration
+        """What the file says."""
+        self.run_time = RunTime()
+        self.one_at_a_time = asyncio.Lock()
+        """Held from what a change is made of is read until it is taken."""
         self.secrets = secrets
         self._environ = environ
         self._connections = {connection.provider: connection for connection in parts.connections}
@@ -86,6 +98,59 @@ class InService:
         self._request_logging = request_logging
         request_logging.secrets = self.known_secrets
         self.follow = follow
+
+    async def take_file(self, file: Configuration) -> tuple[Adopted, tuple[Path, ...]]:
+        """Puts what a changed file says in place, with what was changed at run time and is still the latest word.
+
+        Returns also the paths of what is not. Where both together have faults the file holds alone: nothing that was
+        said at run time keeps a good file out. Raises ConfigurationError, and nothing has changed then.
+        """
+        async with self.one_at_a_time:
+            run_time = await self._fitting(self.run_time.following(file, self._environ), file)
+            prepared = await self.prepare(run_time.laid_over(file, self._environ))
+            undone = self.run_time.undone_in(run_time)
+            adopted = self.take(prepared)
+            self.file, self.run_time = file, run_time
+            return adopted, undone
+
+    async def take_change(self, run_time: RunTime) -> Adopted:
+        """Puts what was changed at run time in place; its holder has `one_at_a_time`, and has checked it.
+
+        Raises ConfigurationError, and nothing has changed then.
+        """
+        prepared = await self.prepare(run_time.laid_over(self.file, self._environ))
+        adopted = self.take(prepared)
+        self.run_time = run_time
+        return adopted
+
+    async def findings(self, run_time: RunTime) -> list[Finding]:
+        """Returns what would be wrong with what is in force if this was what was changed at run time."""
+        return await self.new_findings(run_time.laid_over(self.file, self._environ), self.configuration)
+
+    def registration_findings(self, facts: ProviderFacts) -> list[Finding]:
+        """Returns what speaks against a provider that is to be registered, by the rules for those alone."""
+        taken = set(provider_sections(self.file, self._environ))
+        found = list(registration_findings(facts, self.file, taken, self._environ))
+        return found or section_findings(facts, self.file.admin)
+
+    async def _fitting(self, run_time: RunTime, file: Configuration) -> RunTime:
+        """Returns as much of what was changed at run time as a file can be taken with."""
+        if run_time.is_empty:
+            return run_time
+        for less in (run_time, *run_time.without_faults()):
+            if not await self.new_findings(less.laid_over(file, self._environ), file):
+                return less
+        return RunTime()
+
+    async def new_findings(self, changed: Configuration, known: Configuration) -> list[Finding]:
+        """Returns what is wrong with a configuration, and is not as wrong with one that is known to be taken."""
+
+        def find() -> list[Finding]:
+            found = list(check(changed, self._environ, files=False))
+            before = list(check(known, self._environ, files=False)) if found else []
+            return [each for each in found if each not in before]
+
+        return await asyncio.to_thread(find)
 
     async def prepare(self, configuration: Configuration) -> Prepared:
         """Builds a configuration that was checked, most of it off the event loop. Raises ConfigurationError."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from turnout_server.config.changes import changed_keys, listed
-from turnout_server.config.faults import ConfigurationError, Fault
+from turnout_server.config.faults import ConfigurationError, Fault, dotted
 from turnout_server.config.load import UNREADABLE, load
 from turnout_server.config.taking import as_taken
 from turnout_server.core.events import Event, EventName
@@ -129,7 +129,7 @@ class Reloader:
         if loaded.is_empty and not self._was_empty:
             message = "the file is empty, as one that is being written may be; write {} if none of the keys is wanted"
             raise ConfigurationError([Fault(origin=self._origin, message=message)])
-        present = self._service.configuration
+        present = self._service.file
         configuration, waiting = as_taken(loaded.configuration, present)
         return _Read(
             loaded=loaded,
@@ -141,8 +141,7 @@ class Reloader:
     async def _take(self, read: _Read, *, asked: bool) -> Result:
         result = Result.UNCHANGED
         if read.changed:
-            prepared = await self._service.prepare(read.configuration)
-            adopted = self._service.take(prepared)
+            adopted, undone = await self._service.take_file(read.configuration)
             result = Result.TAKEN
             fields: dict[str, str | int] = {
                 "changed": listed(read.changed),
@@ -151,6 +150,8 @@ class Reloader:
             }
             if read.waiting:
                 fields["needs_restart"] = listed(read.waiting)
+            if undone:
+                fields["undone"] = listed(tuple(dotted(path) for path in undone))
             self._on_event(Event(name=EventName.CONFIG_RELOADED, at=self._clock(), fields=fields))
         elif asked or self._faults or not read.waiting:
             self._log.info("config.unchanged", config=self._origin)

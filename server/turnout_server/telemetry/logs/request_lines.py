@@ -158,6 +158,7 @@ def _caller(query: RouteQuery) -> dict[str, Any]:
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
     facts = {
         "target": str(attempt.target),
+        "region": attempt.region,
         "attempt_id": attempt.attempt_id,
         "credential": attempt.credential,
         "failure": attempt.failure,

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from turnout_server.telemetry.metrics.instruments import INSTRUMENTS, Instrument, Kind, Profile, prometheus_label
+from turnout_server.telemetry.metrics.instruments import (
+    INSTRUMENTS,
+    Instrument,
+    Kind,
+    Profile,
+    prometheus_label,
+)
 
 
 def metrics_table() -> str:

@@ -19,8 +19,8 @@ LOOP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 TARGET_LABELS = frozenset({"target", "chosen", "from", "to"})
 """Labels whose values are targets, so that series end with the target."""
-POLICY_LABEL, PROVIDER_LABEL = "policy", "gen_ai.provider.name"
-"""Labels whose series end with the policy, and with a provider's last target."""
+POLICY_LABEL, SHADOW_LABEL, PROVIDER_LABEL = "policy", "shadow", "gen_ai.provider.name"
+"""Labels whose series end with the policy, the first two, and with a provider's last target."""
 
 _UNITS = {"s": "_seconds", "By": "_bytes", "1": "_ratio"}
 
@@ -150,6 +150,21 @@ HEDGES = _counter(
     "result",
     small=("result",),
 )
+SHADOW_DECISIONS = _counter(
+    "turnout.shadow.decisions",
+    "{decision}",
+    "Decisions that the shadow of a policy was asked about, by whether it would have chosen the same.",
+    "policy",
+    "shadow",
+    "agreed",
+)
+SHADOW_SHED = _counter(
+    "turnout.shadow.shed",
+    "{decision}",
+    "Decisions that the shadow of a policy was not asked about, since too many waited.",
+    "policy",
+    "shadow",
+)
 COST = Instrument(
     name="turnout.cost",
     kind=Kind.COUNTER,
@@ -222,6 +237,7 @@ BUDGET_LIMIT = Instrument(
 RETRY_BUDGET = _gauge(
     "turnout.retry_budget.remaining", "{retry}", "Retries and hedges that the retry budget still allows."
 )
+CHECKS = _counter("turnout.checks", "{check}", "Active checks, by what was checked and the result.", "target", "result")
 REFUSED = _counter("turnout.listener.refused", "{call}", "RPCs refused for who asked, by reason.", "reason")
 LISTENER_RELOADS = _counter(
     "turnout.listener.reloads", "{change}", "Changed files of the listener, by what became of them.", "what", "result"
@@ -267,6 +283,8 @@ INSTRUMENTS = (
     ATTEMPTS,
     FAILOVERS,
     HEDGES,
+    SHADOW_DECISIONS,
+    SHADOW_SHED,
     COST,
     PRICE_UNKNOWN,
     RETRY_BUDGET,
@@ -281,6 +299,7 @@ INSTRUMENTS = (
     OUTCOMES_MISSING,
     OUTCOMES_DUPLICATE,
     EVENTS,
+    CHECKS,
     SHED,
     JOINED,
     CACHE_REQUESTS,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from turnout_server.core.call import AttemptRecord
+    from turnout_server.core.comparison import Comparison
     from turnout_server.core.decision import Decision
     from turnout_server.core.events import Event
     from turnout_server.core.hedging import HedgeResult
@@ -53,6 +54,7 @@ class Metrics(Watched):
         self._attempts = Counts(known.ATTEMPTS, profile)
         self._failovers = Counts(known.FAILOVERS, profile)
         self._hedges = Counts(known.HEDGES, profile)
+        self._shadows = Counts(known.SHADOW_DECISIONS, profile)
         self._cost = Counts(known.COST, profile)
         self._unknown_price = Counts(known.PRICE_UNKNOWN, profile)
         self._outcomes = Counts(known.OUTCOMES, profile)
@@ -128,6 +130,11 @@ class Metrics(Watched):
     def hedge(self, target: Target, result: HedgeResult) -> None:
         """Counts what became of a hedge beside an attempt at a target that was late, or why there was none."""
         self._hedges.add((str(target), result.value))
+
+    def shadow(self, comparison: Comparison) -> None:
+        """Counts what the shadow of a policy made of a decision."""
+        agreed = "true" if comparison.agreed else "false"
+        self._shadows.add((comparison.policy, comparison.shadow_policy, agreed))
 
     def outcome(self, result: str) -> None:
         """Counts a report by what became of it: accepted, duplicate, rejected or missing."""
@@ -211,6 +218,7 @@ class Metrics(Watched):
             self._attempts,
             self._failovers,
             self._hedges,
+            self._shadows,
             self._cost,
             self._unknown_price,
             self._outcomes,
@@ -235,7 +243,7 @@ class Metrics(Watched):
             present |= {label: names for label in known.TARGET_LABELS}  # noqa: C420 - they all read the one set
             present[known.PROVIDER_LABEL] = {provider_name(target.provider) for target in targets}
         if self._policies is not None:
-            present[known.POLICY_LABEL] = self._policies()
+            present[known.POLICY_LABEL] = present[known.SHADOW_LABEL] = self._policies()
         return present
 
     def _labels_of(self, target: Target) -> tuple[str, str, str, str]:

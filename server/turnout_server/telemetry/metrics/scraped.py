@@ -54,6 +54,22 @@ def refused(counts: Mapping[str, int]) -> Metric:
     return family
 
 
+def shadows_shed(counts: Mapping[tuple[str, str], int]) -> Metric:
+    """Decisions that shadows were not asked about, by policy and shadow."""
+    family = counter(known.SHADOW_SHED)
+    for labels, count in counts.items():
+        family.add_metric(labels, count)
+    return family
+
+
+def checks(counts: Mapping[tuple[str, str], int]) -> Metric:
+    """Active checks, by what was checked and what came of it."""
+    family = counter(known.CHECKS)
+    for labels, count in counts.items():
+        family.add_metric(labels, count)
+    return family
+
+
 def listener(files: FilesInUse) -> Iterator[Metric]:
     """What became of changed certificates and tokens, and when the certificate ends."""
     changes = counter(known.LISTENER_RELOADS)

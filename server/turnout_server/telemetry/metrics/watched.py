@@ -33,6 +33,8 @@ class Watched:
         self._budgets: Callable[[], Iterable[BudgetReport]] | None = None
         self._retry_budget: Callable[[], float] | None = None
         self._refusals: Mapping[str, int] | None = None
+        self._checks: Callable[[], Mapping[tuple[str, str], int]] = dict
+        self._shadows_shed: Callable[[], Mapping[tuple[str, str], int]] = dict
         self._listener_files: FilesInUse | None = None
         self._dropped: dict[str, Callable[[], int]] = {}
 
@@ -72,6 +74,14 @@ class Watched:
         """Reads from here at each scrape how many RPCs were refused for who asked, by reason."""
         self._refusals = counts
 
+    def watch_shadows(self, read: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Reads from here at each scrape how many decisions shadows were not asked about, by policy and shadow."""
+        self._shadows_shed = read
+
+    def watch_checks(self, read: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Reads from here at each scrape how many active checks were made, by what was checked and the result."""
+        self._checks = read
+
     def watch_listener_files(self, files: FilesInUse) -> None:
         """Reads from here at each scrape what became of changed certificates and tokens, and when one ends."""
         self._listener_files = files
@@ -95,9 +105,19 @@ class Watched:
             yield from scraped.budgets(self._budgets())
         if self._retry_budget is not None:
             yield gauge(known.RETRY_BUDGET, self._retry_budget())
-        if self._refusals:
-            yield scraped.refused(self._refusals)
+        yield from self._counted()
         if self._listener_files is not None:
             yield from scraped.listener(self._listener_files)
         if self._dropped:
             yield scraped.dropped(self._dropped)
+
+    def _counted(self) -> Iterator[Metric]:
+        """Yields what most sidecars have nothing of."""
+        if self._refusals:
+            yield scraped.refused(self._refusals)
+        shadows_shed = self._shadows_shed()
+        if shadows_shed:
+            yield scraped.shadows_shed(shadows_shed)
+        checks = self._checks()
+        if checks:
+            yield scraped.checks(checks)

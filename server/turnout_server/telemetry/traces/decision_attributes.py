@@ -10,11 +10,12 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from turnout_server.core.candidates import brief
+from turnout_server.core.candidates import brief, first_spec
 from turnout_server.core.model import NANO_USD
 
 if TYPE_CHECKING:
     from turnout_server.core.briefs import Explained
+    from turnout_server.core.comparison import Shadow
     from turnout_server.core.decision import Candidate, Decision, Rejection
     from turnout_server.telemetry.traces.call_spans import Decided
 
@@ -78,6 +79,24 @@ def _decision(decision: Decision) -> dict[str, Any]:
         attributes["turnout.decision.task"] = decision.task
     if decision.tier:
         attributes["turnout.decision.tier"] = decision.tier
+    if decision.regions:
+        attributes["turnout.decision.regions"] = list(decision.regions)
+    if decision.policy_rule:
+        attributes["turnout.decision.policy_rule"] = decision.policy_rule
+    if decision.shadow is not None:
+        attributes.update(_shadow(decision.shadow))
+    return attributes
+
+
+def _shadow(shadow: Shadow) -> dict[str, Any]:
+    """What the policy's shadow would have chosen; its name alone where it has not decided yet."""
+    attributes: dict[str, Any] = {"turnout.decision.shadow.policy": shadow.policy}
+    comparison = shadow.comparison
+    if comparison is not None:
+        attributes["turnout.decision.shadow.agreed"] = comparison.agreed
+        chosen = comparison.shadow_chosen.target
+        if chosen is not None:
+            attributes["turnout.decision.shadow.chosen"] = str(chosen)
     return attributes
 
 
@@ -86,6 +105,7 @@ def _candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     if not count:
         return {}
     listed = brief(candidates, LISTED_MAXIMUM)
+    chosen = first_spec(candidates)
     attributes: dict[str, Any] = {
         "turnout.decision.chosen": listed.names[0],
         "turnout.candidates.targets": listed.names,
@@ -95,6 +115,8 @@ def _candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
         # `value`, which is a call, would take as long as all else of it.
         "turnout.candidates.health": [health._value_ for health in listed.health],
     }
+    if chosen is not None and chosen.region:
+        attributes["turnout.decision.region"] = chosen.region
     if count > len(listed.names):
         attributes["turnout.candidates.unlisted"] = count - len(listed.names)
     return attributes

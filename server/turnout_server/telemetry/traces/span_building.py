@@ -192,6 +192,7 @@ def _attempt_attributes(attempt: AttemptSpan, failure: str | None) -> Iterable[t
     yield names.ERROR_TYPE, failure
     yield "http.response.status_code", record.http_status
     yield "turnout.target", spec.name
+    yield "turnout.region", spec.region or None
     yield "turnout.attempt.id", record.attempt_id
     yield "turnout.attempt.number", attempt.number
     yield "turnout.attempt.cost_usd", _usd(record.cost_nano_usd)
