@@ -76,13 +76,22 @@ def check_known(name: str, states: Iterable[router_pb2.ProviderState]) -> None:
 
 def reset_request(name: str | None) -> pb.ResetHealthRequest:
     """Returns the request that resets what a name stands for, everything without one."""
+    return pb.ResetHealthRequest(scope=_scope(name))
+
+
+def check_request(name: str | None) -> pb.CheckHealthRequest:
+    """Returns the request that checks what a name stands for, all endpoints without one."""
+    return pb.CheckHealthRequest(scope=_scope(name))
+
+
+def _scope(name: str | None) -> pb.HealthScope:
     if name is None:
-        return pb.ResetHealthRequest(scope=pb.HealthScope(all=pb.AllTargets()))
+        return pb.HealthScope(all=pb.AllTargets())
     if is_whole(name):
-        return pb.ResetHealthRequest(scope=pb.HealthScope(provider=name))
+        return pb.HealthScope(provider=name)
     provider, _, model = name.partition("/")
     # Whether an "@" begins an endpoint's name is for the sidecar to know.
-    return pb.ResetHealthRequest(scope=pb.HealthScope(target=router_pb2.Target(provider=provider, model=model)))
+    return pb.HealthScope(target=router_pb2.Target(provider=provider, model=model))
 
 
 def _stands_for(name: str, listed: str, models: set[str]) -> bool:

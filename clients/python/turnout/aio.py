@@ -39,6 +39,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
 
 if TYPE_CHECKING:
+    from turnout.admin import AsyncAdmin
     from turnout.v1 import admin_pb2
 
 Request = TypeVar("Request", bound=Message)
@@ -153,6 +154,16 @@ class AsyncClient:
             async for response in responses:
                 yield response.event
 
+    @property
+    def admin(self) -> AsyncAdmin:
+        """What operators read and change besides: routing rules, budgets, providers, spending, state."""
+        # Needed by few: a client that only makes calls does not load it.
+        from turnout.admin import AsyncAdmin  # noqa: PLC0415
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415
+
+        stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._opened_channel())
+        return AsyncAdmin(lambda name, request, rpc, seconds: self._call(getattr(stub, name), request, rpc, seconds))
+
     async def drain(self, name: str, *, timeout_seconds: float | None = None) -> admin_pb2.RegisteredProvider:
         """Has a provider, model or target get no new calls until the sidecar starts anew; calls that run go on.
 
@@ -207,6 +218,21 @@ class AsyncClient:
         stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._opened_channel())
         request = administration.reset_request(name)
         return tuple((await self._call(stub.ResetHealth, request, rpcs.RESET_HEALTH, timeout_seconds)).targets)
+
+    async def check_health(
+        self, name: str | None = None, *, timeout_seconds: float | None = None
+    ) -> Sequence[admin_pb2.CheckResult]:
+        """Makes active checks now and returns how each ended; a check that finds a fault is no error.
+
+        `name` is as in `drain`: a model or target is called for one token, which its provider charges for; a provider,
+        or without a name each of them, is asked for its list of models at every endpoint, which costs nothing.
+        """
+        from turnout import administration  # noqa: PLC0415 - needed by few
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415 - likewise
+
+        stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._opened_channel())
+        request = administration.check_request(name)
+        return tuple((await self._call(stub.CheckHealth, request, rpcs.CHECK_HEALTH, timeout_seconds)).results)
 
     async def _watch(
         self,

@@ -36,6 +36,7 @@ from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
 
 if TYPE_CHECKING:
+    from turnout.admin import Admin
     from turnout.v1 import admin_pb2
 
 Request = TypeVar("Request", bound=Message)
@@ -159,6 +160,16 @@ class Client:
         for response in self._watch(stub.WatchEvents, request, timeout_seconds):
             yield response.event
 
+    @property
+    def admin(self) -> Admin:
+        """What operators read and change besides: routing rules, budgets, providers, spending, state."""
+        # Needed by few: a client that only makes calls does not load it.
+        from turnout.admin import Admin  # noqa: PLC0415
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415
+
+        stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+        return Admin(lambda name, request, rpc, seconds: self._call(getattr(stub, name), request, rpc, seconds))
+
     def drain(self, name: str, *, timeout_seconds: float | None = None) -> admin_pb2.RegisteredProvider:
         """Has a provider, model or target get no new calls until the sidecar starts anew; calls that run go on.
 
@@ -208,6 +219,21 @@ class Client:
         stub = admin_pb2_grpc.AdminServiceStub(self._channel)
         request = administration.reset_request(name)
         return tuple(self._call(stub.ResetHealth, request, rpcs.RESET_HEALTH, timeout_seconds).targets)
+
+    def check_health(
+        self, name: str | None = None, *, timeout_seconds: float | None = None
+    ) -> Sequence[admin_pb2.CheckResult]:
+        """Makes active checks now and returns how each ended; a check that finds a fault is no error.
+
+        `name` is as in `drain`: a model or target is called for one token, which its provider charges for; a provider,
+        or without a name each of them, is asked for its list of models at every endpoint, which costs nothing.
+        """
+        from turnout import administration  # noqa: PLC0415 - needed by few
+        from turnout.v1 import admin_pb2_grpc  # noqa: PLC0415 - likewise
+
+        stub = admin_pb2_grpc.AdminServiceStub(self._channel)
+        request = administration.check_request(name)
+        return tuple(self._call(stub.CheckHealth, request, rpcs.CHECK_HEALTH, timeout_seconds).results)
 
     def _watch(
         self,

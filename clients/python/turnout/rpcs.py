@@ -51,6 +51,15 @@ UPDATE_PROVIDER = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
 RESET_HEALTH = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
 """Both say what is to hold: done twice they do the same."""
 
+CHECK_HEALTH = Rpc(timeout_seconds=120.0, retry_class=RetryClass.NEVER)
+"""Each check may take ten seconds and a few tokens; whether to make it again is for whoever asked."""
+
+ADMIN_READ = Rpc(timeout_seconds=5.0, retry_class=RetryClass.IDEMPOTENT)
+ADMIN_CHANGE = Rpc(timeout_seconds=10.0, retry_class=RetryClass.EXECUTE)
+"""A change of which nobody knows whether it was made is not made again: the second answer would be a wrong one."""
+
+ADMIN_STATE = Rpc(timeout_seconds=30.0, retry_class=RetryClass.EXECUTE)
+
 EXECUTE = Rpc(timeout_seconds=600.0, retry_class=RetryClass.EXECUTE)
 """The sidecar's own default for a call without a deadline."""
 

@@ -18,8 +18,10 @@ from turnout_server.commands.numbers import MAX_SECONDS, FiniteRange
 from turnout_server.config.build import Parts, build
 from turnout_server.config.faults import ConfigurationError, Fault, dotted
 from turnout_server.config.load import load
+from turnout_server.config.tables_in_force import tables_in_force
 
 if TYPE_CHECKING:
+    from turnout_server.config.schema import Configuration
     from turnout_server.providers.key_check import KeyReport
 
 _EPILOG = """\
@@ -49,9 +51,17 @@ Exit codes: 0 no faults; 1 faults (each on a line of its own), or with --live a 
     type=click.IntRange(1, 1000),
     help="With --live: of an answer, where a server has no list of models and must be called instead.",
 )
+@click.option("--tables", "with_tables", is_flag=True, help="Show which targets come first for each task and tier.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(
-    *, file: str | None, no_files: bool, live: bool, timeout_seconds: float, max_tokens: int, as_json: bool
+def check(  # an option each
+    *,
+    file: str | None,
+    no_files: bool,
+    live: bool,
+    timeout_seconds: float,
+    max_tokens: int,
+    with_tables: bool,
+    as_json: bool,
 ) -> None:
     """Validate FILE, or the file that TURNOUT_CONFIG names, with the environment laid over it.
 
@@ -75,6 +85,8 @@ def check(
             "targets": [spec.name for spec in parts.fleet.specs],
             "policy_version": parts.settings.routing.policy_version,
         }
+        if with_tables:
+            answer["tables"] = _tables_as_json(loaded.configuration, parts)
         if live:
             answer["live"] = [_report_as_json(report) for report in reports]
         click.echo(json.dumps(answer))
@@ -83,10 +95,25 @@ def check(
             click.echo(f"warning: {warning}", err=True)
         where = loaded.origin or "the environment"
         click.echo(f"{where}: ok, {len(parts.fleet.providers)} providers, {len(parts.fleet.specs)} targets")
+        if with_tables:
+            _print_tables(loaded.configuration, parts)
         if live:
             _print_reports(reports)
     if not ok:
         raise SystemExit(Exit.FAILED)
+
+
+def _print_tables(configuration: Configuration, parts: Parts) -> None:
+    # Imported here: it brings gRPC along.
+    from turnout_server.commands.tables import print_tables  # noqa: PLC0415
+
+    print_tables(tables_in_force(configuration, parts.settings.routing, parts.fleet))
+
+
+def _tables_as_json(configuration: Configuration, parts: Parts) -> list[dict[str, Any]]:
+    from turnout_server.commands.tables import as_dict  # noqa: PLC0415 - see above
+
+    return [as_dict(row) for row in tables_in_force(configuration, parts.settings.routing, parts.fleet)]
 
 
 def _ask(parts: Parts, timeout_seconds: float, max_tokens: int) -> tuple[KeyReport, ...]:

@@ -37,6 +37,7 @@ def _asked(record: admin_pb2.DecisionRecord) -> Iterator[str]:
         ("labels", labels),
         ("request", record.request_id),
         ("session", record.session_id),
+        ("regions", ", ".join(decision.regions)),
     )
     yield "asked     " + "  ".join(f"{name} {value}" for name, value in asked if value)
     tokens_in = f"{decision.input_tokens}" if decision.HasField("input_tokens") else "unknown"
@@ -47,6 +48,8 @@ def _asked(record: admin_pb2.DecisionRecord) -> Iterator[str]:
     if weights:
         ranked += "  weights " + " ".join(f"{name}={value:.2f}" for name, value in weights)
     yield f"ranked    {ranked}"
+    if decision.policy_rule:
+        yield f"policy    {decision.policy} was chosen by {decision.policy_rule}"
     chances = [candidate for candidate in decision.candidates if 0.0 < candidate.share < 1.0]
     if len(chances) > 1:
         drawn = ", ".join(f"{target_name(each.target)} {each.share:.0%}" for each in chances[:DRAWN_SHOWN])
@@ -58,6 +61,27 @@ def _asked(record: admin_pb2.DecisionRecord) -> Iterator[str]:
         yield "chance    decided nothing"
     reusable = "reusable" if decision.reusable else "not reusable"
     yield f"plan      confidence {decision.confidence:.2f}  valid for {seconds(decision.valid_for)}  {reusable}"
+    yield from _shadow(record.shadow)
+
+
+def _shadow(beside: admin_pb2.ShadowDifference) -> Iterator[str]:
+    """Yields what the policy's shadow would have chosen, nothing where it has none or was not asked."""
+    name = beside.shadow_policy
+    if not name:
+        return
+    chosen = target_name(beside.chosen) if beside.HasField("chosen") else "nobody"
+    other = target_name(beside.shadow_chosen) if beside.HasField("shadow_chosen") else "nobody"
+    if chosen == other:
+        yield f"shadow    {name} would have chosen the same"
+        return
+    score = f" with score {beside.shadow_score:.3f}" if other != "nobody" else ""
+    differences = []
+    if beside.HasField("cost_difference_usd"):
+        differences.append(f"cost {beside.cost_difference_usd:+.6f} USD")
+    if beside.HasField("latency_difference_seconds"):
+        differences.append(f"latency {beside.latency_difference_seconds:+.2f} s")
+    expected = f", expected {', '.join(differences)}" if differences else ""
+    yield f"shadow    {name} would have chosen {other}{score}{expected}"
 
 
 def _candidates(decision: router_pb2.Decision) -> Iterator[str]:
@@ -68,7 +92,9 @@ def _candidates(decision: router_pb2.Decision) -> Iterator[str]:
     ]
     for place, candidate in enumerate(decision.candidates, 1):
         factors = " ".join(f"{name}={value:.2f}" for name, value in sorted(candidate.factors.items()))
-        notes = [candidate.reason] if candidate.reason else []
+        notes = [f"region {candidate.region}"] if candidate.region else []
+        if candidate.reason:
+            notes.append(candidate.reason)
         if candidate.HasField("probe"):
             notes.append(f"leased as probe {candidate.probe.probe_id}")
         if candidate.explored:
@@ -122,7 +148,9 @@ def _attempts(record: admin_pb2.DecisionRecord) -> Iterator[str]:
         rows.append(
             (
                 str(place),
-                target_name(attempt.target) + (" (hedge)" if attempt.hedge else ""),
+                target_name(attempt.target)
+                + (f" in {attempt.region}" if attempt.region else "")
+                + (" (hedge)" if attempt.hedge else ""),
                 "ok" if attempt.ok else enum_word(router_pb2.FailureKind, attempt.failure),
                 str(attempt.http_status) if attempt.HasField("http_status") else "-",
                 attempt.credential or "-",

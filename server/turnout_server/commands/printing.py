@@ -85,6 +85,8 @@ def print_decision(decision: pb.Decision) -> None:
         f"decision {decision.decision_id}  strategy {enum_word(pb.Strategy, decision.strategy)}  "
         f"policy {decision.policy} ({decision.policy_version})  confidence {decision.confidence:.2f}"
     )
+    if decision.policy_rule:
+        click.echo(f"policy {decision.policy} was chosen by {decision.policy_rule}")
     if decision.candidates:
         rows: list[tuple[str, ...]] = [("CANDIDATE", "SCORE", "SHARE", "LATENCY", "COST", "HEALTH", "FACTORS")]
         rows += [_candidate_row(candidate) for candidate in decision.candidates]

@@ -20,6 +20,8 @@ class Request(TypedDict):
     complexity: str | None
     effort: str | None
     capabilities: tuple[str, ...]
+    custom_capabilities: tuple[str, ...]
+    preferred_capabilities: tuple[str, ...]
     policy: str
     strategy: str | None
     priority: str | None
@@ -58,6 +60,20 @@ _OPTIONS = (
     click.option(
         "--capability", "capabilities", multiple=True, type=_choice(pb.Capability), help="Needed; repeatable."
     ),
+    click.option(
+        "--custom-capability",
+        "custom_capabilities",
+        multiple=True,
+        metavar="NAME",
+        help="Needed, by your own naming; repeatable.",
+    ),
+    click.option(
+        "--prefer-capability",
+        "preferred_capabilities",
+        multiple=True,
+        metavar="NAME",
+        help="Counts for those who have it, by your own naming; repeatable.",
+    ),
     click.option("--policy", default="", help="Absent: chosen by the configuration."),
     click.option("--strategy", type=_choice(pb.Strategy), help="Absent: the policy's."),
     click.option("--priority", type=_choice(pb.Priority), help="Absent: NORMAL."),
@@ -66,7 +82,7 @@ _OPTIONS = (
     click.option("--max-first-token", type=_SECONDS, metavar="SECONDS", help="Hard limit."),
     click.option("--include", multiple=True, metavar="NAME", help="Only these providers or targets; repeatable."),
     click.option("--exclude", multiple=True, metavar="NAME", help="Not these; repeatable."),
-    click.option("--region", "regions", multiple=True, help="Only in these regions; repeatable."),
+    click.option("--region", "regions", multiple=True, help="Only in these regions, the first preferred; repeatable."),
     click.option("--target", default="", metavar="PROVIDER/MODEL", help="This target and no other."),
     click.option("--no-fallback", is_flag=True, help="Only the first choice."),
     click.option("--full", is_flag=True, help="All candidates and rejections, not the best five."),
@@ -91,6 +107,8 @@ def profile_of(request: Request) -> pb.RequestProfile:
         complexity=_value(pb.Complexity, request["complexity"]),
         reasoning_effort=_value(pb.ReasoningEffort, request["effort"]) if request["effort"] else None,
         capabilities=[_value(pb.Capability, word) for word in request["capabilities"]],
+        custom_capabilities=request["custom_capabilities"],
+        preferred_capabilities=request["preferred_capabilities"],
     )
 
 

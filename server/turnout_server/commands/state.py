@@ -1,0 +1,70 @@
+"""`turnout state export` and `import`: what a sidecar has learned and spent, carried to another one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from turnout.answer import target_name
+from turnout_server.commands.exits import Exit, Failure
+from turnout_server.commands.printing import print_json
+from turnout_server.commands.sidecar import EPILOG, calling, sidecar_options
+
+STATE_SECONDS = 30.0
+STANDARD = "-"
+OWN_FILE = 0o600
+
+
+@click.group("state", epilog=EPILOG)
+def state() -> None:
+    """Carry what a sidecar has learned and spent to another one."""
+
+
+@state.command("export", epilog=EPILOG)
+@click.argument("file")
+@click.option("--history", is_flag=True, help="With the sums over the past, as in `turnout statistics` and `costs`.")
+@sidecar_options
+def export_state(
+    *, address: str | None, timeout_seconds: float | None, as_json: bool, file: str, history: bool
+) -> None:
+    """Write the state of the sidecar to FILE, - for the standard output."""
+    with calling(address) as client:
+        data = client.admin.export_state(include_history=history, timeout_seconds=timeout_seconds or STATE_SECONDS)
+    if file == STANDARD:
+        sys.stdout.buffer.write(data)
+        return
+    try:
+        # Callers' words stand in it, so that nobody else may read it.
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWN_FILE), "wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror or error}", Exit.FAILED) from None
+    if as_json:
+        print_json({"file": file, "bytes": len(data)})
+    else:
+        click.echo(f"{len(data)} bytes written to {file}")
+
+
+@state.command("import", epilog=EPILOG)
+@click.argument("file")
+@sidecar_options
+def import_state(*, address: str | None, timeout_seconds: float | None, as_json: bool, file: str) -> None:
+    """Have the sidecar take over the state in FILE, - for the standard input.
+
+    Of targets that it has not called yet it takes what is known of them, of budgets what is spent where that is more.
+    """
+    try:
+        data = sys.stdin.buffer.read() if file == STANDARD else Path(file).read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror or error}", Exit.USAGE) from None
+    with calling(address) as client:
+        answer = client.admin.import_state(data, timeout_seconds=timeout_seconds or STATE_SECONDS)
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(f"taken over: {', '.join(map(target_name, answer.targets)) or 'no target'}")
+    for warning in answer.warnings:
+        click.echo(f"not taken: {warning}")
