@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import exp
 
 from tests.simulation.bills import Bill, PriceChange, price_at
+from tests.simulation.marks import regions_marked
 from tests.simulation.troubles import LIMITS, UNREACHABLE, Trouble, Weather
 from tests.virtual_time import virtual_loop
 from turnout_server.core.chat import Finished, Lifecycle, ResponseStarted, Text, TextDelta, UsageReported
@@ -85,6 +86,8 @@ class Providers:
         self.inside: Counter[str] = Counter()
         """Requests that are worked on, by target."""
         self._recent: dict[tuple[str, str], deque[float]] = {}
+        self.outside: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        """Prompts that came where they must not be, by target and the regions that may see them."""
 
     async def stream(self, call: UpstreamCall, pod: str, attempt_id: str) -> AsyncGenerator[Sequence[UpstreamEvent]]:
         """Answers as `ports.Upstream` promises."""
@@ -102,6 +105,7 @@ class Providers:
         bill = Bill(attempt_id=attempt_id, pod=pod, target=name, at=began_at, price=price)
         assert attempt_id not in self.bills, "an attempt is sent once"
         self.bills[attempt_id] = bill
+        self._look_where(call)
         wrong = self.weather.now(name, pod, began_at)
         reading = await self._enter(call, wrong) if wrong else None
         if call.chat.messages[-1].parts[-1].content == Text(text=BAD_REQUEST):
@@ -192,6 +196,14 @@ class Providers:
     def _breaks(self, wrong: Mapping[Trouble, float]) -> int:
         hit = self._hit(wrong, Trouble.CUT) or self._hit(wrong, Trouble.STALL)
         return self._rng.randrange(PIECES) if hit else PIECES
+
+    def _look_where(self, call: UpstreamCall) -> None:
+        target = call.spec.target
+        for message in call.chat.messages:
+            for part in message.parts:
+                regions = regions_marked(part.content.text) if isinstance(part.content, Text) else ()
+                if regions and target.endpoint not in regions:
+                    self.outside[call.spec.name, regions] += 1
 
     def _hit(self, wrong: Mapping[Trouble, float], trouble: Trouble) -> bool:
         share = wrong.get(trouble)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.simulation.callers import Called
 from tests.simulation.sidecars import Sidecar
@@ -52,8 +52,7 @@ def _unused(world: World, one: Sidecar, called: Called, times: list[float]) -> s
     deadline = called.wish.deadline
     if not used or (deadline is not None and deadline < HURRY_SECONDS):
         return ""
-    ranks = world.scenario.ranks
-    for name in world.scenario.targets[: ranks[used]]:
+    for name in _before(used, world, called):
         since = world.providers.weather.well_since(name, one.name, called.started)
         temper = world.scenario.temper(name)
         # One late answer may be reason enough to ask another for a while.
@@ -66,6 +65,19 @@ def _unused(world: World, one: Sidecar, called: Called, times: list[float]) -> s
         if called.started >= from_then + (AGAIN_SECONDS if since else 0.0) and enough:
             return f"a recovered target is used again: {called} went to {used}, {name} is well since {since:.1f} s"
     return ""
+
+
+def _before(used: str, world: World, called: Called) -> Sequence[str]:
+    """Returns the targets that come before the one used: by the regions of the call, then by the operator's order."""
+    ranks, regions = world.scenario.ranks, called.wish.held_to
+    if not regions:
+        return world.scenario.targets[: ranks[used]]
+
+    def place(name: str) -> tuple[int, int]:
+        return regions.index(name.partition("@")[2]), ranks[name]
+
+    allowed = sorted(filter(called.wish.allows, world.scenario.targets), key=place)
+    return allowed[: allowed.index(used)] if used in allowed else ()
 
 
 def _wait_seconds(world: World) -> float:

@@ -45,6 +45,7 @@ def all_broken(world: World) -> list[str]:
         *hedges_beyond_share(world),
         *left_behind(world),
         *costly_darkness(world),
+        *outside_its_regions(world),
         *unused_though_well(world),
         *wrong_accounts(world),
         *out_of_bounds(world),
@@ -155,6 +156,16 @@ def costly_darkness(world: World) -> Iterator[str]:
                 for endpoint, count in _blind_attempts(one, spell).items():
                     if count > DARK_ATTEMPTS:
                         yield f"a dark endpoint costs at most {DARK_ATTEMPTS}: {endpoint} cost {one.name} {count}"
+
+
+def outside_its_regions(world: World) -> Iterator[str]:
+    """Nothing is sent, or planned to be, where the request or its policy does not allow it."""
+    for (target, regions), count in world.providers.outside.items():
+        yield f"no prompt leaves its regions: {count} for {' or '.join(regions)} came to {target}"
+    for called in world.calls:
+        strangers = [name for name in called.planned if not called.wish.allows(name)]
+        if strangers:
+            yield f"no plan names a target outside: {called}, held to {called.wish.held_to}, got {strangers}"
 
 
 def _alone(world: World, dark: Spell) -> bool:

@@ -43,13 +43,15 @@ HEDGING = Settings(
 )
 
 
-def scenario_of(seed: str) -> Scenario:
+def scenario_of(seed: str) -> Scenario:  # noqa: PLR0911  # one for each kind
     """Returns the world that a seed stands for; its first word says of which kind it is, and so how long."""
     match seed.partition("-")[0]:
         case "crowd":
             return crowd(seed, sidecars=1000, seconds=60.0)
         case "pressed":
             return pressed(seed)
+        case "regional":
+            return regional(seed, calls=250)
         case "hedged":
             # Where all take the operator's first choice there is most to hedge.
             return replace(drawn(seed, calls=250), settings=HEDGING)
@@ -127,6 +129,53 @@ def pressed(seed: str) -> Scenario:
         ),
         tempers={target.partition("/")[0]: Temper(seconds_per_output_token=0.02) for target in targets},
         sidecar_count=rng.choice((1, 1, 3)),
+    )
+
+
+def regional(seed: str, *, calls: int) -> Scenario:
+    """Returns a world of providers in several regions, one of which goes down for all of them, and calls held to some.
+
+    Half of the worlds have a policy that is held to regions too. Nobody is hedged, shed or in a hurry.
+    """
+    rng = random.Random(f"{seed}/regional")
+    regions = ("eu", "us", "ch")[: rng.choice((2, 2, 3))]
+    targets = []
+    for name in NAMES[: rng.choice((1, 2, 3))]:
+        there = [region for region in regions if rng.random() < 0.8] or [rng.choice(regions)]
+        targets += [f"{name}/model-{n}@{region}" for n in range(rng.choice((1, 2))) for region in there]
+    # Somebody who does not say where.
+    targets.append("centre/model-0")
+    rate, sidecar_count = rng.choice((0.5, 2.0, 10.0)), rng.choice((1, 1, 3))
+    seconds = calls / rate / sidecar_count
+    down, start = rng.choice(regions), rng.uniform(0.0, seconds / 2)
+    outage = Spell(
+        trouble=rng.choice((Trouble.DARK, Trouble.BLACK_HOLE, Trouble.HANG, Trouble.BROWN_OUT, Trouble.CUT)),
+        start=start,
+        end=start + rng.choice((seconds / 8, seconds / 3)),
+        share=rng.choice((0.5, 1.0)),
+    )
+    vendors = dict.fromkeys(target.partition("/")[0] for target in targets)
+    policy = rng.choice(((), regions, regions[::-1]))
+    return Scenario(
+        targets=tuple(targets),
+        seconds=seconds,
+        spells=(
+            *(replace(outage, where=f"{vendor}@{down}") for vendor in vendors),
+            *(_spell(rng, tuple(targets), seconds, sidecar_count) for _ in range(rng.randrange(0, 3))),
+        ),
+        traffic=Traffic(
+            calls_per_second=rate,
+            modes=rng.choice(MODES),
+            deadlines=(120.0, None),
+            strategy=rng.choice(STRATEGIES),
+            regions=((), regions[:1], regions[1:], regions, regions[::-1]),
+            policy_regions=policy,
+        ),
+        sidecar_count=sidecar_count,
+        settings=Settings(
+            routing=RoutingSettings(policies={"default": Policy(strategy=Strategy.PRIORITY, regions=policy)})
+        ),
+        regional=True,
     )
 
 

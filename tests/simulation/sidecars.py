@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf
+
+import structlog
 
 from tests.simulation.providers import ATTEMPT, ProviderOf, Providers
 from tests.simulation.watch import EXACT, Watch
@@ -31,6 +34,7 @@ from turnout_server.core.settings import Settings
 from turnout_server.core.state import TargetState
 from turnout_server.execution.executor import Executor
 from turnout_server.router import ReportResults, Router
+from turnout_server.shadow_turns import ShadowTurns
 
 __all__ = ["Sidecar", "WatchedRouter", "sidecar"]
 
@@ -73,8 +77,11 @@ class WatchedRouter(Router):
         )
         return self._begun(permit, lease_seconds)
 
-    def begin_probe(self, target: Target, *, lease_seconds: float, tenant: str = "") -> Permit | None:
-        return self._begun(super().begin_probe(target, lease_seconds=lease_seconds, tenant=tenant), lease_seconds)
+    def begin_probe(
+        self, target: Target, *, lease_seconds: float, tenant: str = "", trial_only: bool = True
+    ) -> Permit | None:
+        permit = super().begin_probe(target, lease_seconds=lease_seconds, tenant=tenant, trial_only=trial_only)
+        return self._begun(permit, lease_seconds)
 
     def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
         self.watch.ends(permit.attempt_id, outcome)
@@ -225,6 +232,8 @@ def sidecar(
     )
     router.watch = watch
     router.caller_label = f"app-of-{name}"
+    if router.shadowing is not None:
+        ShadowTurns(router, clock=time.perf_counter, log=structlog.get_logger("turnout"))
     upstream = ProviderOf(providers, name)
     executor = Executor(
         router,

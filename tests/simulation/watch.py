@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tests.virtual_time import virtual_loop
 from turnout_server.core.call import AttemptRecord
+from turnout_server.core.comparison import Comparison
 from turnout_server.core.decision import Decision
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet
@@ -71,6 +72,7 @@ class Watch:
     attempts: list[AttemptRecord] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     hedges: Counter[HedgeResult] = field(default_factory=Counter)
+    comparisons: list[Comparison] = field(default_factory=list)
     open_until: dict[Door, float] = field(default_factory=dict)
     _told: dict[KeyUse, float] = field(default_factory=dict)
     _out: dict[str, str] = field(default_factory=dict)
@@ -117,6 +119,9 @@ class Watch:
     def hedge(self, target: Target, result: HedgeResult) -> None:
         self.hedges[result] += 1
         self._note(virtual_loop().time(), str(target), result)
+
+    def shadow(self, comparison: Comparison) -> None:
+        self.comparisons.append(comparison)
 
     def outcome(self, result: str) -> None:
         self.outcomes[result] += 1

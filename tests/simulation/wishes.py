@@ -41,6 +41,14 @@ class Wish:
     strategy: Strategy | None = None
     gives_up_seconds: float | None = None
     reporting: Reporting = Reporting.AT_ONCE
+    regions: tuple[str, ...] = ()
+    """What the request allows."""
+    held_to: tuple[str, ...] = ()
+    """What request and policy allow together, the preferred one first; its words begin with them."""
+
+    def allows(self, target: str) -> bool:
+        """Whether a target, whose endpoint is named for its region, may serve it."""
+        return not self.held_to or target.partition("@")[2] in self.held_to
 
     @property
     def chat(self) -> ChatInput:
@@ -57,7 +65,7 @@ class Wish:
             profile = replace(
                 profile, input_bytes=len(self.words), input_tokens=max(1, len(self.words) // 4), max_output_tokens=300
             )
-        options = RoutingOptions(strategy=self.strategy)
+        options = RoutingOptions(strategy=self.strategy, regions=self.regions)
         return RouteQuery(
             profile=profile, options=options, caller=Caller(tenant="tenant"), deadline_seconds=self.deadline
         )

@@ -10,6 +10,7 @@ from hashlib import blake2b
 
 from tests.simulation.bills import PriceChange, list_price, price_at
 from tests.simulation.callers import Called, make
+from tests.simulation.marks import marked
 from tests.simulation.providers import PLAIN, Providers, Temper
 from tests.simulation.sidecars import Sidecar, sidecar
 from tests.simulation.troubles import Spell, Weather
@@ -41,15 +42,24 @@ class Traffic:
     prompt_bytes: Sequence[int] = (40, 400, 8000)
     task_count: int = 1
     strategy: Strategy | None = None
+    regions: Sequence[tuple[str, ...]] = ((),)
+    """What requests allow."""
+    policy_regions: tuple[str, ...] = ()
+    """What the policy allows."""
 
     def wish(self, rng: random.Random) -> Wish:
         """Draws what the next call asks for."""
         reporting = Reporting.AT_ONCE
         if rng.random() < self.silent_share:
             reporting = rng.choice((Reporting.NEVER, Reporting.NEVER, Reporting.LATE, Reporting.TWICE))
+        asked = rng.choice(self.regions) if len(self.regions) > 1 else self.regions[0]
+        policy = self.policy_regions
+        held_to = tuple(region for region in asked or policy if region in (policy or asked))
         return Wish(
+            regions=asked,
+            held_to=held_to,
             mode=rng.choices(list(self.modes), list(self.modes.values()))[0],
-            words="x" * rng.choice(self.prompt_bytes),
+            words=marked(held_to) + "x" * rng.choice(self.prompt_bytes),
             deadline=rng.choice(self.deadlines),
             bad=rng.random() < self.bad_share,
             task=f"task-{rng.randrange(self.task_count)}" if self.task_count > 1 else "",
@@ -76,6 +86,8 @@ class Scenario:
     sidecar_count: int = 1
     credential_count: int = 1
     settings: Settings = BY_PRIORITY
+    regional: bool = False
+    """Whether each endpoint is in the region that it is named for; else nothing is known of regions."""
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -119,6 +131,8 @@ class World:
     def begin_call(self, one: Sidecar, wish: Wish) -> Called:
         """Takes note of a call that comes now."""
         found = usable(one, executing=wish.mode is not Mode.ADVISED)
+        if wish.held_to:
+            found = tuple(name for name in found if wish.allows(name))
         called = Called(sidecar=one.name, started=virtual_loop().time(), wish=wish, usable=found)
         self.calls.append(called)
         self._by_sidecar.setdefault(one.name, []).append(called)
@@ -160,6 +174,8 @@ def fleet_of(scenario: Scenario, now: float = 0.0) -> Fleet:
         spec = spec_of(name, rank, scenario.credential_count, temper)
         if not temper.states_cost:
             spec = replace(spec, price=price_at(name, rank, scenario.price_changes, now))
+        if scenario.regional:
+            spec = replace(spec, region=spec.target.endpoint)
         specs.append(spec)
     return Fleet(tuple(specs))
 

@@ -208,7 +208,7 @@ def test_what_calls_and_plans_hold_is_let_go_though_all_budgets_were_taken_out()
 
 def test_models_that_are_found_later_do_not_undo_a_change_of_a_budget() -> None:
     desk = Desk(TENANTS)
-    desk.router.change_budget(dataclasses.replace(TENANTS, limit_nano_usd=5))
+    desk.router.budget_changes.change(dataclasses.replace(TENANTS, limit_nano_usd=5), by="a test")
     desk.router.adopt(Fleet((*desk.router.fleet.specs, spec("c/m", 2))), desk.settings)
 
     assert desk.router.budget("monthly").spec.limit_nano_usd == 5

@@ -29,6 +29,7 @@ from turnout_server.core.chat import (
     TextDelta,
     UsageReported,
 )
+from turnout_server.core.comparison import Comparison
 from turnout_server.core.decision import Decision
 from turnout_server.core.events import Event
 from turnout_server.core.fleet import Fleet, Price, TargetSpec
@@ -171,6 +172,7 @@ class Instruments:
         self.attempts: list[AttemptRecord] = []
         self.failovers: list[tuple[str, str, FailureKind]] = []
         self.hedges: list[tuple[str, HedgeResult]] = []
+        self.comparisons: list[Comparison] = []
         self.outcomes: list[str] = []
 
     def decision(self, decision: Decision) -> None:
@@ -184,6 +186,9 @@ class Instruments:
 
     def hedge(self, target: Target, result: HedgeResult) -> None:
         self.hedges.append((str(target), result))
+
+    def shadow(self, comparison: Comparison) -> None:
+        self.comparisons.append(comparison)
 
     def outcome(self, result: str) -> None:
         self.outcomes.append(result)

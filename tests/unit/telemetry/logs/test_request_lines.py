@@ -52,6 +52,7 @@ QUERY = RouteQuery(
 ATTEMPTS = (
     AttemptRecord(
         target=Target("b", "n"),
+        region="eu",
         attempt_id="at-1",
         started_at_wall=0.0,
         credential="main",
@@ -162,6 +163,7 @@ def test_a_line_says_who_asked_what_was_tried_and_what_it_cost() -> None:
         "attempts": [
             {
                 "target": "b/n",
+                "region": "eu",
                 "attempt_id": "at-1",
                 "credential": "main",
                 "failure": "OVERLOADED",
