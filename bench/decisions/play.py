@@ -43,6 +43,13 @@ CONTENDERS: Mapping[str, Made] = MappingProxyType(
     }
 )
 """By the name that stands in the report; each takes the providers and the sidecar's number."""
+HELD: Mapping[str, Made] = MappingProxyType(
+    {
+        f"{TURNOUT} in {' then '.join(regions)}": partial(Turnout, strategy=Strategy.COST, regions=regions)
+        for regions in (("eu",), ("eu", "us"))
+    }
+)
+"""Those whose calls are held to regions: they have no rivals, and are not in the report."""
 
 
 @dataclass(slots=True)
@@ -75,7 +82,8 @@ def play(trace: Trace, contender: str, *, sidecars: int | None = None) -> Played
 
 async def _play(trace: Trace, contender: str, sidecars: int) -> Played:
     providers = Providers(trace, sidecars / trace.sidecars)
-    each = [CONTENDERS[contender](providers, sidecar) for sidecar in range(sidecars)]
+    made = CONTENDERS.get(contender) or HELD[contender]
+    each = [made(providers, sidecar) for sidecar in range(sidecars)]
     played = Played(trace, contender, [], providers.attempts, each, [])
     clock = asyncio.create_task(_tick([one for one in each if isinstance(one, Turnout)]))
     running: set[asyncio.Task[None]] = set()

@@ -12,6 +12,7 @@ from bench.decisions.providers import Providers
 from bench.decisions.upstream import ProvidersOf, prompt
 from tests.virtual_time import virtual_loop
 from turnout_server.core.call import AttemptDeltas, AttemptRecord
+from turnout_server.core.comparison import Comparison
 from turnout_server.core.decision import Decision
 from turnout_server.core.errors import TurnoutError
 from turnout_server.core.events import Event
@@ -30,9 +31,9 @@ SETTINGS = Settings(
 
 
 class Turnout:
-    """One sidecar with one strategy and the defaults."""
+    """One sidecar with one strategy and the defaults; `regions` are all that its calls allow, the first preferred."""
 
-    def __init__(self, providers: Providers, sidecar: int, strategy: Strategy) -> None:
+    def __init__(self, providers: Providers, sidecar: int, strategy: Strategy, regions: tuple[str, ...] = ()) -> None:
         loop, ids = virtual_loop(), itertools.count()
         rng = random.Random(f"{providers.trace.name}/{sidecar}")
 
@@ -42,7 +43,7 @@ class Turnout:
         self.events: list[Event] = []
         self.told = Told()
         self._providers = providers
-        self._strategy = strategy
+        self._options = RoutingOptions(strategy=strategy, regions=regions)
         self._planned: dict[int, Planned] = {}
         self._factors = self._known_factors()
         fleet = self._fleet()
@@ -67,7 +68,7 @@ class Turnout:
 
     async def call(self, planned: Planned) -> End:
         """Carries out one call."""
-        query = RouteQuery(options=RoutingOptions(strategy=self._strategy), deadline_seconds=DEADLINE_SECONDS)
+        query = RouteQuery(options=self._options, deadline_seconds=DEADLINE_SECONDS)
         self._planned[planned.number] = planned
         shown = False
         try:
@@ -147,6 +148,9 @@ class Told:
 
     def hedge(self, target: Target, result: HedgeResult) -> None:
         """Nothing is hedged here."""
+
+    def shadow(self, comparison: Comparison) -> None:
+        """No policy has a shadow here."""
 
     def outcome(self, result: str) -> None:
         """Needs no count of reports."""

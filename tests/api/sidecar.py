@@ -26,6 +26,7 @@ from turnout_server.core.settings import Settings
 from turnout_server.execution.executor import Executor
 from turnout_server.ports import ResponseHead, Upstream, UpstreamCall, UpstreamError, UpstreamEvent
 from turnout_server.router import Router
+from turnout_server.shadow_turns import ShadowTurns
 from turnout_server.telemetry.logs.access_log import AccessLog
 from turnout_server.telemetry.metrics.metrics import Metrics
 from turnout_server.telemetry.traces.call_spans import CallTracing, attempt_of_current, deciding_again_in_current
@@ -127,6 +128,7 @@ class Sidecar:
     events: Sequence[Event]
     """What operators would have been told so far."""
     ring: EventRing
+    shadows: ShadowTurns
 
     @property
     def stub(self) -> router_pb2_grpc.RouterServiceAsyncStub:
@@ -198,6 +200,7 @@ async def running(
         on_event=on_event,
         instruments=metrics,
     )
+    turns = ShadowTurns(router, clock=time.monotonic, log=structlog.get_logger("turnout"))
     providers: dict[str, Upstream] = {s.target.provider: upstream for s in specs}
     providers |= upstreams or {}
     executor = Executor(
@@ -241,7 +244,9 @@ async def running(
                 channel=channel,
                 events=events,
                 ring=ring,
+                shadows=turns,
             )
     finally:
         await server.stop()
+        turns.close()
         await executor.aclose()

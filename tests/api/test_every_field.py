@@ -19,18 +19,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from turnout.v1 import admin_pb2, router_pb2
 from turnout.v1 import router_pb2 as pb
 from turnout_server.administration import Administration
-from turnout_server.api import event_feed
+from turnout_server.api import event_feed, shadows
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.administration import registered_provider, scope_places, update_provider
-from turnout_server.api.budgets import changed_budget, wanted_budget, wanted_page
+from turnout_server.api.budgets import changed_budget, new_budget, unwanted_budget, wanted_budget, wanted_page
 from turnout_server.api.chat_requests import chat_input
+from turnout_server.api.checks import wanted_checks
 from turnout_server.api.decision_records import decision_filter, page_size, wanted_decision
 from turnout_server.api.faults import Faults
 from turnout_server.api.looking_back import clear_before, comparison_query, statistics_query, trend_query
 from turnout_server.api.provider_states import resume_revision, status_query
+from turnout_server.api.registering import new_provider, provider_facts, unwanted_provider
 from turnout_server.api.reports import check_counts, feedback, outcome
 from turnout_server.api.requests import route_query
-from turnout_server.api.routing_rules import get_routing
+from turnout_server.api.routing_rules import get_routing, routing_change, wanted_policy
+from turnout_server.api.spend_series import spend_query
+from turnout_server.api.state_transfer import imported
 from turnout_server.calendars import calendar
 from turnout_server.core.budget import BudgetPeriod, BudgetScope, BudgetSpec
 from turnout_server.core.errors import InvalidRequestError
@@ -38,6 +42,7 @@ from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.model import Target
 from turnout_server.core.settings import Settings
 from turnout_server.core.state import FleetState
+from turnout_server.state.document import document
 
 NOW_WALL = 1_700_000_000.0
 
@@ -90,6 +95,23 @@ OUTCOME = pb.Outcome(
 CHANGE = admin_pb2.UpdateBudgetRequest(
     budget=admin_pb2.Budget(name="monthly", limit_usd=5, per_pod=True, spend=[admin_pb2.BudgetSpend()])
 )
+NEW_PROVIDER = admin_pb2.RegisterProviderRequest(
+    provider=admin_pb2.RegisteredProvider(
+        provider="house",
+        wire="openai",
+        base_url="https://llm.example.com/v1",
+        models=[admin_pb2.RegisteredModel(name="m", latency_prior=Duration(seconds=1))],
+    )
+)
+NEW_BUDGET = admin_pb2.CreateBudgetRequest(
+    budget=admin_pb2.Budget(
+        name="monthly",
+        scope=admin_pb2.BUDGET_SCOPE_GLOBAL,
+        period=admin_pb2.BUDGET_PERIOD_MONTH,
+        limit_usd=5,
+        per_pod=True,
+    )
+)
 MONTHLY = BudgetSpec(
     name="monthly",
     scope=BudgetScope.GLOBAL,
@@ -113,9 +135,14 @@ def changing() -> Administration:
 
 
 PROVIDER = registered_provider(changing().provider("a"))
+RULES = get_routing(admin_pb2.GetRoutingRequest(), Settings(), TWO).routing
+OTHER_RULES = admin_pb2.UpdateRoutingRequest(
+    routing=admin_pb2.Routing(strategy=pb.STRATEGY_COST, weights=pb.Weights(cost=2), provider_order=["b"])
+)
 RESET = admin_pb2.ResetHealthRequest(
     scope=admin_pb2.HealthScope(endpoint=admin_pb2.EndpointName(provider="a", endpoint=""))
 )
+CHECK = admin_pb2.CheckHealthRequest(scope=RESET.scope)
 
 # How each kind of message is read.
 
@@ -168,6 +195,30 @@ def read_budget_change(request: Any) -> None:
     changed_budget(request, MONTHLY)
 
 
+def read_new_provider(request: Any) -> None:
+    provider_facts(new_provider(request))
+
+
+def read_removal(request: Any) -> None:
+    unwanted_provider(request)
+
+
+def read_export(request: Any) -> None:
+    """Its one field is a switch."""
+
+
+def read_import(request: Any) -> None:
+    imported(request, 0.0, 1_800_000_000.0)
+
+
+def read_spend(request: Any) -> None:
+    spend_query(request, 1_800_000_000.0)
+
+
+def read_new_budget(request: Any) -> None:
+    new_budget(request)
+
+
 def read_provider_change(request: Any) -> None:
     update_provider(request, changing(), TWO, by="")
 
@@ -176,8 +227,17 @@ def read_reset(request: Any) -> None:
     scope_places(request.scope, TWO)
 
 
+def read_check(request: Any) -> None:
+    wanted_checks(request, TWO)
+
+
 def read_rules(request: Any) -> None:
-    get_routing(request, Settings())
+    get_routing(request, Settings(), TWO)
+
+
+def read_rules_change(request: Any) -> None:
+    wanted_policy(request)
+    routing_change(request, RULES, TWO)
 
 
 class Place(NamedTuple):
@@ -205,9 +265,19 @@ ROOTS: dict[str, Place] = {
     "ClearHistoryRequest": Place(admin_pb2.ClearHistoryRequest(), "", clear_before),
     "ListBudgetsRequest": Place(admin_pb2.ListBudgetsRequest(), "", wanted_page),
     "UpdateBudgetRequest": Place(CHANGE, "", read_budget_change),
+    "RegisterProviderRequest": Place(NEW_PROVIDER, "", read_new_provider),
+    "RemoveProviderRequest": Place(admin_pb2.RemoveProviderRequest(provider="a"), "", read_removal),
+    "ExportStateRequest": Place(admin_pb2.ExportStateRequest(), "", read_export),
+    "ImportStateRequest": Place(admin_pb2.ImportStateRequest(state=document((), 0.0)), "", read_import),
+    "GetSpendRequest": Place(admin_pb2.GetSpendRequest(), "", read_spend),
+    "CreateBudgetRequest": Place(NEW_BUDGET, "", read_new_budget),
+    "DeleteBudgetRequest": Place(admin_pb2.DeleteBudgetRequest(name="b"), "", unwanted_budget),
     "UpdateProviderRequest": Place(admin_pb2.UpdateProviderRequest(provider=PROVIDER), "", read_provider_change),
     "ResetHealthRequest": Place(RESET, "", read_reset),
+    "CheckHealthRequest": Place(CHECK, "", read_check),
     "GetRoutingRequest": Place(admin_pb2.GetRoutingRequest(), "", read_rules),
+    "UpdateRoutingRequest": Place(OTHER_RULES, "", read_rules_change),
+    "ListShadowDifferencesRequest": Place(admin_pb2.ListShadowDifferencesRequest(), "", shadows.wanted_page),
     "ListEventsRequest": Place(admin_pb2.ListEventsRequest(), "", event_feed.wanted_page),
     "WatchEventsRequest": Place(admin_pb2.WatchEventsRequest(), "", event_feed.wanted_watch),
 }
@@ -245,6 +315,7 @@ INNER: dict[str, Place] = {
     "HealthScope": Place(RESET, "scope", read_reset),
     "EndpointName": Place(RESET, "scope.endpoint", read_reset),
     "AllTargets": Place(RESET, "", read_reset),
+    "Routing": Place(OTHER_RULES, "routing", read_rules_change),
 }
 PLACES = ROOTS | INNER
 
@@ -338,6 +409,9 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "ListDecisionsRequest.start_time": TIMES,
     "ListDecisionsRequest.end_time": TIMES,
     "GetDecisionRequest.decision_id": required(128),
+    "ListShadowDifferencesRequest.page_size": Bad((-1, 1001)),
+    "ListShadowDifferencesRequest.page_token": text(256),
+    "ListShadowDifferencesRequest.policy": text(128),
     "GetStatisticsRequest.start_time": TIMES,
     "GetStatisticsRequest.end_time": TIMES,
     "GetStatisticsRequest.group_by": ENUM,
@@ -364,6 +438,19 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "ListEventsRequest.target": text(256),
     "WatchEventsRequest.after_sequence": Bad((-1,)),
     "WatchEventsRequest.names": (MANY_NAMES, Bad((["suspect", ""],), "[1]")),
+    "RegisterProviderRequest.provider": Bad((admin_pb2.RegisteredProvider(),), "provider.provider"),
+    "RemoveProviderRequest.provider": required(128),
+    "RemoveProviderRequest.etag": text(128),
+    "ExportStateRequest.include_history": SWITCH,
+    "ImportStateRequest.state": Bad((b"", b"\0", b"turnout-snapshot", b"turnout-journal 1\n", document((), 0.0)[:-9])),
+    "GetSpendRequest.start_time": TIMES,
+    "GetSpendRequest.end_time": TIMES,
+    "GetSpendRequest.step": Bad((Duration(seconds=61), *LIMITS.values)),
+    "GetSpendRequest.group_by": ENUM,
+    "GetSpendRequest.tenant": text(128),
+    "CreateBudgetRequest.budget": Bad((admin_pb2.Budget(),), "budget.name"),
+    "DeleteBudgetRequest.name": required(64),
+    "DeleteBudgetRequest.etag": text(128),
     "UpdateBudgetRequest.budget": Bad((admin_pb2.Budget(limit_usd=5),), "budget.name"),
     "UpdateBudgetRequest.update_mask": Bad((FieldMask(), FieldMask(paths=["name"]), FieldMask(paths=["x" * 9999]))),
     "UpdateBudgetRequest.etag": text(128),
@@ -398,6 +485,8 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "RegisteredModel.latency_prior": Bad((Duration(seconds=9), *LENGTHS.values), OTHER_MODEL),
     "RegisteredModel.silent_thinking": Bad((True,), OTHER_MODEL),
     "ResetHealthRequest.scope": Bad((admin_pb2.HealthScope(),)),
+    "CheckHealthRequest.scope": Bad((admin_pb2.HealthScope(),)),
+    "CheckHealthRequest.timeout": Bad((Duration(seconds=601), *LIMITS.values)),
     "HealthScope.target": (
         Bad((pb.Target(), pb.Target(model="m"), pb.Target(provider="x" * 257)), "scope.target.provider"),
         Bad((pb.Target(provider="a"), pb.Target(provider="a", model="x" * 257)), "scope.target.model"),
@@ -409,6 +498,21 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "EndpointName.provider": required(128),
     "EndpointName.endpoint": text(128),
     "GetRoutingRequest.policy": text(128),
+    "UpdateRoutingRequest.routing": INSIDE,
+    "UpdateRoutingRequest.update_mask": Bad((FieldMask(), FieldMask(paths=["etag"]), FieldMask(paths=["x" * 9999]))),
+    "UpdateRoutingRequest.etag": text(128),
+    "Routing.policy": text(128),
+    "Routing.strategy": ENUM,
+    "Routing.weights": INSIDE,
+    "Routing.failover_preset": ENUM,
+    "Routing.default_policy": text(128),
+    "Routing.provider_order": (Bad((["a"] * 257,)), Bad((["c"], ["x" * 9999]), "[0]"), Bad((["a", "a"],), "[1]")),
+    "Routing.preferences": (
+        Bad((["a/m"] * 257,)),
+        Bad((["c/m"], ["x" * 9999], [""]), "[0]"),
+        Bad((["a", "a"],), "[1]"),
+    ),
+    **{f"Routing.{field}": TOLD for field in ("etag", "policy_version")},
     "Budget.name": required(64),
     "Budget.scope": Bad((99, -1, admin_pb2.BUDGET_SCOPE_TENANT)),
     "Budget.period": Bad((99, -1, admin_pb2.BUDGET_PERIOD_DAY)),
@@ -426,6 +530,7 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "RequestProfile.max_output_tokens": Bad((0, *COUNTS.values)),
     "RequestProfile.capabilities": (Bad(([1] * 257,)), Bad(([99],), "[0]"), Bad(([1, 0],), "[1]")),
     "RequestProfile.custom_capabilities": NAMES,
+    "RequestProfile.preferred_capabilities": NAMES,
     "RequestProfile.reasoning_effort": ENUM,
     "RequestProfile.text_hint": text(2**20),
     "RoutingOptions.policy": text(128),
@@ -452,6 +557,7 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "Weights.availability": WEIGHT,
     "Weights.quality": WEIGHT,
     "Weights.priority": WEIGHT,
+    "Weights.capability": WEIGHT,
     "Caller.tenant": text(128),
     "Caller.user": text(128),
     "Caller.tier": text(64),

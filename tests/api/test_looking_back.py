@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # has 
 from tests.api.sidecar import HELLO, Sidecar, details, failing, reason, running, spec
 from turnout.v1 import admin_pb2
 from turnout.v1 import router_pb2 as pb
+from turnout_server.core.events import EventName
 from turnout_server.core.model import FailureKind
 
 ALL = admin_pb2.GetStatisticsRequest()
@@ -152,11 +153,13 @@ async def test_what_is_forgotten_is_in_no_list_and_no_sum_and_the_rest_stays() -
         too_old = admin_pb2.ClearHistoryRequest(before=Timestamp(seconds=1))
         kept = await sidecar.admin.ClearHistory(too_old, timeout=5)
         gone = await sidecar.admin.ClearHistory(admin_pb2.ClearHistoryRequest(), timeout=5)
+        told = [event.fields["decision_count"] for event in sidecar.events if event.name is EventName.HISTORY_CLEARED]
         listed = await sidecar.admin.ListDecisions(admin_pb2.ListDecisionsRequest(), timeout=5)
         (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=5)).groups
         status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["alpha"]), timeout=5)
 
     assert (kept.removed_count, gone.removed_count) == (0, 1)
+    assert told == [0, 1]
     assert (len(listed.decisions), whole.decision_count, whole.attempt_count) == (0, 0, 0)
     assert status.providers[0].request_count == 1
 

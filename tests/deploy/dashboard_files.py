@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.deploy.helm_chart import CHART
-from turnout_server.telemetry.metrics.instruments import INSTRUMENTS, Instrument, Kind, Profile, prometheus_label
+from turnout_server.telemetry.metrics.instruments import (
+    INSTRUMENTS,
+    Instrument,
+    Kind,
+    Profile,
+    prometheus_label,
+)
 
 NAMES = ("fleet", "provider", "cost", "decisions")
 SCRAPED_LABELS = frozenset({"namespace", "job", "pod", "instance"})

@@ -10,6 +10,7 @@ from tests.api.sidecar import spec
 from tests.unit.core.budgets import NOW_WALL, budget
 from turnout_server.core.budget_ledger import Ledger
 from turnout_server.core.call import AttemptRecord
+from turnout_server.core.comparison import Choice, Comparison
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import Fleet
 from turnout_server.core.hedging import HedgeResult
@@ -58,6 +59,8 @@ def every_family(profile: Profile = Profile.FULL) -> Metrics:
     metrics.watch_routing(lambda: "a1b2")
     metrics.watch_retry_budget(lambda: 2.5)
     metrics.watch_refusals({"unauthenticated": 6})
+    metrics.watch_shadows(lambda: {("default", "other"): 4})
+    metrics.watch_checks(lambda: {("google", "ok"): 9, (str(SECOND), "CONNECTION"): 2})
     metrics.watch_listener_files(Certificate())
     metrics.watch_dropped("traces", lambda: 8)
     metrics.started("1.2.0", 1_700_000_000.0)
@@ -95,6 +98,12 @@ def _count(metrics: Metrics) -> None:
             )
     metrics.failover(FIRST, SECOND, FailureKind.TIMEOUT)
     metrics.hedge(FIRST, HedgeResult.WON)
+    for shadow_chosen in (Choice(target=FIRST), Choice(target=SECOND)):
+        metrics.shadow(
+            Comparison(
+                policy="default", shadow_policy="other", chosen=Choice(target=FIRST), shadow_chosen=shadow_chosen
+            )
+        )
     for result in ("accepted", "missing", "duplicate"):
         metrics.outcome(result)
     metrics.event(Event(at=1.0, name=EventName.FAILURE))
