@@ -219,11 +219,17 @@ def endless(case: Case) -> bool:
     return case.fault.until is Until.DEADLINE and case.way is not Way.DIRECT
 
 
+QUICK_WIRES = ("anthropic", "openai")
+"""Those whose cases `make test` plays; of the other two some thirty seconds are for `make test-full`."""
+
+
 def waiting() -> list[Case]:
     return [case for wire in WIRES for case in cases(wire, WAITS)]
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    "wire", [pytest.param(wire, marks=() if wire in QUICK_WIRES else pytest.mark.full) for wire in WIRES]
+)
 async def test_what_shows_at_once_ends_at_once(wire: str) -> None:
     await warm_up()
 

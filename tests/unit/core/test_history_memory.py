@@ -66,7 +66,10 @@ def busy(live: LiveFleet, rng: random.Random, number: int, attempts: int) -> Non
         live.state.record(outcome, call_id=str(number), now=live.now, in_flight=False)
 
 
-@pytest.mark.parametrize(("targets", "attempts"), [(1, 1), (12, 1), (12, 4), (400, 1)])
+@pytest.mark.parametrize(
+    ("targets", "attempts"),
+    [(1, 1), pytest.param(12, 1, marks=pytest.mark.full), (12, 4), pytest.param(400, 1, marks=pytest.mark.full)],
+)
 def test_history_takes_what_it_says_it_takes(targets: int, attempts: int) -> None:
     specs = (spec(f"p{n % 20}/m{n}", quality=50.0 + n % 50, price=(1.0 + n % 7, 2.0)) for n in range(targets))
     live = LiveFleet(*specs, settings=dataclasses.replace(Settings(), history_max_bytes=64 << 20))
@@ -106,7 +109,7 @@ def test_history_of_hundreds_of_targets_keeps_within_its_bound() -> None:
     assert taken <= (1 << 20) * TOO_LITTLE
 
 
-@pytest.mark.parametrize("answers", [1, 10, 100])
+@pytest.mark.parametrize("answers", [1, pytest.param(10, marks=pytest.mark.full), 100])
 def test_chronicle_takes_what_it_says_it_takes(answers: int) -> None:
     rng = random.Random(1)
     target = Target("a", "m")

@@ -310,11 +310,14 @@ async def test_trial_off_the_path_ends_with_the_connections_that_it_began_with()
 
 
 @in_virtual_time
-async def test_configuration_that_no_call_uses_any_more_is_let_go() -> None:
+async def test_configuration_that_no_call_uses_any_more_is_let_go(request: pytest.FixtureRequest) -> None:
     def kept() -> int:
         gc.collect()
         return sum(isinstance(each, FormerFleet) and each._state is world.router.state for each in gc.get_objects())
 
+    # What is there already, of all modules and tests, need not be looked through.
+    gc.freeze()
+    request.addfinalizer(gc.unfreeze)
     world = World({"a/m": [answer("a", first_after=5.0)]})
     call = asyncio.create_task(world.executor.execute(asking(), chat()))
     await asyncio.sleep(1.0)

@@ -18,6 +18,7 @@ def breaker_state(world: World, index: int = 0) -> BreakerState:
     return world.router.state.targets[index].breaker.state(world.now)
 
 
+@pytest.mark.full
 @in_virtual_time
 async def test_thousand_streams_caught_by_one_silent_provider_are_all_answered_by_the_healthy_one() -> None:
     world = World({"silent/m": [SILENT], "healthy/m": [answer("fine")]})
