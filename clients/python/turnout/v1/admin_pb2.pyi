@@ -2236,7 +2236,7 @@ class GetSpendRequest(_message.Message):
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """From this time on. Sums are kept by the minute for a quarter of an hour, then by quarters of an hour for a day, as for
-        GetStatistics. Absent: 24 h ago.
+        GetStatistics; then by days, UTC, for a month. Absent: 24 h ago.
         """
 
     @_builtins.property
@@ -2246,7 +2246,7 @@ class GetSpendRequest(_message.Message):
     @_builtins.property
     def step(self) -> _duration_pb2.Duration:
         """Width of one point, in whole minutes, or quarters of an hour where start_time is more than one ago; at most 1,000
-        points. Absent: 1 h.
+        points. What is kept by days is part of whole days alone. Absent: 1 h, a day where start_time is more than 25 h ago.
         """
 
     def __init__(

@@ -550,7 +550,7 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     REJECTION_REASON_UNKNOWN_PRICE: _RejectionReason.ValueType  # 8
     """Its price is unknown while a cost limit is in force."""
     REJECTION_REASON_COST_LIMIT: _RejectionReason.ValueType  # 9
-    """Dearer than this request's cap."""
+    """Dearer than this request's cap, or than what earlier attempts of the call left of it."""
     REJECTION_REASON_DEPRECATED: _RejectionReason.ValueType  # 10
     """Deprecated, and not named in include, force_target or a table."""
     REJECTION_REASON_NO_CREDENTIAL: _RejectionReason.ValueType  # 11
@@ -604,7 +604,7 @@ REJECTION_REASON_QUALITY: RejectionReason.ValueType  # 7
 REJECTION_REASON_UNKNOWN_PRICE: RejectionReason.ValueType  # 8
 """Its price is unknown while a cost limit is in force."""
 REJECTION_REASON_COST_LIMIT: RejectionReason.ValueType  # 9
-"""Dearer than this request's cap."""
+"""Dearer than this request's cap, or than what earlier attempts of the call left of it."""
 REJECTION_REASON_DEPRECATED: RejectionReason.ValueType  # 10
 """Deprecated, and not named in include, force_target or a table."""
 REJECTION_REASON_NO_CREDENTIAL: RejectionReason.ValueType  # 11
@@ -1327,7 +1327,10 @@ class RoutingOptions(_message.Message):
     priority: Global___Priority.ValueType
     """How urgent it is. UNSPECIFIED: NORMAL."""
     max_cost_usd: _builtins.float
-    """Most expected cost of the request in USD, at least 0; targets of unknown price are rejected. Absent: the policy's limit."""
+    """Most cost of the request in USD, at least 0: targets that are expected to cost more, or whose price is unknown, are
+    rejected. Execute and ExecuteStream hold the whole call to it, all attempts together, by the output limit that
+    providers are sent. Absent: the policy's limit.
+    """
     min_availability: _builtins.float
     """Least availability, 0 to 1. Absent: the policy's limit."""
     min_quality: _builtins.float
