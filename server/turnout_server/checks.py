@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from turnout_server.core.checks import Allowance, Means, Phases, Question, call_cost_nano_usd
+from turnout_server.core.checks import Allowance, Means, Phases, Question, Taken, call_cost_nano_usd
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.model import FailureKind, Target
 
@@ -128,23 +128,17 @@ class Checks:
             return "as many calls as it may have are under way"
         return self._state.credentials.verdict_for_anybody(state.spec, now).detail or "budgets leave no room for it"
 
-    def pay(self, spec: TargetSpec, *, asked_for: bool) -> int | None:
+    def pay(self, spec: TargetSpec, *, asked_for: bool) -> Taken | None:
         """Takes what a call of one token may cost out of the day's allowance; None where that has no room for it.
 
         What somebody has asked for is counted, and never refused.
         """
-        settings, now_wall = self._settings(), self._wall()
-        cost = call_cost_nano_usd(spec)
-        if self._allowance.take(cost, settings.max_nano_usd_per_day, now_wall):
-            return cost
-        if not asked_for:
-            return None
-        self._allowance.settle(0, cost, now_wall)
-        return cost or 0
+        limit = self._settings().max_nano_usd_per_day
+        return self._allowance.take(call_cost_nano_usd(spec), limit, self._wall(), asked_for=asked_for)
 
-    def paid(self, taken_nano_usd: int, cost_nano_usd: int | None) -> None:
+    def paid(self, taken: Taken, cost_nano_usd: int | None) -> None:
         """Puts what the call did cost in the place of what was taken for it."""
-        self._allowance.settle(taken_nano_usd, cost_nano_usd, self._wall())
+        self._allowance.settle(taken, cost_nano_usd, self._wall())
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Returns how many checks there were, by what was checked and the result; what has gone is not told of."""

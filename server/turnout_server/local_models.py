@@ -52,6 +52,8 @@ class LocalModels:
         self._log = log
         self._found: dict[str, Sequence[ModelRow]] = {}
         self._silent: set[str] = set()
+        self._missed: dict[str, frozenset[str]] = {}
+        """Models that the last look did not find any more."""
         self._servers = local_servers(configuration, environ)
 
     async def first_look(self) -> None:
@@ -62,7 +64,8 @@ class LocalModels:
     async def watch(self) -> None:
         """Asks again and again, whoever there is to ask."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_SECONDS if not self._silent else LOOK_SECONDS)
+            soon = self._silent or any(self._missed.values())
+            await asyncio.sleep(LOOK_SECONDS if soon else LOOK_EVERY_SECONDS)
             await self._look(LOOK_SECONDS)
 
     async def found_for(self, servers: Sequence[LocalServer], asking: Mapping[str, Asking]) -> Found:
@@ -90,12 +93,13 @@ class LocalModels:
         self._servers = tuple(servers)
         self._found = dict(found)
         self._silent &= {server.provider for server in self._servers}
+        self._missed = {}
 
     async def _look(self, limit_seconds: float) -> None:
         servers = self._servers
         looks = await asyncio.gather(*(self._ask(server, limit_seconds, self._asking) for server in servers))
         found = {
-            server.provider: rows
+            server.provider: self._with_missed(server.provider, rows)
             for server, rows in zip(servers, looks, strict=True)
             # Another configuration may have been taken meanwhile.
             if rows is not None and server in self._servers
@@ -106,6 +110,19 @@ class LocalModels:
             parts = build(self._configuration, self._environ, found=self._found)
             self._adopt(parts)
             self._log.info("models.found", **{name: len(rows) for name, rows in self._found.items()})
+
+    def _with_missed(self, provider: str, rows: Sequence[ModelRow]) -> Sequence[ModelRow]:
+        """Returns the models that were found, and those that were there a look ago.
+
+        A list may be empty, or lack a model, for a moment: while a server begins, or a model is pulled anew. With a
+        model that goes, its drain and all that is known of it go as well; so it goes once two looks have missed it.
+        """
+        listed = {row.name for row in rows}
+        gone = [row for row in self._found.get(provider, ()) if row.name not in listed]
+        before = self._missed.get(provider, frozenset())
+        self._missed[provider] = frozenset(row.name for row in gone)
+        kept = [row for row in gone if row.name not in before]
+        return tuple(sorted((*rows, *kept), key=lambda row: row.name)) if kept else rows
 
     async def _ask(
         self, server: LocalServer, limit_seconds: float, asking: Mapping[str, Asking]

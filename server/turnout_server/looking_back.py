@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from turnout_server.core.errors import UnknownDecisionError
-from turnout_server.core.spend_series import spend
+from turnout_server.core.spend_series import spend_steps
 from turnout_server.core.summaries import Statistics, StatisticsQuery, compare, summarise
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from turnout_server.core.model import Target
     from turnout_server.core.spend_series import Spend, SpendQuery
     from turnout_server.core.state import FleetState
+    from turnout_server.core.status_report import Steps
     from turnout_server.core.trends import Trend, TrendQuery
 
 
@@ -65,9 +66,10 @@ class LookingBack:
         """Returns the time that it is, seconds since the epoch."""
         return self._wall()
 
-    def spend(self, wanted: SpendQuery) -> Spend:
-        """Returns what was spent over time."""
-        return spend(self._state.past.chronicle, wanted, now=self._clock(), now_wall=self._wall())
+    def spend(self, wanted: SpendQuery) -> Steps[Spend]:
+        """Works out what was spent over time, piece by piece, for whoever has others to let have their turn."""
+        past = self._state.past
+        return spend_steps(past.chronicle, wanted, now=self._clock(), now_wall=self._wall(), costs=past.costs)
 
     def clear_history(self, before_wall: float | None = None) -> int:
         """Forgets the decisions made before a moment, all without one, and their sums; returns how many decisions."""

@@ -139,8 +139,13 @@ class Changing(Protocol):
         """Adds a provider. Raises InvalidRequestError, RegistrationDisabledError or AlreadyExistsError."""
         ...
 
-    async def update_provider(self, facts: ProviderFacts, *, still: Callable[[], None], by: str) -> None:
-        """Gives a registered provider other facts. Raises InvalidRequestError or UnknownProviderError."""
+    async def update_provider(
+        self, name: str, changed: Callable[[ProviderFacts], ProviderFacts], *, still: Callable[[], None], by: str
+    ) -> None:
+        """Gives a registered provider what `changed` makes of its facts, which somebody else may have changed just now.
+
+        Raises InvalidRequestError or UnknownProviderError.
+        """
         ...
 
     async def remove_provider(self, name: str, *, still: Callable[[], None], by: str) -> Sequence[Target]:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from turnout_server.administration import Administration
 from turnout_server.budget_changes import BudgetChanges
 from turnout_server.checks import Checks
+from turnout_server.core.attempt_need import AttemptNeed, attempt_need
 from turnout_server.core.budget import Notices
 from turnout_server.core.budget_book import BudgetReport
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.cost import settled_cost_nano_usd
+from turnout_server.core.cost_cap import CostCap
 from turnout_server.core.decide import Hop, decide, unavailable
 from turnout_server.core.decision import Decision, kept_candidate
 from turnout_server.core.errors import (
@@ -32,7 +34,6 @@ from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.hedging import HedgeResult, Patience, may_be_second, patience
 from turnout_server.core.in_force import Found, InForce
 from turnout_server.core.model import (
-    NANO_USD,
     Caller,
     FailureKind,
     Feedback,
@@ -44,7 +45,7 @@ from turnout_server.core.model import (
     Target,
 )
 from turnout_server.core.permits import Permit, Wanted, breakers_closed, lease_first, take_permit
-from turnout_server.core.preferences import select_policy, tier_cap_nano_usd, with_limits
+from turnout_server.core.preferences import cost_cap_nano_usd, select_policy
 from turnout_server.core.settings import FailoverSettings, Policy, Settings
 from turnout_server.core.spending import Spending
 from turnout_server.core.state import LATE_CANCEL_FACTOR, Adopted, FleetState, Recorded, RecordResult, TargetState
@@ -56,9 +57,10 @@ from turnout_server.looking_back import LookingBack
 from turnout_server.ports import Instruments
 
 if TYPE_CHECKING:
+    from turnout_server.core.budget import BudgetSpec
     from turnout_server.core.budget_ledger import Room
-    from turnout_server.core.keeping import Aged, Memory
-    from turnout_server.core.taking_over import TakenOver
+    from turnout_server.core.keeping import Memory
+    from turnout_server.core.taking_over import Received, TakenOver
     from turnout_server.shadowing import Shadowing
 
 PROBE_PROFILE = RequestProfile(input_tokens=64, max_output_tokens=1)
@@ -113,6 +115,7 @@ class Router:
         """Called when a shadow is to be asked, by `shadowing.step`, once nobody waits for the decision any more."""
         self._trims = _any_trims(settings)
         self._state = FleetState(fleet, settings, now=clock(), rng=rng)
+        self._state.past.costs.offset = wall() - clock()
         self._spending = Spending(settings.budgets, self._state, wall())
         self._in_force = InForce(self._state, settings)
         self._troubles = Troubles(settings.alerts)
@@ -141,20 +144,22 @@ class Router:
 
         return Memory(self._state, self._spending)
 
-    def take_over(self, lines: Iterable[Aged], *, by: str) -> TakenOver:
-        """Takes what a state says that was exported, as far as it is not known better here; tells who asked for it."""
+    def take_over(self, document: Received, *, by: str) -> Steps[TakenOver]:
+        """Takes what a state says that was exported, as far as it is not known better here; tells who asked for it.
+
+        Piece by piece: `taking_over.take_over`. Once it is begun it is to be gone through to its end.
+        """
         from turnout_server.core.taking_over import take_over  # noqa: PLC0415 - seldom asked for
 
         self.expire()
-        now = self._clock()
-        taken = take_over(self._state, self._spending, lines, now=now, now_wall=self._wall())
+        taken = yield from take_over(self._state, self._spending, document, now=self._clock(), now_wall=self._wall())
         fields: dict[str, str | int | float] = {
             "by": by,
             "target_count": len(taken.targets),
             "budget_count": len(taken.budgets),
             "warning_count": len(taken.warnings),
         }
-        self._tell((Event(name=EventName.STATE_IMPORTED, at=now, fields=fields),))
+        self._tell((Event(name=EventName.STATE_IMPORTED, at=self._clock(), fields=fields),))
         return taken
 
     @property
@@ -285,6 +290,10 @@ class Router:
         """Returns all budgets with what is spent, by name."""
         return self._spending.budgets(self._wall())
 
+    def budget_specs(self) -> list[BudgetSpec]:
+        """Returns all budgets without what is spent, by name; `budget` sums up thousands of accounts."""
+        return self._spending.budget_specs()
+
     def budget(self, name: str) -> BudgetReport:
         """Returns one budget. Raises UnknownBudgetError."""
         return self._spending.budget(name, self._wall())
@@ -410,13 +419,14 @@ class Router:
         call_id: str,
         lease_seconds: float,
         tried_credentials: frozenset[str] = frozenset(),
+        cap: CostCap | None = None,
         under: InForce | None = None,
     ) -> Permit | None:
-        """Takes what one attempt needs: the credential, the trial of a half-open target, a place in flight.
+        """Takes what one attempt needs: the credential, the trial of a half-open target, a place in flight, money.
 
-        `tried_credentials` are labels that already failed in this call; `under` is the configuration that it began
-        with, None for the present one. Returns None where the target cannot be called now after all; nothing is taken
-        then.
+        `tried_credentials` are labels that already failed in this call; `cap` is what the call may cost, and whoever
+        makes the attempt settles it there; `under` is the configuration that it began with, None for the present one.
+        Returns None where the target cannot be called now after all; nothing is taken then.
         """
         wanted = Wanted(
             tenant=query.caller.tenant,
@@ -429,7 +439,7 @@ class Router:
             output_tokens=decision.expected_output_tokens or 1,
             tried_credentials=tried_credentials,
         )
-        return self._permit((under or self._in_force).find(spec.target), wanted, query)
+        return self._permit((under or self._in_force).find(spec.target), wanted, query, cap)
 
     def begin_probe(
         self, target: Target, *, lease_seconds: float, tenant: str = "", trial_only: bool = True
@@ -544,16 +554,15 @@ class Router:
         found = (under or self._in_force).find(target)
         return found is not None and may_be_second(found.state, self._clock())
 
-    def cost_limit_nano_usd(self, query: RouteQuery, policy: Policy, under: InForce | None = None) -> int | None:
-        """Returns the most that one request may be expected to cost, None for no limit.
+    def cost_cap(self, query: RouteQuery, policy: Policy) -> CostCap | None:
+        """Returns what one call may cost, by its own limit, its policy's, and the cap of its tier; None for no cap."""
+        limit = cost_cap_nano_usd(query, policy, self.settings.routing)
+        return None if limit is None else CostCap(limit)
 
-        By the request's own limit, its policy's, and the cap of its tier, which is known to exist.
-        """
-        limit = with_limits(query, policy).options.max_cost_usd
-        cap = tier_cap_nano_usd((under or self._in_force).settings.routing, query.caller.tier)
-        if limit is None:
-            return cap
-        return round(limit * NANO_USD) if cap is None else min(round(limit * NANO_USD), cap)
+    def affords(self, target: Target, query: RouteQuery, cap: CostCap, under: InForce | None = None) -> bool:
+        """Whether a call's cap leaves enough for another attempt at a target."""
+        found = (under or self._in_force).find(target)
+        return found is not None and cap.affords(found.spec, query.profile, self._need(found.spec, query))
 
     def hedged(self, first: Permit, second: Permit, waited: Patience) -> None:
         """Takes a hedge from both budgets, after `may_hedge`, and tells of it."""
@@ -658,15 +667,35 @@ class Router:
             room=room,
         )
 
-    def _permit(self, found: Found | None, wanted: Wanted, query: RouteQuery) -> Permit | None:
+    def _permit(
+        self, found: Found | None, wanted: Wanted, query: RouteQuery, cap: CostCap | None = None
+    ) -> Permit | None:
         if found is None:
             return None
+        if cap is None:
+            return self._paid_permit(found, wanted, query)
+        need = self._need(found.spec, query)
+        claim = cap.claim(found.spec, query.profile, need, wanted.attempt_id)
+        if claim is None:
+            return None
+        permit = self._paid_permit(found, wanted, query, at_most=claim.output_tokens)
+        if permit is None:
+            cap.release(wanted.attempt_id)
+        return permit
+
+    def _paid_permit(
+        self, found: Found, wanted: Wanted, query: RouteQuery, *, at_most: int | None = None
+    ) -> Permit | None:
+        """Takes a permit where budgets leave enough for it; `at_most` is the output limit of the call's cap."""
         now, now_wall = self._clock(), self._wall()
         if not self._spending.active:
-            return take_permit(self._state, found, wanted, now=now, now_wall=now_wall)
+            permit = take_permit(self._state, found, wanted, now=now, now_wall=now_wall)
+            if permit is None or at_most is None:
+                return permit
+            return dataclasses.replace(permit, max_output_tokens=at_most)
         holder, attempt_id = wanted.call_id, wanted.attempt_id
         claim = self._spending.reserve(
-            found.spec, query, holder=holder, attempt_id=attempt_id, now=now, now_wall=now_wall
+            found.spec, query, holder=holder, attempt_id=attempt_id, now=now, now_wall=now_wall, at_most=at_most
         )
         if claim is None:
             return None
@@ -677,6 +706,9 @@ class Router:
                 self._spending.end(holder)
             return None
         return dataclasses.replace(permit, max_output_tokens=claim.output_tokens)
+
+    def _need(self, spec: TargetSpec, query: RouteQuery) -> AttemptNeed:
+        return attempt_need(spec, query.profile, self._state.token_ratios, self._state.lengths)
 
     def _follow_shadows(self) -> None:
         """Has shadows decide beside the policies that have one now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,6 +108,8 @@ REFUSED = [
     (budget(period=0), "budget.period", "MINUTE, HOUR"),
     (budget(limit_usd=0.0), "budget.limit_usd", "must be above 0"),
     (budget(limit_usd=-1.0), "budget.limit_usd", "is -1"),
+    (budget(limit_usd=1e308), "budget.limit_usd", "is 1e+308"),
+    (budget(limit_usd=math.inf), "budget.limit_usd", "is inf"),
     (budget(alert_at=[0.5, 1.5]), "budget.alert_at", "at most 1"),
     (budget(timezone="Asia/Nowhere"), "budget.timezone", "Asia/Nowhere"),
     (budget(per_pod=True, replicas=4), "budget.replicas", "keep one"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,10 @@ from turnout import (
     PermissionDeniedError,
     target_name,
 )
+from turnout.admin import Admin, AsyncAdmin
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
+from turnout_server.api.admin_service import AdminService
 
 FILE = written(
     more=", routing: {policies: {nightly: {strategy: COST}}}, budgets: [{name: b, limit_usd: 5, per_pod: true}], "
@@ -158,3 +161,60 @@ async def test_a_state_goes_out_and_comes_in_again(sidecar: Administered, do: Me
     assert [target_name(each) for each in answer.targets] == ["north/small", "south/small"]
     assert list(answer.warnings) == []
     assert len(await sidecar.events("state.imported")) == 1
+
+
+async def test_decisions_and_sums_are_looked_back_at_and_forgotten(sidecar: Administered, do: Method) -> None:
+    made = [(await sidecar.decision()).decision_id for _ in range(12)]
+    newest = await do("decisions", limit=5)
+    every = await do("decisions", limit=5000, start=timedelta(minutes=5), end=datetime.now(UTC) + timedelta(minutes=1))
+    none = await do("decisions", task="chat")
+    one = await do("decision", made[3])
+    sums = await do("statistics", group_by=pb.DIMENSION_TASK, start=timedelta(hours=1))
+    compared = await do("compare", "south/small", "north/small")
+    trend = await do("trend", "north", pb.TREND_MEASURE_COST, window=timedelta(minutes=10), step=timedelta(minutes=1))
+    kept = await do("clear_history", timedelta(minutes=5))
+    removed = await do("clear_history")
+    (event, _) = await do("past_events", "history.cleared")
+
+    assert [each.decision.decision_id for each in newest] == list(reversed(made))[:5]
+    assert [each.decision.decision_id for each in every] == list(reversed(made))
+    assert (list(none), one.decision.decision_id) == ([], made[3])
+    assert [group.decision_count for group in sums.groups] == [12]
+    assert [target_name(each.target) for each in compared.targets] == ["south/small", "north/small"]
+    assert [point.value for point in trend.points] == [0.0] * len(trend.points) != []
+    assert (kept, removed, event.fields["decision_count"]) == (0, 12, "12")
+    with pytest.raises(NotFoundError):
+        await do("decision", made[3])
+    with pytest.raises(ValueError, match="limit is 0"):
+        await do("decisions", limit=0)
+
+
+async def test_pages_of_decisions_follow_each_other(
+    do: Method, sidecar: Administered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [(await sidecar.decision()).decision_id for _ in range(7)]
+    monkeypatch.setattr("turnout.admin_requests.PAGE_SIZE", 3)
+
+    assert [each.decision.decision_id for each in await do("decisions")] == list(reversed(made))
+    assert [each.decision.decision_id for each in await do("decisions", limit=4)] == list(reversed(made))[:4]
+
+
+@pytest.mark.parametrize("of", [Admin, AsyncAdmin])
+def test_each_method_of_the_service_has_one_of_the_client(of: type[Admin | AsyncAdmin]) -> None:
+    elsewhere = {"WatchEvents": "events", "ResetHealth": "reset_health", "CheckHealth": "check_health"}
+    here = {
+        "GetRouting": "routing",
+        "ListBudgets": "budgets",
+        "GetSpend": "spend",
+        "ListShadowDifferences": "shadow_differences",
+        "ListDecisions": "decisions",
+        "GetDecision": "decision",
+        "GetStatistics": "statistics",
+        "CompareTargets": "compare",
+        "GetTrend": "trend",
+        "ListEvents": "past_events",
+    }
+    client = Client if of is Admin else AsyncClient
+    for method in AdminService.answered:
+        name = here.get(method, re.sub("(?<!^)([A-Z])", r"_\1", method).lower())
+        assert hasattr(client, elsewhere[method]) if method in elsewhere else hasattr(of, name), method

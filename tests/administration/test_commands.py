@@ -137,6 +137,7 @@ def test_costs_are_told_by_name_and_as_csv(address: str) -> None:
     shown = on(address, "costs", "--by", "provider", "--series")
     lines = list(csv.DictReader(on(address, "costs", "--by", "task", "--csv").out.splitlines()))
     as_json = json.loads(on(address, "costs", "--since", "10", "--step", "1", "--json").out)
+    month = list(csv.DictReader(on(address, "costs", "--since", "44640", "--csv").out.splitlines()))
     wrong = on(address, "costs", "--step", "7")
 
     assert shown.out.splitlines()[0].endswith("UTC: $0.75, $0.25 of it for failures")
@@ -146,7 +147,37 @@ def test_costs_are_told_by_name_and_as_csv(address: str) -> None:
     assert sum(float(line["failed_cost_usd"]) for line in lines) == 0.25
     assert all(line["time"].endswith(":00:00Z") for line in lines)
     assert (as_json["total_usd"], as_json["failed_usd"]) == (0.75, 0.25)
+    assert sum(float(line["cost_usd"]) for line in month) == 0.75
+    assert all(line["time"].endswith("T00:00:00Z") for line in month)
     assert (wrong.code, "step: is 420 s" in wrong.err) == (1, True)
+
+
+def test_callers_words_are_obeyed_by_no_terminal_and_no_spreadsheet(address: str) -> None:
+    words = {"=HYPERLINK(A1)", "+1+cmd", "-2+3", "@SUM(A1)", "\x1b[2Jgone", "\x1b]0;mine\x07", "plain"}
+    on(address, "budgets", "add", "by-user", "--limit-usd", "2", "--scope", "user", "--per-pod")
+    with Client(address) as client:
+        for number, word in enumerate(sorted(words)):
+            outcome = pb.Outcome(
+                attempt_id=f"word-{number}",
+                target=pb.Target(provider="north", model="small"),
+                ok=True,
+                latency=Duration(seconds=1),
+                cost_usd=0.01,
+                caller=pb.Caller(tenant=word, user=word),
+            )
+            client.report([outcome], timeout_seconds=60)
+            client.route(caller=pb.Caller(tenant=word), timeout_seconds=60)
+    printed = [
+        on(address, "costs", "--by", "tenant", "--csv").out,
+        on(address, "budgets", "--csv").out,
+        on(address, "decisions", "--csv").out,
+    ]
+    on(address, "budgets", "delete", "by-user")
+
+    for out in printed:
+        cells = {cell for row in csv.reader(out.splitlines()) for cell in row}
+        assert {"plain", "'=HYPERLINK(A1)", "'+1+cmd", "'-2+3", "'@SUM(A1)"} <= cells
+        assert all(line.isprintable() for line in out.splitlines())
 
 
 def test_providers_are_added_changed_and_removed(address: str, tmp_path: Path) -> None:
@@ -189,3 +220,13 @@ def test_state_is_written_to_a_file_of_our_own_and_taken_over_from_one(address: 
     assert "targets" in as_json
     assert (damaged.code, "is not whole" in damaged.err) == (1, True)
     assert (missing.code, "cannot be read" in missing.err) == (2, True)
+
+
+def test_a_file_that_others_could_read_is_ours_alone_once_a_state_is_in_it(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    file.write_text("of before")
+    file.chmod(0o644)
+    on(address, "state", "export", str(file))
+
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes().startswith(b"turnout-snapshot")

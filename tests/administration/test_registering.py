@@ -233,6 +233,36 @@ async def test_names_that_are_taken_unknown_or_the_configuration_s_are_refused(s
     assert await known(sidecar) == ["north", "south", "house"]
 
 
+async def prefer(sidecar: Administered, *names: str) -> None:
+    request = pb.UpdateRoutingRequest(routing=pb.Routing(preferences=names, strategy=router_pb2.STRATEGY_LATENCY))
+    request.update_mask.paths.extend(("preferences", "strategy"))
+    await sidecar.call(sidecar.admin.UpdateRouting, request)
+
+
+async def test_one_that_the_rules_name_is_not_removed_before_they_do_not(sidecar: Administered) -> None:
+    await register(sidecar, house())
+    await prefer(sidecar, "house/m", "north/small")
+    named = await violations(remove(sidecar, "house"))
+    fewer = await violations(update(sidecar, house(models=[model("other")]), "models"))
+    left = (await sidecar.decision()).candidates[0].target.provider
+    await prefer(sidecar, "north/small")
+
+    assert "house/m" in named["provider"]
+    assert "house/m" in fewer["provider"]
+    assert left == "house"
+    assert await remove(sidecar, "house") == ["house/m"]
+
+
+async def test_a_file_that_ends_a_registration_ends_of_the_rules_what_names_it_alone(sidecar: Administered) -> None:
+    await register(sidecar, house())
+    await prefer(sidecar, "house/m", "north/small")
+    line = await sidecar.change_file(written())
+    rules = await sidecar.routing()
+
+    assert sorted(line["undone"].split(", ")) == ["providers.house", "routing.policies.default.preferences"]
+    assert (rules.strategy, list(rules.preferences)) == (router_pb2.STRATEGY_LATENCY, [])
+
+
 async def test_without_the_configuration_s_leave_nothing_is_registered(tmp_path: Path) -> None:
     async with administered(tmp_path) as sidecar:
         error = await refusal(register(sidecar, house()))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from hashlib import sha256
 from pathlib import Path
 
+import orjson
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
@@ -25,6 +27,7 @@ from tests.reloading.following import provider
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
 
+DAY_SECONDS = 86_400
 UNKNOWN = 0.996
 """The availability of a target that nobody has called."""
 FILE = written(more=", budgets: [{name: monthly, limit_usd: 5, per_pod: true}]")
@@ -195,3 +198,35 @@ async def test_calls_go_on_while_it_is_taken_over(tmp_path: Path) -> None:
 
         assert all(decision.candidates for decision in decided)
         assert await spent(sidecar) >= 1.0 - 1e-9
+
+
+async def test_what_days_cost_is_carried_along_and_told_day_by_day(tmp_path: Path) -> None:
+    _, with_past, _ = await lived(tmp_path)
+    today = int(time.time() // DAY_SECONDS)
+    rows = [[["north", "small", "default"], "chat", "", "acme", 2 * 10**9, 5 * 10**8, 3, 1]]
+    lines = b"".join(
+        orjson.dumps([9, time.time(), "costs", {"day": day, "rows": rows}]) + b"\n" for day in (today - 9, today - 3)
+    )
+    document = resealed(with_past, with_past.partition(b"\n")[2] + lines)
+    month = pb.GetSpendRequest(group_by=pb.DIMENSION_TENANT)
+    month.start_time.FromSeconds((today - 20) * DAY_SECONDS)
+    async with administered(tmp_path, FILE) as sidecar:
+        await take(sidecar, document)
+        again = await export(sidecar, history=True)
+        without = await export(sidecar)
+        found = await sidecar.call(sidecar.admin.GetSpend, month)
+        day = await sidecar.call(sidecar.admin.GetSpend, pb.GetSpendRequest())
+        await sidecar.call(sidecar.admin.ClearHistory, pb.ClearHistoryRequest())
+        cleared = await sidecar.call(sidecar.admin.GetSpend, month)
+
+        assert {each.name: (each.total_usd, each.failed_usd) for each in found.series} == {
+            "acme": (4.0, 1.0),
+            "": (0.75, 0.5),
+        }
+        assert [point.time.seconds // DAY_SECONDS for point in found.series[0].points if point.value] == [
+            today - 9,
+            today - 3,
+        ]
+        assert found.start_time.seconds == (today - 9) * DAY_SECONDS
+        assert (found.unknown_count, day.total_usd, cleared.total_usd) == (2, 0.75, 0.0)
+        assert (again.count(b'"costs"'), without.count(b'"costs"')) == (2, 0)

@@ -11,7 +11,8 @@ from pathlib import Path
 import grpc
 
 from tests.administration.administered import NORTH, SOUTH, Administered, administered, written
-from tests.administration.test_registering import ADMIN, house, register, remove
+from tests.administration.test_registering import ADMIN, house, model, register, remove
+from tests.administration.test_registering import update as update_provider
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
 
@@ -84,3 +85,19 @@ async def test_a_change_that_its_caller_gave_up_keeps_nobody_waiting(tmp_path: P
 
         assert (await sidecar.routing()).strategy == router_pb2.STRATEGY_LATENCY
         assert not sidecar.lines("api.bug")
+
+
+async def test_of_changes_to_several_fields_of_one_provider_none_is_lost(tmp_path: Path) -> None:
+    two = [model("m"), model("n")]
+    async with administered(tmp_path, FILE) as sidecar:
+        await register(sidecar, house())
+        await asyncio.gather(
+            update_provider(sidecar, house(region="eu"), "region"),
+            update_provider(sidecar, house(max_concurrency=7), "max_concurrency"),
+            update_provider(sidecar, house(models=two), "models"),
+            update_provider(sidecar, house(region="eu"), "region"),
+        )
+        now = await update_provider(sidecar, pb.RegisteredProvider(provider="house"))
+
+        assert (now.region, now.max_concurrency, [each.name for each in now.models]) == ("eu", 7, ["m", "n"])
+        assert len(await sidecar.events("provider.changed")) == 3

@@ -208,7 +208,7 @@ def read_export(request: Any) -> None:
 
 
 def read_import(request: Any) -> None:
-    imported(request, 0.0, 1_800_000_000.0)
+    imported(request, TWO, Settings(), 0.0, 1_800_000_000.0)
 
 
 def read_spend(request: Any) -> None:
@@ -268,7 +268,7 @@ ROOTS: dict[str, Place] = {
     "RegisterProviderRequest": Place(NEW_PROVIDER, "", read_new_provider),
     "RemoveProviderRequest": Place(admin_pb2.RemoveProviderRequest(provider="a"), "", read_removal),
     "ExportStateRequest": Place(admin_pb2.ExportStateRequest(), "", read_export),
-    "ImportStateRequest": Place(admin_pb2.ImportStateRequest(state=document((), 0.0)), "", read_import),
+    "ImportStateRequest": Place(admin_pb2.ImportStateRequest(state=document(())), "", read_import),
     "GetSpendRequest": Place(admin_pb2.GetSpendRequest(), "", read_spend),
     "CreateBudgetRequest": Place(NEW_BUDGET, "", read_new_budget),
     "DeleteBudgetRequest": Place(admin_pb2.DeleteBudgetRequest(name="b"), "", unwanted_budget),
@@ -442,7 +442,7 @@ ROWS: dict[str, Bad | Free | tuple[Bad, ...]] = {
     "RemoveProviderRequest.provider": required(128),
     "RemoveProviderRequest.etag": text(128),
     "ExportStateRequest.include_history": SWITCH,
-    "ImportStateRequest.state": Bad((b"", b"\0", b"turnout-snapshot", b"turnout-journal 1\n", document((), 0.0)[:-9])),
+    "ImportStateRequest.state": Bad((b"", b"\0", b"turnout-snapshot", b"turnout-journal 1\n", document(())[:-9])),
     "GetSpendRequest.start_time": TIMES,
     "GetSpendRequest.end_time": TIMES,
     "GetSpendRequest.step": Bad((Duration(seconds=61), *LIMITS.values)),

@@ -53,7 +53,7 @@ MODEL = (
 )
 
 
-def configuration(server: SimulatedServer, silence_seconds: float) -> str:
+def configuration(server: SimulatedServer, silence_seconds: float, select: str = "") -> str:
     """Two vendors in two regions, us first in the file, and one who does not say where; only the last is well known."""
     allowed = "wire: openai, allow_insecure: true, allow_private: true"
 
@@ -76,7 +76,7 @@ health: {{address: ""}}
 metrics: {{address: ""}}
 checks: {{enabled: false}}
 providers: {{{vendor("north")}, {vendor("south")}, {nowhere}}}
-routing: {{provider_order: [nowhere, north, south], policies: {{{", ".join(policies)}}}}}
+routing: {{provider_order: [nowhere, north, south], select: [{select}], policies: {{{", ".join(policies)}}}}}
 failover:
   first_token_timeout_seconds: {silence_seconds}
   idle_timeout_seconds: {silence_seconds}
@@ -118,9 +118,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, silence_seconds: float = CALL_SECONDS) -> AsyncIterator[World]:
+async def world(folder: Path, silence_seconds: float = CALL_SECONDS, select: str = "") -> AsyncIterator[World]:
     async with SimulatedServer(dict.fromkeys(PLACES, PROMPT)) as server:
-        loading = loaded(folder, configuration(server, silence_seconds))
+        loading = loaded(folder, configuration(server, silence_seconds, select))
         async with (
             app.running(loading, {}) as listening,
             grpc.aio.insecure_channel(listening.grpc[0]) as channel,
@@ -172,7 +172,8 @@ async def test_nothing_leaves_the_region_while_one_of_its_vendors_fails_and_when
 async def test_hedge_stays_in_the_region(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         for _ in range(3):
-            await here.execute(policy="hedged")
+            # Not hedged, however slow this machine is: few hedges are allowed.
+            await here.execute(policy="strict")
         here.down("north-eu", fault={"kind": FaultKind.SLOW_FIRST_TOKEN, "seconds": 20.0})
         completion = await here.stream(policy="hedged")
 
@@ -222,6 +223,28 @@ async def test_request_chooses_among_the_policys_regions_and_their_order(tmp_pat
         reason(nowhere.value),
     )
     assert "5 REGION" in (nowhere.value.details() or "")
+
+
+async def test_caller_whom_a_row_binds_cannot_leave_its_regions_by_naming_another_policy(tmp_path: Path) -> None:
+    async with world(tmp_path, select="{when: {tenant: acme}, policy: strict, binding: true}") as here:
+        acme = pb.Caller(tenant="acme")
+        for policy in ("default", "ordered"):
+            options = pb.RoutingOptions(policy=policy)
+            plan = pb.RouteRequest(caller=acme, options=options)
+            call = pb.ExecuteRequest(input=HELLO, caller=acme, options=options)
+            stream = pb.ExecuteStreamRequest(input=HELLO, caller=acme, options=options)
+            for asked in (here.stub.Route(plan), here.stub.Execute(call), here.stub.ExecuteStream(stream).read()):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await asked
+                (said,) = error_details_pb2.BadRequest.FromString(details(caught.value)["BadRequest"]).field_violations
+                assert ("INVALID_REQUEST", "options.policy") == (reason(caught.value), said.field)
+                assert "routing.select[0] (tenant acme) binds these requests to 'strict'" in said.description
+        untouched = here.asked()
+        bound = await here.stub.Execute(pb.ExecuteRequest(input=HELLO, caller=acme), timeout=CALL_SECONDS)
+        named = await here.execute(policy="default")
+
+    assert [] == untouched
+    assert ("north/m@eu", "nowhere/m") == (name(bound.target), name(named.target))
 
 
 async def test_decision_says_which_regions_and_why_others_are_out_and_attempts_where_they_went(tmp_path: Path) -> None:

@@ -98,6 +98,12 @@ async def test_one_tenant_and_a_fine_step(sidecar: Sidecar) -> None:
     assert all(point.time.seconds % 60 == 0 for point in whole.points)
 
 
+async def test_the_whole_last_quarter_of_an_hour_can_be_had_by_the_minute(sidecar: Sidecar) -> None:
+    found = await spend(sidecar, start_time=ago(900), step=Duration(seconds=60))
+
+    assert found.total_usd == 0.875
+
+
 @pytest.mark.parametrize(
     ("asked", "field", "says"),
     [

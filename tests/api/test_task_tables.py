@@ -53,7 +53,7 @@ def names(decision: pb.Decision) -> list[str]:
 
 def preferred(decision: pb.Decision) -> list[str]:
     """Those that a table has put first, as the decision tells it, which must be the first ones."""
-    told = [each.reason == "preferred by a table" for each in decision.candidates]
+    told = [each.reason.startswith("preferred by ") for each in decision.candidates]
     count = sum(told)
 
     assert told == [True] * count + [False] * (len(told) - count)

@@ -31,6 +31,16 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.address
 
 
+@pytest.fixture(scope="module")
+def regional(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One whose policy and shadow differ, and whose targets are in a region."""
+    folder: Path = tmp_path_factory.mktemp("regional")
+    providers = simulated({"north": "http://127.0.0.1:9", "south": "http://127.0.0.1:9"})
+    providers = providers.replace("allow_private: true", "allow_private: true\n    region: eu")
+    with serving(["serve", "-c", configuration(folder, providers + POLICIES)]) as server:
+        yield server.address
+
+
 def on(address: str, *arguments: str) -> Ended:
     return run(*arguments, env={"TURNOUT_ADDRESS": address})
 
@@ -77,6 +87,15 @@ def test_one_decision_is_explained_with_its_rule_and_its_shadow(address: str) ->
     assert ", expected cost +0.000000 USD, latency +0.00 s\n" in explained
     assert "policy    plain was chosen by routing.select[0] (task nightly)\n" in other
     assert "shadow    " not in other
+
+
+def test_what_callers_ask_for_is_obeyed_by_no_terminal(regional: str) -> None:
+    on(regional, "route", "--region", "eu", "--region", "\x1b]0;mine\x07", "--json")
+    listed(regional, 1)
+    shown = on(regional, "shadow", "--reasons")
+
+    assert "in eu, else \N{REPLACEMENT CHARACTER}]0;mine\N{REPLACEMENT CHARACTER}" in shown.out
+    assert all(line.isprintable() for line in shown.out.splitlines())
 
 
 def test_a_policy_without_a_shadow_and_one_that_is_not_there_say_so(address: str) -> None:

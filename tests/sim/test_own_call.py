@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from turnout.plan import Plan
+from turnout.planning import Choice
 from turnout.v1 import router_pb2 as pb
 from turnout_server.demo.caller import OwnCaller
 from turnout_server.demo.scene import Scene, Times
@@ -32,7 +33,12 @@ def plan(server: SimulatedServer, reported: list[pb.Outcome], *names: str) -> Pl
         )
         for name in names
     ]
-    return Plan(pb.Decision(decision_id="d", candidates=candidates), reported.append, restart=True)
+    choice = Choice(
+        request=pb.RouteRequest(options=pb.RoutingOptions(mid_stream=pb.MID_STREAM_POLICY_RESTART)),
+        decision=pb.Decision(decision_id="d", candidates=candidates),
+        candidates=tuple(candidates),
+    )
+    return Plan(choice, reported.append)
 
 
 async def carry_out(

@@ -1,7 +1,7 @@
 """Weeks of calls to one target, for the charts that hold it against its own past: calm ones, and such with a shift.
 
 Calm is not even: latencies are heavy-tailed, swing with day and night by 30 % either way, and have moods of minutes by
-15 %; calls come at a rate that swings with the day by e or e², some take five to ten times as long, some fail.
+15 to 25 %; calls come at a rate that swings with the day by e or e², some take five to ten times as long, some fail.
 The time for each token does the same, less unevenly.
 
     python -m tests.simulation.drift SEEDS    false alarms in a week of each shape, and how soon a shift is seen
@@ -49,6 +49,7 @@ CALM = {
     "one call in ten minutes": Shape(rate=1 / 600),
     "an even one": Shape(spread=0.05, mood=0.05),
     "an uneven one": Shape(spread=0.8),
+    "one of moods": Shape(rate=0.3, mood=0.25),
     "another mix at night": Shape(long_prompts=True),
     "one that fails often": Shape(failing_share=0.03),
 }

@@ -19,7 +19,7 @@ from tests.virtual_time import WALL_EPOCH
 from turnout_server.core.errors import StreamInterruptedError
 from turnout_server.core.events import EventName
 from turnout_server.core.hedging import HEDGE_SHARE
-from turnout_server.core.model import CREDENTIAL_FAILURES
+from turnout_server.core.model import CREDENTIAL_FAILURES, NANO_USD
 
 UNLIMITED_SECONDS = 600.0
 """What a call without a deadline gets; a stream may go on for longer once it has begun, which none here does."""
@@ -46,6 +46,7 @@ def all_broken(world: World) -> list[str]:
         *left_behind(world),
         *costly_darkness(world),
         *outside_its_regions(world),
+        *dearer_than_its_cap(world),
         *unused_though_well(world),
         *wrong_accounts(world),
         *out_of_bounds(world),
@@ -70,7 +71,9 @@ def healthy_missed(world: World) -> Iterator[str]:
     under the policy FAIL.
     """
     for called in world.calls:
-        if called.wish.bad or called.gone or not _could_be_served(world, called):
+        # What a cap allows is the business of another rule.
+        capped = called.wish.max_cost_usd is not None
+        if capped or called.wish.bad or called.gone or not _could_be_served(world, called):
             continue
         well = [name for name in called.usable if _stays_well(world, called, name)]
         if called.wish.mode is Mode.ADVISED:
@@ -166,6 +169,18 @@ def outside_its_regions(world: World) -> Iterator[str]:
         strangers = [name for name in called.planned if not called.wish.allows(name)]
         if strangers:
             yield f"no plan names a target outside: {called}, held to {called.wish.held_to}, got {strangers}"
+
+
+def dearer_than_its_cap(world: World) -> Iterator[str]:
+    """No call costs more than its cap, by the books of the providers and over all of its attempts."""
+    for called in world.calls:
+        cap = called.wish.max_cost_usd
+        if cap is None or called.wish.mode is Mode.ADVISED:
+            continue
+        bills = (world.providers.bills.get(record.attempt_id) for record in called.attempts)
+        cost = sum(bill.nano_usd for bill in bills if bill is not None)
+        if cost > round(cap * NANO_USD):
+            yield f"no call costs more than its cap: {called} cost {cost} nano-USD, its cap is {cap} USD"
 
 
 def _alone(world: World, dark: Spell) -> bool:

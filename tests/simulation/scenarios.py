@@ -11,7 +11,7 @@ from tests.simulation.providers import Temper
 from tests.simulation.troubles import DRAWN, LIMITS, OF_A_PROVIDER, Spell, Trouble
 from tests.simulation.wishes import Mode
 from tests.simulation.world import Scenario, Traffic
-from turnout_server.core.model import Strategy
+from turnout_server.core.model import MidStreamPolicy, Strategy
 from turnout_server.core.settings import Policy, RoutingSettings, Settings
 
 STRATEGIES = (
@@ -41,6 +41,11 @@ LONGEST_SECONDS = 86_400.0
 HEDGING = Settings(
     routing=RoutingSettings(policies={"default": Policy(strategy=Strategy.PRIORITY, hedge=True)}),
 )
+RESTARTING = Settings(
+    routing=RoutingSettings(
+        policies={"default": Policy(strategy=Strategy.PRIORITY, hedge=True, mid_stream=MidStreamPolicy.RESTART)}
+    ),
+)
 
 
 def scenario_of(seed: str) -> Scenario:  # noqa: PLR0911  # one for each kind
@@ -55,6 +60,8 @@ def scenario_of(seed: str) -> Scenario:  # noqa: PLR0911  # one for each kind
         case "hedged":
             # Where all take the operator's first choice there is most to hedge.
             return replace(drawn(seed, calls=250), settings=HEDGING)
+        case "capped":
+            return capped(seed)
         case "day":
             return drawn(seed, calls=1440, calls_per_second=1 / 60)
         case "long":
@@ -177,6 +184,23 @@ def regional(seed: str, *, calls: int) -> Scenario:
         ),
         regional=True,
     )
+
+
+def capped(seed: str) -> Scenario:
+    """Returns a world whose calls have caps, from too low for most answers to no bother; two in three hedge.
+
+    Prices stay what they are: a call is held to those that it began with. Nobody leaves before the end.
+    """
+    rng = random.Random(f"{seed}/capped")
+    scenario = drawn(seed, calls=250)
+    traffic = replace(
+        scenario.traffic,
+        impatient_share=0.0,
+        modes=rng.choice((MODES[0], MODES[1], MODES[3])),
+        max_costs_usd=(None, 0.0003, 0.0005, 0.0008, 0.0012, 0.003, 0.02),
+    )
+    settings = rng.choice((scenario.settings, HEDGING, RESTARTING))
+    return replace(scenario, traffic=traffic, price_changes=(), settings=settings)
 
 
 def _targets(rng: random.Random) -> tuple[str, ...]:

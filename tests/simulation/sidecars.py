@@ -16,6 +16,7 @@ from tests.simulation.providers import ATTEMPT, ProviderOf, Providers
 from tests.simulation.watch import EXACT, Watch
 from tests.virtual_time import virtual_loop
 from turnout_server.core.call import AttemptRecord
+from turnout_server.core.cost_cap import CostCap
 from turnout_server.core.decision import Decision
 from turnout_server.core.fleet import Fleet, TargetSpec
 from turnout_server.core.gate import Gate
@@ -64,6 +65,7 @@ class WatchedRouter(Router):
         call_id: str,
         lease_seconds: float,
         tried_credentials: frozenset[str] = frozenset(),
+        cap: CostCap | None = None,
         under: InForce | None = None,
     ) -> Permit | None:
         permit = super().begin(
@@ -73,6 +75,7 @@ class WatchedRouter(Router):
             call_id=call_id,
             lease_seconds=lease_seconds,
             tried_credentials=tried_credentials,
+            cap=cap,
             under=under,
         )
         return self._begun(permit, lease_seconds)

@@ -45,6 +45,9 @@ class Wish:
     """What the request allows."""
     held_to: tuple[str, ...] = ()
     """What request and policy allow together, the preferred one first; its words begin with them."""
+    max_cost_usd: float | None = None
+    """Its cap."""
+    max_output_tokens: int | None = OUTPUT_TOKENS_MAXIMUM
 
     def allows(self, target: str) -> bool:
         """Whether a target, whose endpoint is named for its region, may serve it."""
@@ -55,7 +58,7 @@ class Wish:
         """What is sent."""
         words = BAD_REQUEST if self.bad else self.words
         message = Message(role=Role.USER, parts=(Part(content=Text(text=words)),))
-        return ChatInput(messages=(message,), max_output_tokens=OUTPUT_TOKENS_MAXIMUM)
+        return ChatInput(messages=(message,), max_output_tokens=self.max_output_tokens)
 
     @property
     def query(self) -> RouteQuery:
@@ -65,7 +68,7 @@ class Wish:
             profile = replace(
                 profile, input_bytes=len(self.words), input_tokens=max(1, len(self.words) // 4), max_output_tokens=300
             )
-        options = RoutingOptions(strategy=self.strategy, regions=self.regions)
+        options = RoutingOptions(strategy=self.strategy, regions=self.regions, max_cost_usd=self.max_cost_usd)
         return RouteQuery(
             profile=profile, options=options, caller=Caller(tenant="tenant"), deadline_seconds=self.deadline
         )

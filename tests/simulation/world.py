@@ -14,7 +14,7 @@ from tests.simulation.marks import marked
 from tests.simulation.providers import PLAIN, Providers, Temper
 from tests.simulation.sidecars import Sidecar, sidecar
 from tests.simulation.troubles import Spell, Weather
-from tests.simulation.wishes import Mode, Reporting, Wish
+from tests.simulation.wishes import OUTPUT_TOKENS_MAXIMUM, Mode, Reporting, Wish
 from tests.virtual_time import virtual_loop
 from turnout_server.core.fleet import CredentialSpec, Fleet, TargetSpec
 from turnout_server.core.model import Capability, Strategy, Target
@@ -46,6 +46,8 @@ class Traffic:
     """What requests allow."""
     policy_regions: tuple[str, ...] = ()
     """What the policy allows."""
+    max_costs_usd: Sequence[float | None] = ()
+    """Caps of requests, drawn anew for each, with or without an output limit of its own; () for none at all."""
 
     def wish(self, rng: random.Random) -> Wish:
         """Draws what the next call asks for."""
@@ -55,7 +57,13 @@ class Traffic:
         asked = rng.choice(self.regions) if len(self.regions) > 1 else self.regions[0]
         policy = self.policy_regions
         held_to = tuple(region for region in asked or policy if region in (policy or asked))
+        cap: float | None = None
+        most: int | None = OUTPUT_TOKENS_MAXIMUM
+        if self.max_costs_usd:
+            cap, most = rng.choice(self.max_costs_usd), rng.choice((None, OUTPUT_TOKENS_MAXIMUM))
         return Wish(
+            max_cost_usd=cap,
+            max_output_tokens=most,
             regions=asked,
             held_to=held_to,
             mode=rng.choices(list(self.modes), list(self.modes.values()))[0],

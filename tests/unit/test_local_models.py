@@ -96,3 +96,32 @@ async def test_what_was_found_while_another_configuration_was_built_is_known_of_
     assert list(models.known_for(local_servers(configuration(tmp_path, 2, a=1), {}))) == ["a"]
     assert list(models.known_for(local_servers(configuration(tmp_path, 2, a=3), {}))) == []
     assert list(models.known_for(())) == []
+
+
+@in_virtual_time
+async def test_model_that_one_look_does_not_find_stays_and_goes_with_the_second(tmp_path: Path) -> None:
+    a = Server("one", "two")
+    adopted: list[list[str]] = []
+    models = LocalModels(
+        configuration(tmp_path, a=1),
+        {},
+        {"a": a},
+        adopt=lambda it: adopted.append(names(it)),
+        log=structlog.get_logger(),
+    )
+    await models.first_look()
+    watching = asyncio.create_task(models.watch())
+    a.models.clear()
+    await asyncio.sleep(31.0)
+    a.models.extend(("one", "two", "three"))
+    await asyncio.sleep(10.0)
+    back = list(adopted)
+    a.models.remove("two")
+    await asyncio.sleep(30.0)
+    missed_once = len(adopted)
+    await asyncio.sleep(10.0)
+    watching.cancel()
+
+    assert back == [["a/one", "a/two"], ["a/one", "a/three", "a/two"]]
+    assert missed_once == 2
+    assert adopted[2:] == [["a/one", "a/three"]]

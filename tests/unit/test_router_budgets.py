@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import random
@@ -10,6 +11,8 @@ import pytest
 
 from tests.unit.core.budgets import budget
 from tests.unit.execution.scripted import Instruments, spec
+from turnout.v1 import admin_pb2 as pb
+from turnout_server.api.budgets import list_budgets
 from turnout_server.core.budget import BudgetScope, BudgetSpec
 from turnout_server.core.call import AttemptRecord
 from turnout_server.core.decision import Decision
@@ -179,6 +182,17 @@ def test_another_configuration_keeps_what_is_spent_and_its_new_budgets_hold_at_o
 
     assert desk.router.route(QUERY).reusable
     assert desk.router.budgets() == []
+
+
+async def test_a_list_of_budgets_lets_others_have_their_turn_and_minds_what_is_deleted_meanwhile() -> None:
+    desk = Desk(*(budget(name, limit=NEEDED, scope=BudgetScope.TASK) for name in "abc"))
+    listing = asyncio.create_task(list_budgets(pb.ListBudgetsRequest(), desk.router))
+    # The first is summed up, and the list waits for others to have their turn.
+    await asyncio.sleep(0)
+    assert not listing.done()
+    desk.router.budget_changes.delete("b", by="test")
+
+    assert [each.name for each in (await listing).budgets] == ["a", "c"]
 
 
 def test_what_calls_and_plans_hold_is_let_go_though_all_budgets_were_taken_out() -> None:

@@ -31,7 +31,7 @@ from turnout_server.core.model import (
     Target,
     Usage,
 )
-from turnout_server.core.settings import Policy, RoutingSettings, Settings
+from turnout_server.core.settings import Policy, PolicySelector, RoutingSettings, Settings
 from turnout_server.router import Router
 from turnout_server.shadow_turns import AFTER_SECONDS, PAUSE_FACTOR, ShadowTurns
 from turnout_server.shadowing import DIFFERENCES_MAXIMUM, WAITING_MAXIMUM, Shadowing
@@ -311,6 +311,16 @@ def test_an_answer_that_was_kept_is_compared_with_nothing() -> None:
 
 
 # What waits, and what is kept.
+
+
+def test_shadow_decides_beside_a_policy_that_callers_are_bound_to() -> None:
+    desk = Desk()
+    bound = PolicySelector(policy="default", binding=True)
+    routing = replace(desk.settings.routing, select=(bound,))
+    desk.router.adopt(Fleet(SPECS), replace(desk.settings, routing=routing))
+    desk.router.route(QUERY)
+
+    assert desk.asked().shadow_chosen.target == B
 
 
 def test_what_finds_no_room_is_shed_and_counted_and_the_call_goes_on() -> None:

@@ -84,6 +84,7 @@ class AdminService:
         self._changing = changing
         self._events = events
         self._failing = failing
+        self._importing = asyncio.Lock()
         self._answers = Answers()
 
     async def ListDecisions(  # noqa: N802  # gRPC's name
@@ -198,7 +199,7 @@ class AdminService:
     ) -> pb.ListBudgetsResponse:
         """Lists budgets with what is spent of them, by name."""
         try:
-            return budgets.list_budgets(request, self._router)
+            return await budgets.list_budgets(request, self._router)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -235,7 +236,7 @@ class AdminService:
         """Returns what was spent, as series."""
         try:
             back = self._router.looking_back
-            return spend_series.spend(back.spend(spend_series.spend_query(request, back.now_wall())))
+            return await spend_series.spend(back.spend(spend_series.spend_query(request, back.now_wall())))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -289,7 +290,7 @@ class AdminService:
         try:
             from turnout_server.api import state_transfer  # noqa: PLC0415 - seldom asked for
 
-            return await state_transfer.import_state(request, self._router, by=who(context))
+            return await state_transfer.import_state(request, self._router, self._importing, by=who(context))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,7 @@ from turnout_server.core.budget import (
     OnExceed,
     budget_faults,
 )
+from turnout_server.core.errors import UnknownBudgetError
 from turnout_server.core.model import NANO_USD
 
 if TYPE_CHECKING:
@@ -48,19 +50,21 @@ PERIOD = enums.EnumMap(pb.BudgetPeriod.DESCRIPTOR, BudgetPeriod, "BUDGET_PERIOD_
 EXCEED = enums.EnumMap(pb.BudgetExceed.DESCRIPTOR, OnExceed, "BUDGET_EXCEED_")
 
 
-def list_budgets(request: pb.ListBudgetsRequest, router: Router) -> pb.ListBudgetsResponse:
-    """Lists budgets by name. Raises InvalidRequestError."""
+async def list_budgets(request: pb.ListBudgetsRequest, router: Router) -> pb.ListBudgetsResponse:
+    """Lists budgets by name, other calls in between. Raises InvalidRequestError."""
     size, after, scope = wanted_page(request)
     found = [
-        report
-        for report in router.budgets()
-        if report.spec.name > after and scope in {pb.BUDGET_SCOPE_UNSPECIFIED, SCOPE_TO_WIRE[report.spec.scope]}
+        spec.name
+        for spec in router.budget_specs()
+        if spec.name > after and scope in {pb.BUDGET_SCOPE_UNSPECIFIED, SCOPE_TO_WIRE[spec.scope]}
     ]
-    listed = found[:size]
-    return pb.ListBudgetsResponse(
-        budgets=[budget(report) for report in listed],
-        next_page_token=_token(listed[-1].spec.name) if len(found) > size else "",
-    )
+    response = pb.ListBudgetsResponse(next_page_token=_token(found[size - 1]) if len(found) > size else "")
+    for name in found[:size]:
+        # One may be deleted meanwhile.
+        with suppress(UnknownBudgetError):
+            response.budgets.append(budget(router.budget(name)))
+        await asyncio.sleep(0)
+    return response
 
 
 def update_budget(request: pb.UpdateBudgetRequest, router: Router, *, by: str) -> pb.UpdateBudgetResponse:
@@ -161,7 +165,7 @@ def _with_values(spec: BudgetSpec, given: pb.Budget, fields: AbstractSet[str], f
     if "limit_usd" in fields:
         highest = LIMIT_MAXIMUM_NANO_USD / NANO_USD
         limit = faults.number(given.limit_usd, "budget.limit_usd", 0, highest)
-        spec = replace(spec, limit_nano_usd=round(limit * NANO_USD) if math.isfinite(limit) else 0)
+        spec = replace(spec, limit_nano_usd=round(limit * NANO_USD) if 0 <= limit <= highest else 0)
     if "on_exceed" in fields:
         exceed = faults.choice(EXCEED.to_core, given.on_exceed, "budget.on_exceed")
         spec = replace(spec, on_exceed=exceed or OnExceed.REJECT)

@@ -66,7 +66,11 @@ async def update_registered(
 
     still()
     if facts != known:
-        await changing.update_provider(facts, still=still, by=by)
+
+        def changed(present: ProviderFacts) -> ProviderFacts:
+            return merged_facts(request.provider, present, change.fields)
+
+        await changing.update_provider(known.name, changed, still=still, by=by)
         after = administration.provider(known.name)
     else:
         after = administration.change_drains(known.name, drained, by=by)

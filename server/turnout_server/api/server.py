@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from turnout_server.telemetry.traces.call_spans import CallTracing
 
 MAX_METADATA_BYTES = 8192
+PING_MILLISECONDS = 5_000
+"""Callers may ping this often; 10 s is the least that gRPC's clients in Go and Java can be set to."""
 QUICK_CALLS = 1024
 """Room for calls that wait for nobody (Route, ProviderStatus, ReportOutcome), beyond all those that call providers."""
 
@@ -408,6 +410,10 @@ def _options(max_message_mib: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", max_message_mib * MIB),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        # Callers may look whether we are still there, as many are set to. By default gRPC ends the connection, and
+        # every call on it, where it is done thrice within ten minutes without an answer. A model may think so long.
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_MILLISECONDS),
+        ("grpc.keepalive_permit_without_calls", 1),
     ]
 
 

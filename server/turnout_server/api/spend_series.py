@@ -9,14 +9,16 @@ from turnout_server.api.answers import usd
 from turnout_server.api.faults import MAX_NAME_LENGTH, Faults
 from turnout_server.api.instants import timestamp
 from turnout_server.api.looking_back import DIMENSION
+from turnout_server.api.provider_states import in_turns
+from turnout_server.core.daily_costs import DAY_SECONDS
 from turnout_server.core.spend_series import FINE_SECONDS, POINTS_MAXIMUM, SpendQuery
 from turnout_server.core.statistics import MINUTE_SECONDS
 from turnout_server.core.trends import QUARTER_SECONDS
 
 if TYPE_CHECKING:
     from turnout_server.core.spend_series import Series, Spend
+    from turnout_server.core.status_report import Steps
 
-DAY_SECONDS = 86_400.0
 STEP_SECONDS = 3600.0
 
 
@@ -29,7 +31,8 @@ def spend_query(request: pb.GetSpendRequest, now_wall: float) -> SpendQuery:
     from_wall = until_wall - DAY_SECONDS if start is None else start
     if end is None and from_wall >= until_wall:
         faults.add("start_time", "is not before now; nothing was spent since")
-    step_seconds = faults.span(request.step, "step") if request.HasField("step") else STEP_SECONDS
+    usual_seconds = DAY_SECONDS if from_wall < now_wall - DAY_SECONDS - STEP_SECONDS else STEP_SECONDS
+    step_seconds = faults.span(request.step, "step") if request.HasField("step") else usual_seconds
     fine = from_wall > now_wall - FINE_SECONDS
     grain_seconds = MINUTE_SECONDS if fine or not request.HasField("step") else QUARTER_SECONDS
     if step_seconds < grain_seconds or step_seconds % grain_seconds:
@@ -45,17 +48,27 @@ def spend_query(request: pb.GetSpendRequest, now_wall: float) -> SpendQuery:
     )
 
 
-def spend(found: Spend) -> pb.GetSpendResponse:
-    """Writes what was spent."""
+async def spend(steps: Steps[Spend]) -> pb.GetSpendResponse:
+    """Works out what was spent and writes it, other calls in between."""
+    found = await in_turns(steps)
     total = found.total
     return pb.GetSpendResponse(
-        series=[_series(each, found) for each in found.series],
+        series=await in_turns(_written(found)),
         total_usd=usd(total.cost),
         failed_usd=usd(total.failed_cost),
         unknown_count=total.unknown,
         start_time=timestamp(found.from_wall),
         end_time=timestamp(found.until_wall),
     )
+
+
+def _written(found: Spend) -> Steps[list[pb.SpendSeries]]:
+    """Writes the series one by one; each may have a thousand points."""
+    messages: list[pb.SpendSeries] = []
+    for series in found.series:
+        messages.append(_series(series, found))
+        yield
+    return messages
 
 
 def _series(series: Series, found: Spend) -> pb.SpendSeries:

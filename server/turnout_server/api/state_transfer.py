@@ -1,56 +1,93 @@
-"""The state out to a document and in from one: taken in turns of a few milliseconds, encoded beside the event loop."""
+"""The state out to a document, in turns of a few milliseconds; in from one, read beside the event loop, in turns."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.api.answers import target as target_message
 from turnout_server.api.faults import Faults
 from turnout_server.api.instants import timestamp
+from turnout_server.api.provider_states import in_turns
+from turnout_server.core.errors import FieldViolation, InvalidRequestError
+from turnout_server.core.taking_over import received
 from turnout_server.state.document import document, exported, read_document
 from turnout_server.state.files import UnusableError
 
 if TYPE_CHECKING:
-    from turnout_server.core.keeping import Aged
-    from turnout_server.core.kept import Line
+    from collections.abc import Iterator
+
+    from turnout_server.core.fleet import Fleet
+    from turnout_server.core.settings import Settings
+    from turnout_server.core.taking_over import Received, TakenOver
     from turnout_server.router import Router
 
 TURN_SECONDS = 0.002
 """For how long lines are taken before others have their turn."""
+COLLECTED_AT_ONCE = 2
+"""How many times the youngest objects are looked over before those that stayed are: twenty otherwise."""
 
 
 async def export_state(request: pb.ExportStateRequest, router: Router) -> pb.ExportStateResponse:
     """Returns the state as one document."""
     now, now_wall = router.looking_back.now(), router.looking_back.now_wall()
-    lines: list[Line] = []
+    # As bytes: the lines of hundreds of targets are a million objects, through which the collector would go again.
+    lines: list[bytes] = []
     until = router.looking_back.now() + TURN_SECONDS
-    for line in exported(router.memory().kept(now, now_wall), with_past=request.include_history):
+    for line in exported(router.memory().kept(now, now_wall), now_wall, with_past=request.include_history):
         lines.append(line)
         if router.looking_back.now() >= until:
             await asyncio.sleep(0)
             until = router.looking_back.now() + TURN_SECONDS
-    data = await asyncio.to_thread(document, lines, now_wall)
+    data = await asyncio.to_thread(document, lines)
     return pb.ExportStateResponse(state=data, as_of=timestamp(now_wall))
 
 
-async def import_state(request: pb.ImportStateRequest, router: Router, *, by: str) -> pb.ImportStateResponse:
+async def import_state(
+    request: pb.ImportStateRequest, router: Router, one_at_a_time: asyncio.Lock, *, by: str
+) -> pb.ImportStateResponse:
     """Takes over a document. Raises InvalidRequestError, and nothing has changed then."""
-    lines = await asyncio.to_thread(imported, request, router.looking_back.now(), router.looking_back.now_wall())
-    taken = router.take_over(lines, by=by)
+    # A caller that goes away in the middle must not leave a part.
+    taken = await asyncio.shield(_taken_over(request, router, one_at_a_time, by))
     return pb.ImportStateResponse(targets=[target_message(each) for each in taken.targets], warnings=taken.warnings)
 
 
-def imported(request: pb.ImportStateRequest, now: float, now_wall: float) -> list[Aged]:
-    """Reads what is to be taken over. Raises InvalidRequestError."""
+async def _taken_over(
+    request: pb.ImportStateRequest, router: Router, one_at_a_time: asyncio.Lock, by: str
+) -> TakenOver:
+    looking_back = router.looking_back
+    # Read, a document takes many times its length.
+    async with one_at_a_time:
+        document = await asyncio.to_thread(
+            imported, request, router.fleet, router.settings, looking_back.now(), looking_back.now_wall()
+        )
+        return await in_turns(router.take_over(document, by=by))
+
+
+def imported(request: pb.ImportStateRequest, fleet: Fleet, settings: Settings, now: float, now_wall: float) -> Received:
+    """Reads what is to be taken over, and makes it ready. Raises InvalidRequestError."""
     faults = Faults()
     if not request.state:
         faults.add("state", "is missing; give what ExportState returned")
-        faults.raise_any()
-    try:
-        return read_document(request.state, now=now, now_wall=now_wall)
-    except UnusableError as error:
-        faults.add("state", str(error))
     faults.raise_any()
-    return []
+    try:
+        with _short_collections():
+            lines = read_document(request.state, now=now, now_wall=now_wall)
+            return received(lines, fleet, settings, now=now, now_wall=now_wall)
+    except UnusableError as error:
+        description = str(error)
+    raise InvalidRequestError([FieldViolation(field="state", description=description)])
+
+
+@contextmanager
+def _short_collections() -> Iterator[None]:
+    """Has the collector look over less at a time: what is read stays, and calls wait while it looks."""
+    before = gc.get_threshold()
+    gc.set_threshold(before[0], COLLECTED_AT_ONCE, before[2])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator
 
 import click
@@ -11,7 +9,7 @@ import click
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.commands.exits import Exit, Failure
 from turnout_server.commands.numbers import FiniteRange
-from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_json, usd
+from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_csv, print_json, usd
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
 PAGE_SIZE = 1000
@@ -68,9 +66,7 @@ def budgets(
     if as_json:
         print_json({"budgets": [as_dict(budget) for budget in found]})
     elif as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(CSV_HEADINGS)
-        writer.writerows(row for budget in found for row in _csv_rows(budget))
+        print_csv([CSV_HEADINGS, *(row for budget in found for row in _csv_rows(budget))])
     elif found:
         print_columns([HEADINGS, *(row for budget in found for row in _rows(budget))])
     else:

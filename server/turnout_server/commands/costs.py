@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Iterator
 from datetime import UTC
 
@@ -11,11 +9,11 @@ import click
 
 from turnout.v1 import admin_pb2 as pb
 from turnout_server.commands.numbers import FiniteRange
-from turnout_server.commands.printing import print_columns, print_json, usd
+from turnout_server.commands.printing import print_columns, print_csv, print_json, usd
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
 DIMENSIONS = ("provider", "model", "target", "task", "tier", "tenant")
-DAY_MINUTES = 1440
+MONTH_MINUTES = 31 * 1440
 HEADINGS = ("NAME", "COST", "OF FAILURES", "SHARE", "UNKNOWN")
 CSV_HEADINGS = ("time", "name", "cost_usd", "failed_cost_usd", "priced_count")
 
@@ -25,13 +23,17 @@ CSV_HEADINGS = ("time", "name", "cost_usd", "failed_cost_usd", "priced_count")
     "--by", "group_by", type=click.Choice(DIMENSIONS), default="model", show_default=True, help="One row each."
 )
 @click.option(
-    "--since", type=FiniteRange(min=1, max=DAY_MINUTES), metavar="MINUTES", help="How far back; default a day."
+    "--since",
+    type=FiniteRange(min=1, max=MONTH_MINUTES),
+    metavar="MINUTES",
+    help="How far back; default a day, at most 31 (44640).",
 )
 @click.option(
     "--step",
-    type=click.IntRange(1, DAY_MINUTES),
+    type=click.IntRange(1, MONTH_MINUTES),
     metavar="MINUTES",
-    help="Width of one point of --series and --csv; default 60. Beyond a quarter of an hour back a multiple of 15.",
+    help="Width of one point of --series and --csv; default 60. Beyond a quarter of an hour back a multiple of 15. "
+    "More than a day back whole days (1440), which is the default there.",
 )
 @click.option("--tenant", default="", metavar="NAME", help="Only of this tenant.")
 @click.option("--series", "over_time", is_flag=True, help="Each point in time, too.")
@@ -63,15 +65,15 @@ def costs(
     if as_json:
         print_json(answer)
     elif as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(CSV_HEADINGS)
-        writer.writerows(_csv_rows(answer))
+        print_csv([CSV_HEADINGS, *_csv_rows(answer)])
     else:
         _print(answer, over_time=over_time)
 
 
 def _print(answer: pb.GetSpendResponse, *, over_time: bool) -> None:
-    covered = f"{answer.start_time.ToDatetime():%Y-%m-%d %H:%M} to {answer.end_time.ToDatetime():%H:%M} UTC"
+    start, end = answer.start_time.ToDatetime(), answer.end_time.ToDatetime()
+    until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
+    covered = f"{start:%Y-%m-%d %H:%M} to {until} UTC"
     unknown = f"; {answer.unknown_count} attempts of unknown cost" if answer.unknown_count else ""
     click.echo(f"{covered}: {usd(answer.total_usd)}, {usd(answer.failed_usd)} of it for failures{unknown}")
     if answer.series:

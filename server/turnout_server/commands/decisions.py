@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 import time
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +11,7 @@ from turnout.answer import target_name
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
 from turnout_server.commands.numbers import MAX_MINUTES, FiniteRange
-from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_json
+from turnout_server.commands.printing import as_dict, enum_word, print_columns, print_csv, print_json
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
 PAGE_SIZE = 20
@@ -68,8 +66,7 @@ def decisions(
     if as_json:
         print_json({"decisions": [as_dict(record) for record in records]})
     elif as_csv:
-        # Ends of lines are the terminal's here, as with everything else that is printed.
-        csv.writer(sys.stdout, lineterminator="\n").writerows([COLUMNS, *map(_csv_row, records)])
+        print_csv([COLUMNS, *map(_csv_row, records)])
     elif records:
         print_columns([("DECISION", "TIME (UTC)", "KIND", "RESULT", "CHOSEN", "TASK", "REASON"), *map(_row, records)])
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -14,6 +16,9 @@ from google.protobuf.message import Message
 from turnout.answer import target_name
 from turnout.v1 import router_pb2 as pb
 from turnout_server.telemetry.logs.terminal import escaped
+
+FORMULA_BEGINS = ("=", "+", "-", "@")
+"""What spreadsheets take for the beginning of a formula. Amounts are never below 0."""
 
 
 def as_dict(message: Message) -> dict[str, Any]:
@@ -32,6 +37,22 @@ def print_columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> None:
     """Prints rows of cells, the first row being the headings; numbers are not aligned, they are short."""
     for line in columns(rows):
         click.echo(indent + line)
+
+
+def print_csv(rows: Iterable[Iterable[object]]) -> None:
+    """Prints rows of cells as CSV, the first row being the headings.
+
+    No terminal obeys them, and no spreadsheet: a text that it would take for a formula stands behind an apostrophe.
+    """
+    # Ends of lines are the terminal's here, as with everything else that is printed.
+    csv.writer(sys.stdout, lineterminator="\n").writerows(map(_csv_cell, row) for row in rows)
+
+
+def _csv_cell(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if len(text) > 1 and text.startswith(FORMULA_BEGINS) else text
 
 
 def printable(text: str) -> str:

@@ -9,7 +9,7 @@ import click
 from turnout.answer import target_name
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
-from turnout_server.commands.printing import as_dict, print_columns, print_json
+from turnout_server.commands.printing import as_dict, print_columns, print_json, printable
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling_admin, sidecar_options
 
 MOST = 1000
@@ -56,8 +56,9 @@ def _print_differences(differences: Sequence[pb.ShadowDifference], *, reasons: b
         return
     for row, difference in zip(rows, differences, strict=True):
         print_columns([HEADINGS, row])
-        click.echo(f"  {difference.policy}: {difference.reason}")
-        click.echo(f"  {difference.shadow_policy}: {difference.shadow_reason}")
+        # Reasons name the regions that callers ask for.
+        click.echo(printable(f"  {difference.policy}: {difference.reason}"))
+        click.echo(printable(f"  {difference.shadow_policy}: {difference.shadow_reason}"))
 
 
 def _tally(tally: pb.ShadowTally) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def export_state(
     try:
         # Callers' words stand in it, so that nobody else may read it.
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWN_FILE), "wb") as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                # Also where it was there before, and others could.
+                os.fchmod(stream.fileno(), OWN_FILE)
             stream.write(data)
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror or error}", Exit.FAILED) from None

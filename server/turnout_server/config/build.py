@@ -181,7 +181,12 @@ def _settings(configuration: Configuration) -> Settings:
                 {name: _policy(name, policy, configuration.failover, window) for name, policy in policies.items()}
             ),
             default_policy=routing.default_policy,
-            select=tuple(_selector(place, row) for place, row in enumerate(routing.select)),
+            select=tuple(
+                sorted(
+                    (_selector(place, row) for place, row in enumerate(routing.select)),
+                    key=lambda selector: not selector.binding,
+                )
+            ),
             near_equal=NearEqual(
                 margin=routing.near_equal.margin,
                 cold_margin=routing.near_equal.cold_margin,
@@ -282,6 +287,7 @@ def _selector(place: int, row: SelectSection) -> PolicySelector:
         tier=row.when.tier,
         label=(key, value) if given else None,
         rule=rule_in_words(place, row.when),
+        binding=row.binding,
     )
 
 

@@ -12,7 +12,7 @@ from turnout_server.config.budgets import budget_findings
 from turnout_server.config.catalog import built_in
 from turnout_server.config.check_contradictions import contradictions
 from turnout_server.config.check_listening import listening_findings, listening_warnings
-from turnout_server.config.check_policies import quality_warnings
+from turnout_server.config.check_policies import binding_warnings, quality_warnings
 from turnout_server.config.check_regions import region_warnings
 from turnout_server.config.check_routing import names_by_policy, passed_over, routing_findings
 from turnout_server.config.check_webhook import webhook_findings
@@ -65,6 +65,7 @@ def warnings_of(configuration: Configuration, environ: Mapping[str, str]) -> Ite
     policies, named = resolved_policies(configuration.routing), names_by_policy(configuration)
     yield from region_warnings(policies, providers, named)
     yield from quality_warnings(policies, providers, named)
+    yield from binding_warnings(configuration.routing.select)
     yield from contradictions(all_policies(configuration.routing), policies, configuration.failover, providers)
 
 

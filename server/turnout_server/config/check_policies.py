@@ -40,12 +40,34 @@ def shadow_findings(name: str, policies: Mapping[str, PolicySection], path: Path
 
 
 def select_findings(rows: Sequence[SelectSection]) -> Iterator[Finding]:
-    """Yields the rows of `routing.select` that no request ever reaches: an earlier one fits all that they fit."""
+    """Yields the rows of `routing.select` that no request ever reaches: another one fits all that they fit.
+
+    That is an earlier one, or a binding one where the row is not binding itself.
+    """
     for place, row in enumerate(rows):
-        earlier = next((i for i in range(place) if _covers(rows[i].when, row.when)), None)
-        if earlier is not None:
-            told = f"is never reached: row {earlier} ({in_words(rows[earlier].when)}) fits all that it fits"
+        covering = (i for i, each in enumerate(rows) if i != place and _covers(each.when, row.when))
+        before = next((i for i in covering if (rows[i].binding, place) > (row.binding, i)), None)
+        if before is None:
+            continue
+        told = f"is never reached: row {before} ({in_words(rows[before].when)}) fits all that it fits"
+        if rows[before].binding and not row.binding:
+            yield (
+                ("routing", "select", place),
+                f"{told} and is binding; have it bind and stand before that, or take it out",
+            )
+        else:
             yield ("routing", "select", place), f"{told}; put it before that row, or take it out"
+
+
+def binding_warnings(rows: Sequence[SelectSection]) -> Iterator[str]:
+    """Yields the binding rows that a caller leaves by saying something else of itself."""
+    for place, row in enumerate(rows):
+        said = [name for name in ("task", "tier", "label") if getattr(row.when, name)]
+        if row.binding and said:
+            yield (
+                f"routing.select[{place}]: binds by {' and '.join(said)}, which callers say as they like; "
+                f"bind by nothing, or by the tenant of a token, what must hold"
+            )
 
 
 def quality_warnings(

@@ -36,14 +36,14 @@ def region_warnings(
                 yield f"{where}.regions: no endpoint of any provider is in region {region}{did_you_mean(region, known)}"
         if not policy.regions:
             continue
-        outside = [target for target in named.get(name, ()) if _is_outside(target, policy.regions, providers)]
+        outside = [target for target in named.get(name, ()) if is_outside(target, policy.regions, providers)]
         for target in outside[:SAID_MAXIMUM]:
             yield f"{where}: {target} is never used, since it is not in {' or '.join(policy.regions[:SAID_MAXIMUM])}"
         if len(outside) > SAID_MAXIMUM:
             yield f"{where}: {len(outside) - SAID_MAXIMUM} more targets are never used for the same reason"
 
 
-def _is_outside(target: str, regions: Sequence[str], providers: Sequence[ResolvedProvider]) -> bool:
+def is_outside(target: str, regions: Sequence[str], providers: Sequence[ResolvedProvider]) -> bool:
     """Whether a name stands for endpoints that are known, of which none is in one of the regions."""
     provider_name, _, rest = target.partition("/")
     for provider in providers:

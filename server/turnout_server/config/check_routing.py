@@ -31,6 +31,8 @@ def routing_findings(configuration: Configuration, providers: tuple[ResolvedProv
         if row.when.tier and row.when.tier not in routing.tiers:
             hint = did_you_mean(row.when.tier, routing.tiers)
             yield ("routing", "select", i, "when", "tier"), f'no tier "{row.when.tier}"{hint}'
+    if ANY_TIER in routing.tiers:
+        yield ("routing", "tiers", ANY_TIER), "stands for all tiers in tables; give the tier another name"
     yield from select_findings(routing.select)
     whole = resolved_policies(routing)
     for name, policy in routing.policies.items():
@@ -56,6 +58,9 @@ def _policy(own: PolicySection, whole: PolicySection, path: Path, configuration:
         yield (*path, "failover", key), "is shared by all policies: set it in the global failover block"
     yield from _failover(own.failover, (*path, "failover"))
     for task, table in own.tasks.items():
+        if not task:
+            told = "has a table for no task; name one, or use preferences"
+            yield (*path, "tasks"), told
         for tier in table:
             if tier != ANY_TIER and tier not in configuration.routing.tiers:
                 hint = did_you_mean(tier, (*configuration.routing.tiers, ANY_TIER))

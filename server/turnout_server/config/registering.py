@@ -149,7 +149,8 @@ def _allowed(base_url: str, admin: AdminSection) -> bool:
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         return False
-    port = port or (HTTP_PORT if parts.scheme == "http" else HTTPS_PORT)
+    if port is None:
+        port = HTTP_PORT if parts.scheme == "http" else HTTPS_PORT
     rules = [found for found in map(_host_of, admin.allowed_hosts) if found]
     return any(host == name and wanted in (None, port) for name, wanted in rules)
 

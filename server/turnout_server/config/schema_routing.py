@@ -66,6 +66,10 @@ class SelectSection(Section):
 
     when: WhenSection = Field(default_factory=WhenSection, description="What the request must be like.")
     policy: str = Field(description="The policy it then gets.")
+    binding: bool = Field(
+        default=False,
+        description="Whether a request that fits may name no other policy; such rows come before all others.",
+    )
 
 
 class WeightsSection(Section):
@@ -84,7 +88,10 @@ class WeightsSection(Section):
 class LimitsSection(Section):
     """Hard limits; a request's own are laid over them and the tighter one holds. Null: none."""
 
-    max_cost_usd: Usd | None = Field(default=None, description="The dearest a request may be expected to be.")
+    max_cost_usd: Usd | None = Field(
+        default=None,
+        description="The dearest a request may be expected to be; a call that the sidecar makes is held to it.",
+    )
     max_latency_seconds: Seconds | None = Field(default=None, description="The slowest it may be expected to be.")
     min_availability: Share | None = Field(default=None, description="0 to 1.")
     min_quality: Percent | None = Field(default=None, description="0 to 100.")
@@ -209,7 +216,11 @@ class PolicySection(Section):
 class TierSection(Section):
     """What a tier may spend."""
 
-    max_cost_usd: Usd | None = Field(default=None, description="The dearest request it may make; null: no cap.")
+    max_cost_usd: Usd | None = Field(
+        default=None,
+        description="The dearest a request of it may be expected to be; a call that the sidecar makes is held to it. "
+        "Null: no cap.",
+    )
 
 
 def _default_tiers() -> dict[str, TierSection]:

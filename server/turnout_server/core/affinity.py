@@ -83,6 +83,10 @@ class Affinity:
     def adopt(self, settings: AffinitySettings, fleet: Fleet) -> None:
         """Takes other settings and another fleet: keys of targets that are gone are forgotten."""
         self._settings = settings
+        self.keep_known(fleet)
+
+    def keep_known(self, fleet: Fleet) -> None:
+        """Forgets keys of targets that a fleet has not."""
         self._entries = OrderedDict(
             (key, entry) for key, entry in self._entries.items() if fleet.index(entry.target) is not None
         )
@@ -128,6 +132,12 @@ class Affinity:
         """Takes what was kept: key, target, cached share, and the monotonic time of the last answer."""
         for key, target, share, at in sorted(entries, key=lambda entry: entry[3]):
             self._entries[key] = _Entry(target, min(1.0, max(0.0, share)), at)
+        self._expire(now)
+        self._shrink()
+
+    def take(self, other: Affinity, now: float) -> None:
+        """Takes what another one of the same fleet has in the place of its own, which is empty."""
+        self._entries = other._entries
         self._expire(now)
         self._shrink()
 

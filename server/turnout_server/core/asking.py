@@ -31,7 +31,7 @@ class Hop:
 
     Targets of `failed_providers` rank after the others; of both, those in `failed_regions` rank last. The window must
     hold at least `minimum_context` tokens, and more than `required_window_over`. `asked` are all that were called, also
-    those that may be called again.
+    those that may be called again. `cost_left_nano_usd` is what they left of the call's cap, None for all of it.
     """
 
     tried: frozenset[Target] = frozenset()
@@ -40,6 +40,7 @@ class Hop:
     failed_regions: frozenset[str] = frozenset()
     minimum_context: int | None = None
     required_window_over: int | None = None
+    cost_left_nano_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ class Demand:
     """
 
     __slots__ = (
+        "cost_left_nano_usd",
         "deadline_seconds",
         "executing",
         "hop",
@@ -118,6 +120,12 @@ class Demand:
         self.tier = query.caller.tier
         self.tier_cap_nano_usd = tier_cap_nano_usd
         self.max_cost_nano_usd = None if cost is None else round(min(cost, UNLIMITED_USD) * NANO_USD)
+        self.cost_left_nano_usd = None
+        """What is left of the tightest of both for the next attempt, where the sidecar makes it."""
+        if query.executing and (cost is not None or tier_cap_nano_usd is not None):
+            self.cost_left_nano_usd = (
+                self.cost_cap_nano_usd if hop.cost_left_nano_usd is None else hop.cost_left_nano_usd
+            )
         self.max_latency_seconds = options.max_latency_seconds
         self.max_first_token_seconds = options.max_time_to_first_token_seconds
         self.min_availability = options.min_availability
@@ -130,6 +138,14 @@ class Demand:
         """Whether the prompt's length is the caller's own count, and no estimate."""
         self.room = room
         """What the budgets in force leave; None where there are none."""
+
+    @property
+    def cost_cap_nano_usd(self) -> int | None:
+        """The tightest of the tier's cap and the request's or policy's limit."""
+        return min(
+            (cap for cap in (self.tier_cap_nano_usd, self.max_cost_nano_usd) if cap is not None),
+            default=None,
+        )
 
 
 def check_query(query: RouteQuery) -> None:

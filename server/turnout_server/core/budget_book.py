@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from turnout_server.core.budget import BudgetSpec, Remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from turnout_server.core.budget import Span
 
@@ -168,6 +168,14 @@ class Book:
             # The limit may be another one than when it was told of.
             account.told = {share for share in account.told if account.spent >= share * limit}
         self._since = min(self._since, since_wall)
+
+    def take_over(self, accounts: Sequence[Kept], other: Kept | None, since_wall: float) -> None:
+        """Takes the same while it counts, and notes it: what came from elsewhere is kept like what was spent here."""
+        self.resume(accounts, other, since_wall)
+        for account in {self.open(kept.key) for kept in accounts}:
+            self._note(account)
+        if other is not None and self.other is not None:
+            self._note(self.other)
 
     @property
     def since_wall(self) -> float:

@@ -182,7 +182,7 @@ class Ledger:
         if book is None or not sums.runs(now_wall):
             return False
         book.roll(now_wall)
-        book.resume(sums.accounts.values(), sums.other, sums.since_wall)
+        book.take_over(tuple(sums.accounts.values()), sums.other, sums.since_wall)
         return True
 
     def absent(self, now_wall: float) -> tuple[SpentSums, ...]:
@@ -332,6 +332,10 @@ class Ledger:
     def reports(self, now_wall: float) -> list[BudgetReport]:
         """Returns all budgets, by name."""
         return [self.budget(name, now_wall) for name in sorted(self._books)]
+
+    def specs(self) -> list[BudgetSpec]:
+        """Returns the budgets in force, by name."""
+        return [self._books[name].spec for name in sorted(self._books)]
 
     def budget(self, name: str, now_wall: float) -> BudgetReport:
         """Returns one budget. Raises UnknownBudgetError."""

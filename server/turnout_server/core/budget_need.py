@@ -1,4 +1,4 @@
-"""The most that a request can cost: what is reserved before an attempt, and what must fit into a budget.
+"""The most that a request can cost: what is reserved before an attempt, and what must fit into a budget or a cap.
 
 Worst case: every input token at the dearest rate that input has, every output token at the dearest of output, the
 whole rounded up. The prompt is an estimate where nobody has counted it, so a quarter and the vendor's framing are
@@ -86,9 +86,18 @@ def least_output(spec: TargetSpec, asked: int | None, expected_tokens: int) -> i
     return max(1, expected_tokens if spec.max_output_tokens is None else min(expected_tokens, spec.max_output_tokens))
 
 
-def least_need(price: Price, spec: TargetSpec, *, input_tokens: int, asked: int | None, expected_tokens: int) -> int:
+def least_need(
+    price: Price,
+    spec: TargetSpec,
+    *,
+    input_tokens: int,
+    asked: int | None,
+    expected_tokens: int,
+    may_lower: bool = False,
+) -> int:
     """Returns the least that must be left for an attempt, nano-USD: what `claim` needs where it lowers the limit."""
-    output_tokens = min(output_bound(spec, asked, input_tokens), least_output(spec, asked, expected_tokens))
+    least = least_output(spec, None if may_lower else asked, expected_tokens)
+    output_tokens = min(output_bound(spec, asked, input_tokens), least)
     return worst_rates(price, input_tokens).need(input_tokens, output_tokens)
 
 
@@ -109,23 +118,29 @@ def claim(
     asked: int | None,
     expected_tokens: int,
     left_nano_usd: int,
+    may_lower: bool = False,
+    at_most: int | None = None,
 ) -> Claim | None:
     """Returns what an attempt needs; None where what is left is not enough, or the price is unknown.
 
     `input_tokens` is the worst case already (`worst_input_tokens`), `asked` the caller's output limit. Without one the
     model's longest answer is reserved; where that does not fit, the limit is lowered until it does, but not below what
-    the answer should need.
+    the answer should need. What the caller asked for is lowered in the same way only where it `may_lower`. `at_most` is
+    a limit that holds for other reasons.
     """
     if spec.price is None:
         return None
     rates = worst_rates(spec.price, input_tokens)
     bound = output_bound(spec, asked, input_tokens)
+    if at_most is not None:
+        bound = min(bound, at_most)
     whole = rates.need(input_tokens, bound)
     if whole <= left_nano_usd:
         # No answer is longer than the model can write. What the window leaves rests on an estimate, so it is sent.
-        unbounded = asked is None and (bound == spec.max_output_tokens or not rates.output_per_million)
+        longest = bound == spec.max_output_tokens or not rates.output_per_million
+        unbounded = asked is None and at_most is None and longest
         return Claim(whole, None if unbounded else bound)
-    if asked is not None or not rates.output_per_million:
+    if (asked is not None and not may_lower) or not rates.output_per_million:
         return None
     affordable = (left_nano_usd * PER_MILLION - input_tokens * rates.input_per_million) // rates.output_per_million
     if affordable < min(bound, least_output(spec, None, expected_tokens)):

@@ -6,13 +6,13 @@ change, so that the history can keep those instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, overload
 
 from turnout_server.core.briefs import Brief, Explained, briefly, explaining
 from turnout_server.core.deadlines import whole_answer_limit_seconds
 from turnout_server.core.decision import Candidate
-from turnout_server.core.explain import HELD, candidate_reason
+from turnout_server.core.explain import A_TABLE, HELD, candidate_reason
 from turnout_server.core.filters import CLEAR
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ same state, its part of the columns of vitals and outputs."""
 
 
 class Candidates(Sequence[Candidate]):
-    """Reads like the tuple of them, best first. `answering` says how long an attempt may take."""
+    """Reads like the tuple of them, best first. `answering` says how long an attempt may take, `preferred_by` on whose
+    word a target comes first, by its place in the fleet.
+    """
 
-    __slots__ = ("_answering", "_effort", "_expectation", "_facts", "_read", "line")
+    __slots__ = ("_answering", "_effort", "_expectation", "_facts", "_preferred_by", "_read", "line")
 
     def __init__(
         self,
@@ -44,12 +46,15 @@ class Candidates(Sequence[Candidate]):
         facts: Facts,
         answering: FailoverSettings,
         effort: ReasoningEffort | None,
+        *,
+        preferred_by: Mapping[int, str],
     ) -> None:
         self.line = line
         self._expectation = expectation
         self._facts = facts
         self._answering = answering
         self._effort = effort
+        self._preferred_by = preferred_by
         self._read: tuple[Candidate, ...] | None = None
         """The first of them, as somebody has read them while they were to be remembered."""
 
@@ -210,7 +215,10 @@ class Candidates(Sequence[Candidate]):
 
     def _reason(self, place: int) -> str:
         line = self.line
-        return HELD if place == line.held else candidate_reason(line.groups[place], line.scoring.standing(place))
+        if place == line.held:
+            return HELD
+        said = self._preferred_by.get(line.scoring.selection.indexes[place], A_TABLE)
+        return candidate_reason(line.groups[place], line.scoring.standing(place), said)
 
 
 def first_spec(candidates: Sequence[Candidate]) -> TargetSpec | None:

@@ -4,13 +4,14 @@ Fixed thresholds see what is bad for anybody. What is bad for this target they s
 0.3 s is twice as slow at 0.6 s, long before any limit. So each target is held against itself, by CUSUM control charts
 (E. S. Page, Continuous Inspection Schemes, Biometrika 41, 1954): what each call was worse than usual is summed up, less
 a slack, and never below zero. Chance and single bad calls run off it, a shift that lasts fills it. "Usual" is a slow
-average that follows the hours of the day. The constants were simulated: docs/decisions/0057, `tests/simulation/drift`.
+average that follows the hours of the day. How far a target's minutes usually are off belongs to its past, too: the more
+they are, the more is taken for chance. The constants were simulated: docs/decisions/0057, `tests/simulation/drift`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from math import exp, exp2, isfinite, log
+from math import exp, exp2, isfinite, log, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -35,11 +36,19 @@ PRESENT_HALF_LIFE_SECONDS = 120.0
 FACTOR_FLOOR = 0.5
 """The least that a score is multiplied by: a target that drifts is worse than it was, and may still be the best."""
 
-SLACK = log(1.35)
-"""Of logarithms: what is less than a third slower than usual is weather, and not summed up."""
+SLACK, SLACK_MAXIMUM = log(1.35), log(2.0)
+"""Of logarithms: what is less than a third slower than usual is weather, and not summed up; of a target whose minutes
+are uneven, what is up to twice as slow."""
+SWINGS = 3.5
+"""The slack is so many times what the last minutes usually are off, within these limits."""
+SWING_HALF_LIFE_SECONDS = 6 * 3600.0
+SWING_SHARE_MAXIMUM = 0.01
+"""The most that one call changes of how far calls and minutes usually are off."""
+SWING_PRIOR, SPREAD_PRIOR = 0.1, 0.5
+"""Of logarithms: how far minutes and single calls are taken to be off at first."""
 BOUND = log(4.0)
 """A call counts as four times as slow as usual at most: one that hangs is one bad call."""
-LATENCY_THRESHOLD = 45.0
+LATENCY_THRESHOLD = 35.0
 """Reached by a call a second that takes twice as long as usual in two minutes, four times as long in 40 s."""
 STEADY_BELOW = 0.15
 """Of logarithms: within a sixth of the usual a target is as it was."""
@@ -101,6 +110,33 @@ class Usual:
         self.mean += by * share
 
 
+class Swing:
+    """How far the average of the last minutes usually is off: as far as that is more than the chance of few calls."""
+
+    __slots__ = ("_spread", "_square")
+
+    def __init__(self) -> None:
+        self._square = SWING_PRIOR * SWING_PRIOR
+        self._spread = SPREAD_PRIOR * SPREAD_PRIOR
+        """Of single calls, squared as well."""
+
+    def learn(self, off: float, present: float, passed: float, *, drifting: bool) -> None:
+        """Takes how far one call was off, and the average of the last minutes with it."""
+        part = 1.0 - exp2(-passed / PRESENT_HALF_LIFE_SECONDS)
+        half_life = SWING_HALF_LIFE_SECONDS * (4.0 if drifting else 1.0)
+        share = min(SWING_SHARE_MAXIMUM, 1.0 - exp2(-passed / half_life))
+        self._spread += (off * off - self._spread) * min(SWING_SHARE_MAXIMUM, part)
+        by_chance = self._spread * part / (2.0 - part)
+        # A shift must not hide itself: no moment counts as more than twice as uneven as is known.
+        most = 4.0 * max(SWING_PRIOR * SWING_PRIOR, self._square)
+        self._square += (min(present * present, most) - by_chance - self._square) * share
+
+    @property
+    def slack(self) -> float:
+        """What is taken for chance, of logarithms."""
+        return min(SLACK_MAXIMUM, max(SLACK, SWINGS * sqrt(max(0.0, self._square))))
+
+
 class _Chart:
     """One CUSUM with what it has found: since when it drifts, and how far off the present is."""
 
@@ -139,11 +175,12 @@ class _Chart:
 class Latencies:
     """The chart of one latency: logarithms of its ratio to the prior, each kind of call held against its own past."""
 
-    __slots__ = ("_chart", "_measure", "usual")
+    __slots__ = ("_chart", "_measure", "_swing", "usual")
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
         self._chart = _Chart()
+        self._swing = Swing()
         self.usual: dict[int, Usual] = {}
         """By kind of call."""
 
@@ -160,12 +197,17 @@ class Latencies:
             off = BOUND if off > 0.0 else -BOUND
         known = usual.count >= SAMPLES_MINIMUM
         chart = self._chart
-        usual.learn(off, now, drifting=chart.drifting_since is not None)
+        drifting = chart.drifting_since is not None
+        usual.learn(off, now, drifting=drifting)
         if not known:
             return None
-        if chart.take(off - SLACK, off, LATENCY_THRESHOLD, now):
+        passed = SHARING_SECONDS if chart.at is None else max(0.0, now - chart.at)
+        slack = self._swing.slack
+        begins = chart.take(off - slack, off, LATENCY_THRESHOLD, now)
+        self._swing.learn(off, chart.present, passed, drifting=drifting)
+        if begins:
             # The average of the last minutes has yet to come to where the chart already is.
-            chart.present = max(chart.present, SLACK)
+            chart.present = max(chart.present, slack)
             return Turn(self._measure, drifting=True, usual=1.0, present=exp(chart.present))
         if chart.drifting_since is not None and chart.present < STEADY_BELOW:
             return self._steady(now)

@@ -76,6 +76,13 @@ class Phases:
             self._drawn = {name: phase for name, phase in self._drawn.items() if name in here}
 
 
+class Taken(NamedTuple):
+    """What was taken out of a day's allowance for a call: nano-USD, at what wall-clock time."""
+
+    nano_usd: int
+    at: float
+
+
 class Allowance:
     """What checks have cost on the present day (UTC), in nano-USD. A new process begins with nothing spent."""
 
@@ -85,25 +92,28 @@ class Allowance:
         self._day = 0
         self.spent_nano_usd = 0
 
-    def take(self, cost_nano_usd: int | None, limit_nano_usd: int, now_wall: float) -> bool:
-        """Takes what a call may cost; False, with nothing taken, where the day has no room for it.
+    def take(
+        self, cost_nano_usd: int | None, limit_nano_usd: int, now_wall: float, *, asked_for: bool = False
+    ) -> Taken | None:
+        """Takes what a call may cost; None, with nothing taken, where the day has no room for it.
 
-        What has no known price has none: unknown is not zero.
+        What has no known price has none: unknown is not zero. What somebody has `asked_for` is taken in any case.
         """
         self._turn(now_wall)
-        if cost_nano_usd is None or self.spent_nano_usd + cost_nano_usd > limit_nano_usd:
-            return False
-        self.spent_nano_usd += cost_nano_usd
-        return True
+        if not asked_for and (cost_nano_usd is None or self.spent_nano_usd + cost_nano_usd > limit_nano_usd):
+            return None
+        taken = Taken(cost_nano_usd or 0, now_wall)
+        self.spent_nano_usd += taken.nano_usd
+        return taken
 
-    def settle(self, taken_nano_usd: int, cost_nano_usd: int | None, now_wall: float) -> None:
+    def settle(self, taken: Taken, cost_nano_usd: int | None, now_wall: float) -> None:
         """Puts what a call cost in the place of what was taken for it; None, unknown, leaves what was taken.
 
         What was taken before midnight stays with the day that it was taken on.
         """
         self._turn(now_wall)
-        if cost_nano_usd is not None:
-            self.spent_nano_usd = max(0, self.spent_nano_usd - taken_nano_usd + max(0, cost_nano_usd))
+        if cost_nano_usd is not None and floor(taken.at / DAY_SECONDS) == self._day:
+            self.spent_nano_usd = max(0, self.spent_nano_usd - taken.nano_usd + max(0, cost_nano_usd))
 
     def _turn(self, now_wall: float) -> None:
         day = floor(now_wall / DAY_SECONDS)

@@ -7,7 +7,7 @@ one event costs a look-up and some additions; everything else is done when a min
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from turnout_server.core.kept import Since, SumsLine, SumsRow
     from turnout_server.core.model import Outcome
 
-MINUTES_KEPT = 15
+MINUTES_KEPT = 17
+"""One of them runs, and one is for whoever asks for a quarter of an hour by another clock."""
 QUARTER_MINUTES = 15
 QUARTERS_KEPT = 96
 """A day."""
@@ -135,6 +136,38 @@ class Slot:
         return self.size_bytes
 
 
+def _forgotten(slot: Slot) -> None:
+    """Nobody wants what is let go of."""
+
+
+class KeptSlots:
+    """Slots as they come back from lines, one after the other."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int], Slot] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, line: SumsLine, since: Since) -> None:
+        """Takes a line."""
+        first = since.number(line.ago, MINUTE_SECONDS)
+        slot = self._found.setdefault((first, line.minutes), Slot(first, line.minutes))
+        for place, (where, task, tier, tenant, row) in enumerate(line.rows):
+            heading = Heading(None if where is None else Target(*where), task, tier, tenant)
+            sums = slot.sums[heading] = Sums.kept(row)
+            if place < len(line.failed_costs):
+                sums.attempts.failed_cost_nano_usd = line.failed_costs[place]
+
+    def weighed(self) -> list[Slot]:
+        """Returns them in order of time."""
+        for slot in self._found.values():
+            slot.weigh()
+        return sorted(self._found.values(), key=lambda slot: slot.first)
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Slots in order of time, and the time that they cover, monotonic seconds."""
@@ -147,12 +180,14 @@ class Stretch:
 class Chronicle:
     """All sums of the last day, or of as much of it as fits into `max_bytes` by estimate: the oldest go first.
 
-    The minute that runs stays whatever the bound. `started_at` is monotonic seconds.
+    The minute that runs stays whatever the bound. `started_at` is monotonic seconds. `left` is given what goes, but for
+    what is cleared.
     """
 
-    __slots__ = ("_known_from", "_max_bytes", "_minutes", "_quarters")
+    __slots__ = ("_known_from", "_left", "_max_bytes", "_minutes", "_quarters")
 
-    def __init__(self, max_bytes: int, started_at: float) -> None:
+    def __init__(self, max_bytes: int, started_at: float, left: Callable[[Slot], None] = _forgotten) -> None:
+        self._left = left
         self._max_bytes = max_bytes
         self._known_from = started_at
         self._minutes: deque[Slot] = deque()
@@ -202,7 +237,7 @@ class Chronicle:
         slots = tuple(
             slot
             for slot in self._slots()
-            if (from_at is None or slot.ends_at > from_at) and (until_at is None or slot.begins_at < until_at)
+            if (from_at is None or self._ends_at(slot) > from_at) and (until_at is None or slot.begins_at < until_at)
         )
         begins_at, ends_at = self._known_from if from_at is None else from_at, now if until_at is None else until_at
         if slots:
@@ -215,50 +250,38 @@ class Chronicle:
         return now - self._known_from
 
     def keep(self, now: float) -> Iterator[SumsLine]:
-        """Yields each slot as it is kept, the oldest first."""
-        from turnout_server.core.kept import SUMS_ROWS_MAXIMUM, SumsLine  # noqa: PLC0415 - needed only where state outlives the process
+        """Yields each slot as it is kept, the oldest first, as all of them are when the first is asked for.
 
+        But for what is added to the minute that runs, between two lines.
+        """
         current = int(now // MINUTE_SECONDS)
-        for slot in list(self._slots()):
-            headings = list(slot.sums.items())
-            for begin in range(0, len(headings), SUMS_ROWS_MAXIMUM):
-                few = headings[begin : begin + SUMS_ROWS_MAXIMUM]
-                rows = tuple(
-                    (
-                        None if target is None else (target.provider, target.model, target.endpoint),
-                        task,
-                        tier,
-                        tenant,
-                        sums.keep(),
-                    )
-                    for (target, task, tier, tenant), sums in few
-                )
-                failed_costs = tuple(sums.attempts.failed_cost_nano_usd for _, sums in few)
-                yield SumsLine(ago=current - slot.first, minutes=slot.minutes, rows=rows, failed_costs=failed_costs)
+        slots = list(self._slots())
+        last = self._quarters[-1] if self._quarters else None
+        # Minutes are merged into it as they age: later it would have some that are yielded themselves.
+        growing = [] if last is None else list(_kept(last, current))
+        for slot in slots:
+            yield from growing if slot is last else _kept(slot, current)
 
     def resume(self, lines: Iterable[tuple[SumsLine, Since]], known_from: float, now: float) -> None:
         """Takes what was kept. A quarter of an hour may come back up to a minute later than it was."""
-        number = int(now // MINUTE_SECONDS)
-        found: dict[tuple[int, int], Slot] = {}
+        found = KeptSlots()
         for line, since in lines:
-            first = since.number(line.ago, MINUTE_SECONDS)
-            slot = found.setdefault((first, line.minutes), Slot(first, line.minutes))
-            for place, (where, task, tier, tenant, row) in enumerate(line.rows):
-                heading = Heading(None if where is None else Target(*where), task, tier, tenant)
-                sums = slot.sums[heading] = Sums.kept(row)
-                if place < len(line.failed_costs):
-                    sums.attempts.failed_cost_nano_usd = line.failed_costs[place]
-        slots = list(found.values())
-        for slot in slots:
-            slot.weigh()
-        slots.sort(key=lambda slot: slot.first)
+            found.add(line, since)
+        self.put_back(found, known_from, now)
+
+    def put_back(self, found: KeptSlots, known_from: float, now: float) -> None:
+        """Takes the same where the lines were read one by one."""
+        slots = found.weighed()
         self._quarters = deque(slot for slot in slots if slot.minutes > 1)
         self._minutes = deque(slot for slot in slots if slot.minutes == 1)
         self._known_from = min(self._known_from, known_from)
-        if not self._minutes or self._minutes[-1].first < number:
-            self._minutes.append(Slot(number, 1))
-        self._age(number)
-        self._make_room()
+        self._follow(now)
+
+    def take(self, other: Chronicle, now: float) -> None:
+        """Takes what another one has in the place of its own, which is empty."""
+        self._quarters, self._minutes = other._quarters, other._minutes
+        self._known_from = min(self._known_from, other._known_from)
+        self._follow(now)
 
     def clear(self, before: float | None = None) -> None:
         """Forgets the slots that ended before a moment, all without one."""
@@ -266,9 +289,22 @@ class Chronicle:
             while slots and (before is None or slots[0].ends_at <= before):
                 self._forget_first(slots)
 
+    def _ends_at(self, slot: Slot) -> float:
+        """Returns the first moment after what a slot holds: later minutes of a quarter may still stand on their own."""
+        if slot.minutes == 1 or not self._minutes:
+            return slot.ends_at
+        return min(slot.ends_at, self._minutes[0].begins_at)
+
     def _slots(self) -> Iterator[Slot]:
         yield from self._quarters
         yield from self._minutes
+
+    def _follow(self, now: float) -> None:
+        number = int(now // MINUTE_SECONDS)
+        if not self._minutes or self._minutes[-1].first < number:
+            self._minutes.append(Slot(number, 1))
+        self._age(number)
+        self._make_room()
 
     def _now(self, now: float) -> Slot:
         minutes = self._minutes
@@ -291,23 +327,47 @@ class Chronicle:
             self._quarters[-1].weigh()
         oldest = number - QUARTERS_KEPT * QUARTER_MINUTES
         while self._quarters and self._quarters[0].first + QUARTER_MINUTES <= oldest:
-            self._forget_first(self._quarters)
+            self._let_go(self._quarters)
 
     def _make_room(self) -> None:
         size = self.size_bytes
         while size > self._max_bytes:
             if self._quarters:
-                size -= self._forget_first(self._quarters)
+                size -= self._let_go(self._quarters)
             elif len(self._minutes) > 1:
-                size -= self._forget_first(self._minutes)
+                size -= self._let_go(self._minutes)
             else:
                 break
 
+    def _let_go(self, slots: deque[Slot]) -> int:
+        self._left(slots[0])
+        return self._forget_first(slots)
+
     def _forget_first(self, slots: deque[Slot]) -> int:
         slot = slots.popleft()
-        ended_at = slot.ends_at
-        if slots is self._quarters and self._minutes:
-            # The later minutes of this quarter may still stand on their own.
-            ended_at = min(ended_at, self._minutes[0].begins_at)
-        self._known_from = max(self._known_from, ended_at)
+        self._known_from = max(self._known_from, self._ends_at(slot))
         return slot.size_bytes
+
+
+def _kept(slot: Slot, current: int) -> Iterator[SumsLine]:
+    """Yields a slot as it is kept, by the number of the present minute."""
+    from turnout_server.core.kept import (  # noqa: PLC0415 - needed only where state outlives the process
+        SUMS_ROWS_MAXIMUM,
+        SumsLine,
+    )
+
+    headings = list(slot.sums.items())
+    for begin in range(0, len(headings), SUMS_ROWS_MAXIMUM):
+        few = headings[begin : begin + SUMS_ROWS_MAXIMUM]
+        rows = tuple(
+            (
+                None if target is None else (target.provider, target.model, target.endpoint),
+                task,
+                tier,
+                tenant,
+                sums.keep(),
+            )
+            for (target, task, tier, tenant), sums in few
+        )
+        failed_costs = tuple(sums.attempts.failed_cost_nano_usd for _, sums in few)
+        yield SumsLine(ago=current - slot.first, minutes=slot.minutes, rows=rows, failed_costs=failed_costs)

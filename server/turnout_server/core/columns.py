@@ -8,9 +8,11 @@ from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from turnout_server.core.budget_need import fleet_rates
 from turnout_server.core.cost import PER_MILLION
 
 if TYPE_CHECKING:
+    from turnout_server.core.budget_need import FleetRates
     from turnout_server.core.fleet import Fleet
 
 T = TypeVar("T")
@@ -24,6 +26,7 @@ class Facts:
     """Columns in the order of the fleet. Costs are floats here, in nano-USD; what is told is worked out exactly."""
 
     __slots__ = (
+        "_rates",
         "grains",
         "input_rates",
         "max_outputs",
@@ -56,6 +59,14 @@ class Facts:
         self.ranks = [spec.provider_rank for spec in specs]
         self.tenants = frozenset[str]().union(*(each.tenants for spec in specs for each in spec.credentials))
         """Tenants that keys are bound to."""
+        self._rates: FleetRates | None = None
+
+    @property
+    def rates(self) -> FleetRates:
+        """The dearest rates; worked out when they are first asked for."""
+        if self._rates is None:
+            self._rates = fleet_rates(self.specs)
+        return self._rates
 
 
 class Selection:

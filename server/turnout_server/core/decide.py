@@ -66,18 +66,19 @@ def decide(
     hop: Hop | None = None,
     failover: FailoverSettings | None = None,
     room: Room | None = None,
+    as_policy: str = "",
 ) -> Decision:
     """Returns the decision; one without candidates where no target can be used, never an error for that.
 
     `turn` counts ROUND_ROBIN's decisions; `hop` is what earlier attempts of the call have taught; `failover` is the
     global block, used for the time an attempt should get where the policy has none of its own; `room` is what budgets
-    leave, None where none is in force. Raises UnknownPolicyError, UnknownTargetError, InvalidRequestError or
-    NotYetError for what was asked.
+    leave, None where none is in force; `as_policy` is the policy to decide by, "" for the one that the request gets.
+    Raises UnknownPolicyError, UnknownTargetError, InvalidRequestError or NotYetError for what was asked.
     """
     check_query(query)
     hop = hop or FIRST_CHOICE
     profile, caller = query.profile, query.caller
-    policy, rule = selected(query, settings)
+    policy, rule = (settings.policies[as_policy], "") if as_policy else selected(query, settings)
     complexity = infer_complexity(profile)
     prepared, vitals = state.prepared, state.vitals(now)
     prepared.hold(settings)
@@ -120,13 +121,23 @@ def decide(
     answering = policy.failover or failover or DEFAULT_FAILOVER
     return Decision(
         decision_id=decision_id,
-        candidates=Candidates(line, expectation, facts, answering, profile.reasoning_effort),
+        candidates=Candidates(
+            line, expectation, facts, answering, profile.reasoning_effort, preferred_by=shape.preferred_by
+        ),
         rejections=rejections,
         strategy=ranking.strategy,
         policy=policy.name,
         policy_rule=rule,
         policy_version=settings.policy_version,
-        reason=decision_reason(line, rejections, ranking, expectation, facts, regions=shape.needs.regions),
+        reason=decision_reason(
+            line,
+            rejections,
+            ranking,
+            expectation,
+            facts,
+            regions=shape.needs.regions,
+            preferred_by=shape.preferred_by,
+        ),
         confidence=confidence(line),
         task=profile.task,
         tier=caller.tier,

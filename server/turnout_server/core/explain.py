@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from turnout_server.core.filters import CLEAR, Standing
@@ -12,15 +13,18 @@ from turnout_server.core.rejections import first_reasons
 from turnout_server.core.scoring import FACTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from turnout_server.core.columns import Facts
     from turnout_server.core.decision import Rejection
     from turnout_server.core.expectation import Expectation
     from turnout_server.core.preferences import Ranking
+    from turnout_server.core.scoring import Scoring
     from turnout_server.core.strategies import Line
 
 COUNTED_REASONS = 5
+A_TABLE = "a table"
+NO_TABLE: Mapping[int, str] = MappingProxyType({})
 HELD = "kept: it answered this key last"
 FACTORS_IN_WORDS = ", ".join(f"{name} %.2f" for name in FACTORS)
 """Filled in at once: formatting each factor on its own takes twice as long."""
@@ -34,6 +38,7 @@ def decision_reason(  # what a sentence is made of
     facts: Facts,
     *,
     regions: tuple[str, ...] = ANYWHERE,
+    preferred_by: Mapping[int, str] = NO_TABLE,
 ) -> str:
     """Returns one sentence: the first, by what, ahead of whom, and how many were rejected for what."""
     rejected = ""
@@ -48,17 +53,14 @@ def decision_reason(  # what a sentence is made of
     scoring, indexes = line.scoring, line.scoring.selection.indexes
     first = line.order[0]
     parts = FACTORS_IN_WORDS % scoring.measures(first, expectation.of(indexes[first]))
-    wanted = scoring.wanted(first)
-    if wanted is not None:
-        parts += f", capability {wanted:.2f}"
-    ramp = scoring.ramp(first)
-    if ramp < 1.0:
-        parts += f", ramp {ramp:.2f}"
-    drift = scoring.drift(first)
-    if drift < 1.0:
-        parts += f", drift {drift:.2f}"
+    if scoring.notable or scoring.wanted(first) is not None:
+        parts += _further(scoring, first)
     sentence = f"{strategy}: {facts.names[indexes[first]]} with score {scoring.score(first):.2f} ({parts})"
-    words = HELD if line.held == first else candidate_reason(line.groups[first], scoring.standing(first))
+    words = (
+        HELD
+        if line.held == first
+        else candidate_reason(line.groups[first], scoring.standing(first), preferred_by.get(indexes[first], A_TABLE))
+    )
     if words:
         sentence += f", {words}"
     if len(line.order) > 1:
@@ -70,11 +72,23 @@ def decision_reason(  # what a sentence is made of
     return f"{sentence}; {rejected}." if rejected else f"{sentence}."
 
 
-def candidate_reason(group: int, standing: Standing) -> str:
-    """Returns why a candidate does not stand where its score alone would put it, "" where it does."""
+def _further(scoring: Scoring, place: int) -> str:
+    """Returns the factors that few targets, or few requests, have."""
+    wanted, ramp, drift = scoring.wanted(place), scoring.ramp(place), scoring.drift(place)
+    text = "" if wanted is None else f", capability {wanted:.2f}"
+    if ramp < 1.0:
+        text += f", ramp {ramp:.2f}"
+    return f"{text}, drift {drift:.2f}" if drift < 1.0 else text
+
+
+def candidate_reason(group: int, standing: Standing, preferred_by: str = A_TABLE) -> str:
+    """Returns why a candidate does not stand where its score alone would put it, "" where it does.
+
+    `preferred_by` says on whose word it comes first, if it does.
+    """
     if standing is CLEAR:
         if not group:
-            return "preferred by a table"
+            return f"preferred by {preferred_by}"
         if group == NOT_PREFERRED:
             return ""
     place = region_place(group)
@@ -86,7 +100,7 @@ def candidate_reason(group: int, standing: Standing) -> str:
             (group & FAILED_PROVIDER, "its provider failed in this call"),
             (group & FAILED_REGION, "its region failed in this call"),
             (place, f"its region is number {place + 1} of those allowed"),
-            (not group & NOT_PREFERRED, "preferred by a table"),
+            (not group & NOT_PREFERRED, f"preferred by {preferred_by}"),
             (group & SLOW, "beyond the soft limit to the first token"),
             (group & WEAK, "below the soft quality floor"),
         )

@@ -27,7 +27,7 @@ from turnout_server.core.regions import not_there
 if TYPE_CHECKING:
     from turnout_server.core.asking import Demand, Needs
     from turnout_server.core.expectation import Expected
-    from turnout_server.core.fleet import TargetSpec
+    from turnout_server.core.fleet import Price, TargetSpec
     from turnout_server.core.readings import FleetReading, TargetReading
 
 LONG_CONTEXT_TOKENS = 200_000
@@ -119,7 +119,7 @@ def judge_numbers(
     """Finds what follows from the length of the request: window, cost, time; and from how often the target answers."""
     _window(spec, expected, demand, findings)
     if demand.tier_cap_nano_usd is not None or demand.max_cost_nano_usd is not None or demand.room is not None:
-        _price(expected, demand, findings)
+        _price(spec, expected, demand, findings)
     _limits(expected, demand, findings, availability=availability, sample_count=sample_count)
     if demand.room is not None:
         shortage = budget_shortage(spec, expected, demand)
@@ -220,8 +220,8 @@ def needed_window(spec: TargetSpec, input_tokens: int, demand: Demand) -> int:
     return needed
 
 
-def _price(expected: Expected, demand: Demand, findings: Findings) -> None:
-    """What it may cost: the tier's cap and the request's or policy's limit."""
+def _price(spec: TargetSpec, expected: Expected, demand: Demand, findings: Findings) -> None:
+    """What it may cost: the tier's cap and the request's or policy's limit, first as expected, then at worst."""
     cap, limit, cost = demand.tier_cap_nano_usd, demand.max_cost_nano_usd, expected.cost_nano_usd
     if cost is None:
         findings.add(RejectionReason.UNKNOWN_PRICE, "price unknown while a cost limit or budget holds")
@@ -230,6 +230,10 @@ def _price(expected: Expected, demand: Demand, findings: Findings) -> None:
         findings.add(RejectionReason.TIER, f"{usd(cost)} expected, tier {demand.tier} allows {usd(cap)}")
     if limit is not None and cost > limit:
         findings.add(RejectionReason.COST_LIMIT, f"{usd(cost)} expected, the limit is {usd(limit)}")
+    elif cap is None or cost <= cap:
+        shortage = cap_shortage(spec, expected, demand)
+        if shortage:
+            findings.add(RejectionReason.COST_LIMIT, shortage)
 
 
 def _health(target: TargetReading, demand: Demand, findings: Findings, now: float) -> Standing:
@@ -287,17 +291,33 @@ def budget_shortage(spec: TargetSpec, expected: Expected, demand: Demand) -> str
     room = demand.room
     if room is None or spec.price is None:
         return ""
-    # A caller's own count is taken as it is; what is estimated, or assumed where nothing is known, is not.
-    needed = least_need(
-        spec.price,
-        spec,
-        input_tokens=worst_input_tokens(expected.input_tokens, counted=demand.input_counted),
-        asked=demand.max_output_tokens,
-        expected_tokens=expected.output_tokens,
-    )
+    needed = _least_needed(spec.price, spec, expected, demand, may_lower=False)
     if needed <= room.left_nano_usd:
         return ""
     return f"needs up to {usd(needed)}, budget {room.budget} has {usd(room.left_nano_usd)} left"
+
+
+def cap_shortage(spec: TargetSpec, expected: Expected, demand: Demand) -> str:
+    """Returns why the call's cap does not leave enough for an attempt, "" where it does or the price is unknown."""
+    left, cap = demand.cost_left_nano_usd, demand.cost_cap_nano_usd
+    if left is None or cap is None or spec.price is None:
+        return ""
+    needed = _least_needed(spec.price, spec, expected, demand, may_lower=True)
+    if needed <= left:
+        return ""
+    return f"needs up to {usd(needed)}, {usd(left)} is left of the limit of {usd(cap)}"
+
+
+def _least_needed(price: Price, spec: TargetSpec, expected: Expected, demand: Demand, *, may_lower: bool) -> int:
+    return least_need(
+        price,
+        spec,
+        # A caller's own count is taken as it is; what is estimated, or assumed where nothing is known, is not.
+        input_tokens=worst_input_tokens(expected.input_tokens, counted=demand.input_counted),
+        asked=demand.max_output_tokens,
+        expected_tokens=expected.output_tokens,
+        may_lower=may_lower,
+    )
 
 
 def usd(nano_usd: int) -> str:

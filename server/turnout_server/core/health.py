@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PRIOR_SUCCESSES = 24.9
 PRIOR_OUTCOMES = 25.0
 """A target starts as if 24.9 of 25 calls had succeeded: one failure does not condemn."""
+UNKNOWN_AVAILABILITY = PRIOR_SUCCESSES / PRIOR_OUTCOMES
+"""Of a target that nothing is known of, or nothing of late."""
 
 HEALTHY_FROM = 0.99
 DEGRADED_FROM = 0.95
@@ -50,7 +52,7 @@ class Availability:
     def value(self, now: float) -> float:
         """The share of calls that succeed, strictly between 0 and 1."""
         if self._total == 0.0:
-            return PRIOR_SUCCESSES / PRIOR_OUTCOMES
+            return UNKNOWN_AVAILABILITY
         if now != self._asked_at:
             decay = exp(-max(0.0, now - self._at) / self._window)
             self._value = (self._successes * decay + PRIOR_SUCCESSES) / (self._total * decay + PRIOR_OUTCOMES)

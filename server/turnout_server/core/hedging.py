@@ -15,7 +15,6 @@ from turnout_server.core.model import FailureKind, Priority
 from turnout_server.core.retry_budget import ShareBudget
 
 if TYPE_CHECKING:
-    from turnout_server.core.decision import Candidate
     from turnout_server.core.fleet import TargetSpec
     from turnout_server.core.latency import LatencyEstimate
     from turnout_server.core.model import ReasoningEffort, RoutingOptions
@@ -110,15 +109,6 @@ def may_be_second(target: TargetState, now: float) -> bool:
     if not (breaker.closed and endpoint.closed) or target.suspect(now) or target.pressed(now):
         return False
     return breaker.ramp_factor(now) == endpoint.ramp_factor(now) == 1.0
-
-
-def within_cost_limit(first: Candidate, second: Candidate, limit_nano_usd: int | None) -> bool:
-    """Whether both together should cost no more than one request may; what is unknown is not within a limit."""
-    if limit_nano_usd is None:
-        return True
-    costs = (first.expected_cost_nano_usd, second.expected_cost_nano_usd)
-    known = [cost for cost in costs if cost is not None]
-    return len(known) == len(costs) and sum(known) <= limit_nano_usd
 
 
 def is_final(failure: FailureKind, *, failover_on_refusal: bool) -> bool:

@@ -18,6 +18,7 @@ from turnout_server.core.kept import (
     AgesLine,
     BreakerLine,
     BudgetLine,
+    CostsLine,
     CredentialLine,
     EndpointLine,
     KeptBudget,
@@ -136,7 +137,10 @@ class Memory:
         for lengths in _pieces(state.lengths.keep()):
             yield LearnedLine(lengths=tuple(lengths))
         yield from self._affinity(fleet, now)
+        # At one moment: what leaves the chronicle comes to the costs of its day.
+        costs = tuple(state.past.costs.keep())
         yield from state.past.chronicle.keep(now)
+        yield from costs
 
     def _affinity(self, fleet: Fleet, now: float) -> Iterator[AffinityLine]:
         for entries in self._state.affinity.keep(now, ROWS_MAXIMUM):
@@ -208,6 +212,7 @@ class Memory:
             ],
             now,
         )
+        state.past.costs.resume(line for line, _ in every if isinstance(line, CostsLine))
         state.past.chronicle.resume(
             [(line, since) for line, since in every if isinstance(line, SumsLine)], known_from, now
         )

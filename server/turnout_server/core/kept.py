@@ -287,6 +287,18 @@ class SumsLine:
 
 
 @dataclass(frozen=True, slots=True)
+class CostsLine:
+    """What a day, by its number since the epoch, cost beside what the chronicle has of it.
+
+    Rows: provider, model and endpoint (None for no target), task, tier, tenant; nano-USD, of them for failures,
+    attempts whose cost is known and is not. A day may have several lines.
+    """
+
+    day: int
+    rows: tuple[tuple[tuple[str, str, str] | None, str, str, str, int, int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AgesLine:
     """For how long targets, and the chronicle, have been watched."""
 
@@ -305,6 +317,7 @@ Line = (
     | BudgetLine
     | SpentLine
     | SumsLine
+    | CostsLine
     | AgesLine
 )
 

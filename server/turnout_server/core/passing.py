@@ -13,15 +13,24 @@ from turnout_server.core.budget_need import worst_input_tokens
 from turnout_server.core.columns import COST_GRAIN_NANO_USD, Selection
 from turnout_server.core.cost import PER_MILLION
 from turnout_server.core.decision import Rejection
-from turnout_server.core.filters import CLEAR, MEASURED_COUNT, Standing, budget_shortage, examine, needed_window
+from turnout_server.core.filters import (
+    CLEAR,
+    MEASURED_COUNT,
+    Standing,
+    budget_shortage,
+    cap_shortage,
+    examine,
+    needed_window,
+)
 from turnout_server.core.model import REASON_ORDER, HealthState, RejectionReason
 from turnout_server.core.rejections import Rejections
 from turnout_server.core.shapes import Passing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from turnout_server.core.asking import Demand
+    from turnout_server.core.budget_need import FleetRates
     from turnout_server.core.columns import Facts
     from turnout_server.core.expectation import Expectation
     from turnout_server.core.readings import FleetReading
@@ -146,7 +155,20 @@ class Sieve:
                     out.setdefault(place, RejectionReason.UNKNOWN_PRICE)
         if limit is not None:
             out = self._dearer(selection, costs, limit, RejectionReason.COST_LIMIT) | out
+        left = demand.cost_left_nano_usd
+        if left is not None:
+            self._add_short_of_cap(selection, left, out)
         return out
+
+    def _add_short_of_cap(self, selection: Selection, left_nano_usd: int, out: Reasons) -> None:
+        expectation, rates = self._expectation, self._facts.rates
+        # The output limit may be lowered to what an answer should need, whatever the caller asked for.
+        tokens = (self._worst_input_tokens(), max(1, expectation.most_output_tokens))
+        if rates.dearest.need(*tokens) <= left_nano_usd:
+            return
+        for place, index in _perhaps_short(selection, left_nano_usd, rates, *tokens):
+            if place not in out and cap_shortage(self._facts.specs[index], expectation.of(index), self._demand):
+                out[place] = RejectionReason.COST_LIMIT
 
     def _dearer(self, selection: Selection, costs: Sequence[float], limit: int, reason: RejectionReason) -> Reasons:
         # Columns are not rounded: whoever is near the limit is asked for the exact cost.
@@ -203,20 +225,16 @@ class Sieve:
 
     def _add_short_of_budget(self, selection: Selection, out: Reasons) -> None:
         demand, expectation = self._demand, self._expectation
-        input_tokens = worst_input_tokens(expectation.most_input_tokens, counted=demand.input_counted)
-        asked = demand.max_output_tokens
-        output_tokens = max(1, expectation.most_output_tokens if asked is None else asked)
-        room = demand.room
-        if room is None or room.holds_all(input_tokens, output_tokens):
+        asked, room = demand.max_output_tokens, demand.room
+        tokens = (self._worst_input_tokens(), max(1, expectation.most_output_tokens if asked is None else asked))
+        if room is None or room.holds_all(*tokens):
             return
-        # At least what each needs: only whoever that is too much for is looked at.
-        most = room.left_nano_usd * PER_MILLION
-        columns = zip(selection.of(room.rates.inputs), selection.of(room.rates.outputs), strict=True)
-        for place, (input_rate, output_rate) in enumerate(columns):
-            if input_tokens * input_rate + output_tokens * output_rate > most and place not in out:
-                index = selection.indexes[place]
-                if budget_shortage(self._facts.specs[index], expectation.of(index), demand):
-                    out[place] = RejectionReason.BUDGET
+        for place, index in _perhaps_short(selection, room.left_nano_usd, room.rates, *tokens):
+            if place not in out and budget_shortage(self._facts.specs[index], expectation.of(index), demand):
+                out[place] = RejectionReason.BUDGET
+
+    def _worst_input_tokens(self) -> int:
+        return worst_input_tokens(self._expectation.most_input_tokens, counted=self._demand.input_counted)
 
     def _rejections(self, selection: Selection, out: Reasons, made: Mapping[int, Rejection]) -> Rejections:
         shape = self._shape
@@ -254,6 +272,17 @@ def one_by_one(expectation: Expectation) -> Sequence[int]:
         if tight:
             special = special.union(tight)
     return sorted(special) if special else ()
+
+
+def _perhaps_short(
+    selection: Selection, left_nano_usd: int, rates: FleetRates, input_tokens: int, output_tokens: int
+) -> Iterator[tuple[int, int]]:
+    """Finds those for which so much may be too little, by place and index: so many tokens at worst would cost more."""
+    most = left_nano_usd * PER_MILLION
+    columns = zip(selection.of(rates.inputs), selection.of(rates.outputs), strict=True)
+    for place, (input_rate, output_rate) in enumerate(columns):
+        if input_tokens * input_rate + output_tokens * output_rate > most:
+            yield place, selection.indexes[place]
 
 
 def _add_above(limit: float, values: Sequence[float], reason: RejectionReason, out: Reasons) -> None:

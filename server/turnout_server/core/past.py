@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from turnout_server.core.accuracy import Accuracies
 from turnout_server.core.candidates import Candidates, first_score, first_spec
 from turnout_server.core.chronicle import Chronicle, Heading
+from turnout_server.core.daily_costs import DailyCosts
 from turnout_server.core.history import History
 
 if TYPE_CHECKING:
@@ -21,24 +22,30 @@ if TYPE_CHECKING:
 
 CHRONICLE_SHARE = 0.25
 """The part of `history.max_mib` that is for sums; the rest is for single decisions."""
+COSTS_SHARE = 0.125
+"""The part of that which is for what days cost."""
 
 
 class Past:
-    """History, chronicle and accuracy, within `max_bytes` together; the accuracy takes next to nothing."""
+    """History, chronicle, costs and accuracy, within `max_bytes` together; the accuracy takes next to nothing."""
 
-    __slots__ = ("accuracies", "chronicle", "history")
+    __slots__ = ("accuracies", "chronicle", "costs", "history")
 
     def __init__(self, max_bytes: int, *, now: float) -> None:
         sums = int(max_bytes * CHRONICLE_SHARE)
         self.history = History(max_bytes - sums)
-        self.chronicle = Chronicle(sums, started_at=now)
+        costs = int(sums * COSTS_SHARE)
+        self.costs = DailyCosts(costs)
+        self.chronicle = Chronicle(sums - costs, started_at=now, left=self.costs.add)
         self.accuracies = Accuracies()
 
     def bound(self, max_bytes: int) -> None:
         """Takes another bound; what is beyond it is dropped now."""
         sums = int(max_bytes * CHRONICLE_SHARE)
         self.history.bound(max_bytes - sums)
-        self.chronicle.bound(sums)
+        costs = int(sums * COSTS_SHARE)
+        self.chronicle.bound(sums - costs)
+        self.costs.bound(costs)
 
     def decided(self, decision: Decision, query: RouteQuery) -> None:
         """Keeps a decision."""
@@ -83,6 +90,7 @@ class Past:
     def clear(self, before_wall: float | None, before: float | None) -> int:
         """Forgets decisions made before a moment, given by both clocks, all without one; returns how many."""
         self.chronicle.clear(before)
+        self.costs.clear(before_wall)
         return self.history.clear(before_wall)
 
 

@@ -37,7 +37,7 @@ class Permit:
     started_at: float
     started_at_wall: float
     max_output_tokens: int | None = None
-    """The longest answer that what is reserved for it pays for; None where no budget limits it."""
+    """The longest answer that what is reserved for it pays for; None where no budget or cap limits it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

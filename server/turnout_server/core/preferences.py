@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from turnout_server.core.asking import UNLIMITED_USD
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, NotYetError, UnknownPolicyError
 from turnout_server.core.model import NANO_USD, Complexity, RouteQuery, Strategy, Weights
 from turnout_server.core.regions import held_to
@@ -43,22 +44,34 @@ def select_policy(query: RouteQuery, settings: RoutingSettings) -> Policy:
 
 
 def selected(query: RouteQuery, settings: RoutingSettings) -> tuple[Policy, str]:
-    """Returns the policy the request names, else that of the first selector that fits, else the default; and which.
+    """Returns the policy of the first binding selector that fits, else the one the request names, else that of the
+    first selector that fits, else the default; and what chose it.
 
-    Raises UnknownPolicyError where no policy has that name.
+    Raises UnknownPolicyError where no policy has that name, InvalidRequestError where a binding selector allows another
+    one alone.
     """
-    name, rule = query.options.policy, ASKED_FOR
-    if not name:
-        name, rule = settings.default_policy, THE_DEFAULT
-        for selector in settings.select:
-            if _fits(selector, query):
-                name, rule = selector.policy, selector.rule
-                break
+    asked = query.options.policy
+    name, rule = (asked, ASKED_FOR) if asked else (settings.default_policy, THE_DEFAULT)
+    for selector in settings.select:
+        if asked and not selector.binding:
+            break
+        if _fits(selector, query):
+            if asked not in ("", selector.policy):
+                raise _bound(asked, selector)
+            name, rule = selector.policy, selector.rule
+            break
     policy = settings.policies.get(name)
     if policy is None:
         known = ", ".join(sorted(settings.policies))
         raise UnknownPolicyError(f"policy {name!r} does not exist; the policies are {known}", name=name)
     return policy, rule
+
+
+def _bound(asked: str, selector: PolicySelector) -> InvalidRequestError:
+    description = (
+        f"{asked!r} may not be named: {selector.rule} binds these requests to {selector.policy!r}; leave it empty"
+    )
+    return InvalidRequestError([FieldViolation(field="options.policy", description=description)])
 
 
 def _fits(selector: PolicySelector, query: RouteQuery) -> bool:
@@ -152,6 +165,19 @@ def scaled_weights(asked: Weights | None, of_policy: Weights) -> tuple[float, fl
     if not all(isfinite(value) and value >= 0 for value in values) or not isfinite(sum(values)) or sum(values) <= 0:
         raise _wrong_weights()
     return _to_one(values)
+
+
+def cost_cap_nano_usd(query: RouteQuery, policy: Policy, settings: RoutingSettings) -> int | None:
+    """Returns the most that one request may cost: by its own limit, its policy's, and its tier's cap; None for no cap.
+
+    Raises InvalidRequestError: no such tier.
+    """
+    limit = _lower(query.options.max_cost_usd, policy.limits.max_cost_usd)
+    cap = tier_cap_nano_usd(settings, query.caller.tier)
+    if limit is None:
+        return cap
+    limit_nano_usd = round(min(limit, UNLIMITED_USD) * NANO_USD)
+    return limit_nano_usd if cap is None else min(limit_nano_usd, cap)
 
 
 def with_limits(query: RouteQuery, policy: Policy) -> RouteQuery:

@@ -10,7 +10,7 @@ from turnout_server.core.columns import Facts
 from turnout_server.core.outputs import Outputs
 from turnout_server.core.preferences import resolve_ranking
 from turnout_server.core.shapes import Shape, Shapes, lacking
-from turnout_server.core.tables import in_force, is_ranking_chosen, preferred_names, preferred_order
+from turnout_server.core.tables import in_force, is_ranking_chosen, preferred, preferred_by, preferred_order
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from turnout_server.core.preferences import Ranking
     from turnout_server.core.readings import CredentialsReading
     from turnout_server.core.settings import Policy, RoutingSettings
-    from turnout_server.core.tables import BuiltInRow
+    from turnout_server.core.tables import Preferred
     from turnout_server.core.tokens import OutputLengths
     from turnout_server.core.vitals import Vitals
 
@@ -32,7 +32,7 @@ TASKS_MAXIMUM = 64
 class Prepared:
     """The columns, shapes and expected outputs of one fleet."""
 
-    __slots__ = ("_fleet", "_outputs", "_rankings", "_rows", "_settings", "_shapes", "facts")
+    __slots__ = ("_firsts", "_fleet", "_outputs", "_rankings", "_settings", "_shapes", "facts")
 
     def __init__(self, fleet: Fleet, facts: Facts | None = None) -> None:
         """`facts` are the fleet's columns where somebody has them already."""
@@ -41,7 +41,7 @@ class Prepared:
         self._shapes = Shapes()
         self._settings: RoutingSettings | None = None
         self._rankings: dict[Hashable, Ranking] = {}
-        self._rows: dict[BuiltInRow, tuple[int, ...]] = {}
+        self._firsts: dict[Hashable, Preferred] = {}
         self._outputs: OrderedDict[str, Outputs] = OrderedDict()
 
     def hold(self, settings: RoutingSettings) -> None:
@@ -49,7 +49,7 @@ class Prepared:
         if settings is not self._settings:
             self._shapes.clear()
             self._rankings.clear()
-            self._rows.clear()
+            self._firsts.clear()
             self._settings = settings
 
     def ranking(self, query: RouteQuery, policy: Policy, complexity: Complexity) -> Ranking:
@@ -91,18 +91,13 @@ class Prepared:
         Raises UnknownTargetError for a name that stands for nothing, InvalidRequestError for names that contradict.
         """
         options, profile, caller = query.options, query.profile, query.caller
-        chosen = is_ranking_chosen(policy, options)
-        names, row = preferred_names(policy, profile.task, caller.tier, chosen=chosen)
-        if row is not None and not self._places(row):
-            # Tasks whose rows stand for nothing here share their shapes.
-            row = None
+        first = self._first(query, policy)
         # Who asks matters only where keys are bound to tenants.
         tenant = caller.tenant if caller.tenant in self.facts.tenants else ""
         asked = hop.asked if profile.prefilled else NONE_ASKED
         key = (
             policy.name,
-            names,
-            row,
+            first,
             floor,
             query.executing,
             tenant,
@@ -123,13 +118,14 @@ class Prepared:
         shape = self._shapes.get(key)
         if shape is not None:
             return shape
-        preferred = preferred_order(self._fleet, names, row)
+        order = preferred_order(self._fleet, first.names, first.row)
         shares = _shares(policy, self._fleet)
-        needs = resolve_needs(query, self._fleet, named=(*preferred, *shares), hop=hop)
+        needs = resolve_needs(query, self._fleet, named=(*order, *shares), hop=hop)
         shape = Shape(
             self.facts,
             needs,
-            preferred=preferred,
+            preferred=order,
+            preferred_by=preferred_by(self._fleet, policy, first),
             shares=shares,
             floor=floor,
             lacking=lacking(self.facts, credentials, tenant=caller.tenant, executing=query.executing),
@@ -139,12 +135,23 @@ class Prepared:
             self._shapes.keep(key, shape)
         return shape
 
-    def _places(self, row: BuiltInRow) -> tuple[int, ...]:
-        """Returns what a built-in row stands for in this fleet; there are a handful of rows."""
-        places = self._rows.get(row)
-        if places is None:
-            places = self._rows[row] = in_force(self._fleet, row)
-        return places
+    def _first(self, query: RouteQuery, policy: Policy) -> Preferred:
+        """Returns what comes first for a request; a built-in row that stands for nothing in this fleet is left out."""
+        task, tier = query.profile.task, query.caller.tier
+        chosen = False
+        # As many keys as there are policies, tasks of their tables, and tiers: others were refused.
+        key: Hashable = policy.name
+        if task in policy.built_in_tables or task in policy.tasks:
+            chosen = is_ranking_chosen(policy, query.options)
+            key = (policy.name, task, tier, chosen)
+        first = self._firsts.get(key)
+        if first is None:
+            first = preferred(policy, task, tier, chosen=chosen)
+            if first.row is not None and not in_force(self._fleet, first.row):
+                # Tasks whose rows stand for nothing here share their shapes.
+                first = first._replace(row=None)
+            self._firsts[key] = first
+        return first
 
 
 def _shares(policy: Policy, fleet: Fleet) -> dict[int, float]:

@@ -217,7 +217,8 @@ class Policy:
 class PolicySelector:
     """Chooses `policy` where every condition given fits; empty conditions fit everything.
 
-    `rule` tells people which row of the configuration it is.
+    A request that a `binding` one fits gets no other policy, whatever it names. `rule` tells people which row of the
+    configuration it is.
     """
 
     policy: str
@@ -226,6 +227,7 @@ class PolicySelector:
     tier: str = ""
     label: tuple[str, str] | None = None
     rule: str = "a row of routing.select"
+    binding: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +259,7 @@ class RoutingSettings:
     policies: Mapping[str, Policy] = field(default_factory=lambda: MappingProxyType({"default": Policy()}))
     default_policy: str = "default"
     select: tuple[PolicySelector, ...] = ()
+    """Binding ones first: of all that fit, the first decides."""
     near_equal: NearEqual = NearEqual()
     affinity: AffinitySettings = AffinitySettings()
     tiers: Mapping[str, float | None] = field(

@@ -60,11 +60,10 @@ def decide_beside(watched: Watched, rng: Replayed) -> tuple[Comparison, str]:
     chooses nobody and the reason is the error's.
     """
     made, policy = watched.decision, watched.shadow.policy
-    query = replace(watched.query, options=replace(watched.query.options, policy=policy))
     rng.begin(watched.drawn)
     try:
         decision = decide(
-            query,
+            watched.query,
             watched.moment,
             watched.settings.routing,
             now=made.decided_at,
@@ -74,6 +73,7 @@ def decide_beside(watched: Watched, rng: Replayed) -> tuple[Comparison, str]:
             turn=watched.turn,
             failover=watched.settings.failover,
             room=watched.room,
+            as_policy=policy,
         )
     except TurnoutError as error:
         chosen, reason = NOBODY, str(error)

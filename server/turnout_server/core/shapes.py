@@ -68,6 +68,7 @@ class Shape:
         "needs",
         "passing",
         "preferred",
+        "preferred_by",
         "reasons",
         "rest",
         "rest_smallest_window",
@@ -82,6 +83,7 @@ class Shape:
         needs: Needs,
         *,
         preferred: Mapping[int, int],
+        preferred_by: Mapping[int, str],
         shares: Mapping[int, float],
         floor: float | None,
         lacking: frozenset[int],
@@ -91,6 +93,8 @@ class Shape:
         self.needs = needs
         self.preferred = preferred
         """Places in the table that comes first, by place in the fleet."""
+        self.preferred_by = preferred_by
+        """On whose word they come first, by place in the fleet."""
         self.shares = shares
         """Weights of WEIGHTED, by place in the fleet."""
         self.floor = floor

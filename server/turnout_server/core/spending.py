@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from turnout_server.core.attempt_need import attempt_need
 from turnout_server.core.budget import SUGGEST_SHARE, Notices, Suggestion
 from turnout_server.core.budget_book import WHOLE
 from turnout_server.core.budget_ledger import Ledger, Payer
-from turnout_server.core.budget_need import Claim, claim, fleet_rates, worst_input_tokens
+from turnout_server.core.budget_need import Claim, claim, fleet_rates
 from turnout_server.core.candidates import cheaper
 from turnout_server.core.events import Event, EventName
-from turnout_server.core.expectation import ASSUMED_INPUT_TOKENS
 from turnout_server.core.filters import usd
 from turnout_server.core.model import NANO_USD
-from turnout_server.core.tokens import estimate_input_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,11 +57,22 @@ class Spending:
         return self._ledger.room(_payer(query), now=now, now_wall=now_wall, holder=holder) if self.active else None
 
     def reserve(
-        self, spec: TargetSpec, query: RouteQuery, *, holder: str, attempt_id: str, now: float, now_wall: float
+        self,
+        spec: TargetSpec,
+        query: RouteQuery,
+        *,
+        holder: str,
+        attempt_id: str,
+        now: float,
+        now_wall: float,
+        at_most: int | None = None,
     ) -> Claim | None:
-        """Reserves the most that an attempt can cost; None where a budget has too little, and then nothing is taken."""
+        """Reserves the most that an attempt can cost; None where a budget has too little, and then nothing is taken.
+
+        `at_most` is an output limit that is sent in any case, None for none.
+        """
         room = self.room(query, now=now, now_wall=now_wall, holder=holder)
-        wanted = None if room is None else self._claim(spec, query.profile, room)
+        wanted = None if room is None else self._claim(spec, query.profile, room, at_most)
         if wanted is None or not self._ledger.reserve(holder, attempt_id, wanted.nano_usd, _payer(query), now_wall):
             return None
         return wanted
@@ -131,6 +141,10 @@ class Spending:
         """Returns all budgets, by name."""
         return self._ledger.reports(now_wall)
 
+    def budget_specs(self) -> list[BudgetSpec]:
+        """Returns all budgets without what is spent, by name."""
+        return self._ledger.specs()
+
     def budget(self, name: str, now_wall: float) -> BudgetReport:
         """Returns one budget. Raises UnknownBudgetError."""
         return self._ledger.budget(name, now_wall)
@@ -151,32 +165,20 @@ class Spending:
         self.active = bool(self._ledger.books)
         self.settles = self.active or self._ledger.owes
 
-    def _claim(self, spec: TargetSpec, profile: RequestProfile, room: Room) -> Claim | None:
-        target, state = spec.target, self._state
-        tokens = _input_tokens(profile, state.token_ratios.ratio(target.provider, target.model))
+    def _claim(self, spec: TargetSpec, profile: RequestProfile, room: Room, at_most: int | None = None) -> Claim | None:
+        need = attempt_need(spec, profile, self._state.token_ratios, self._state.lengths)
         return claim(
             spec,
-            input_tokens=worst_input_tokens(tokens, counted=profile.input_tokens is not None),
+            input_tokens=need.input_tokens,
             asked=profile.max_output_tokens,
-            expected_tokens=round(state.lengths.expected(profile.task, target.provider, target.model)),
+            expected_tokens=need.expected_tokens,
             left_nano_usd=room.left_nano_usd,
+            at_most=at_most,
         )
 
 
 def _payer(query: RouteQuery) -> Payer:
     return Payer(query.caller, query.profile.task)
-
-
-def _input_tokens(profile: RequestProfile, tokens_per_byte: float) -> int:
-    """Returns the prompt's tokens as `Expectation` has them for the one target."""
-    if profile.input_tokens is not None:
-        return profile.input_tokens
-    byte_count = profile.input_bytes
-    if byte_count is None and profile.text_hint:
-        byte_count = len(profile.text_hint.encode(errors="replace"))
-    if byte_count is None:
-        return profile.extra_input_tokens or ASSUMED_INPUT_TOKENS
-    return estimate_input_tokens(byte_count, tokens_per_byte) + profile.extra_input_tokens
 
 
 def _used_share(remaining: Remaining) -> float:

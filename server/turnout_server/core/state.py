@@ -143,6 +143,13 @@ class FleetState:
         self._touch(range(len(self.targets)))
         self._restless = {index for index, target in enumerate(self.targets) if target.restless}
 
+    def taken_over(self, indexes: Sequence[int]) -> None:
+        """Takes note that what is known of the targets at these places came from elsewhere (`taking_over`)."""
+        self._fading.update(indexes)
+        self._touch(indexes)
+        for index in indexes:
+            (self._restless.add if self.targets[index].restless else self._restless.discard)(index)
+
     # An attempt's life.
 
     def attempt_started(

@@ -24,6 +24,8 @@ BUCKET_GROWTH = log(1.08)
 """Neighbouring buckets differ by 8 %, so a percentile is off by at most 4 %."""
 SHORTEST_SECONDS = 0.001
 LONGEST_SECONDS = 86_400.0
+BUCKETS_MAXIMUM = ceil(log(LONGEST_SECONDS / SHORTEST_SECONDS) / BUCKET_GROWTH)
+"""The last of them."""
 HALF_LIFE_SECONDS = 60.0
 KINDS = frozenset(kind.value for kind in FailureKind)
 
@@ -339,6 +341,12 @@ class TargetStatistics:
             self.average_first_token.resume(kept.average_first_token, since)
         self.last_request_at = None if kept.request_age is None else since.past(kept.request_age)
         self.last_success_at = None if kept.success_age is None else since.past(kept.success_age)
+
+    def take(self, other: TargetStatistics) -> None:
+        """Takes what another one has in the place of its own; the last check stays."""
+        self._minutes = other._minutes
+        self.average_latency, self.average_first_token = other.average_latency, other.average_first_token
+        self.last_request_at, self.last_success_at = other.last_request_at, other.last_success_at
 
     def minutes(self) -> Iterable[tuple[int, Counts]]:
         """Returns each minute in which something ended, by its number since the clock's beginning."""

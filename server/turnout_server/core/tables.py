@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from turnout_server.core.model import Strategy
 
@@ -45,20 +45,33 @@ def is_ranking_chosen(policy: Policy, options: RoutingOptions) -> bool:
     return options.strategy is not None or options.weights is not None or policy.strategy is not Strategy.HYBRID
 
 
-def preferred_names(policy: Policy, task: str, tier: str, *, chosen: bool) -> tuple[tuple[str, ...], BuiltInRow | None]:
-    """Returns the operator's names that come first, in order, and the built-in row behind them, None where none holds.
+class Preferred(NamedTuple):
+    """What comes first for a request: the operator's names in order, and the built-in row behind them."""
+
+    names: tuple[str, ...]
+    row: BuiltInRow | None = None
+    """None where no built-in row holds."""
+    own: str = ""
+    """The key of the operator's row that the names begin with, within the policy; "" where it has none."""
+    own_count: int = 0
+    """How many of the names are that row's; the others are the policy's list."""
+
+
+def preferred(policy: Policy, task: str, tier: str, *, chosen: bool) -> Preferred:
+    """Returns who comes first for a task and tier.
 
     The operator's are the task's row for the tier, else the one for any tier, then the policy's list. An empty row is
     a row. `chosen` is what `is_ranking_chosen` says.
     """
     if not task:
-        return policy.preferences, None
+        return Preferred(policy.preferences)
     own = own_row(policy, task, tier)
     if own is not None:
-        return (*own, *policy.preferences), None
+        key = f"tasks.{task}.{tier if tier in policy.tasks[task] else ANY_TIER}"
+        return Preferred((*own, *policy.preferences), None, key, len(own))
     if chosen:
-        return policy.preferences, None
-    return policy.preferences, built_in_row(policy, task, tier)
+        return Preferred(policy.preferences)
+    return Preferred(policy.preferences, built_in_row(policy, task, tier))
 
 
 def own_row(policy: Policy, task: str, tier: str) -> tuple[str, ...] | None:
@@ -85,6 +98,30 @@ def preferred_order(fleet: Fleet, names: tuple[str, ...], row: BuiltInRow | None
     for index in () if row is None else in_force(fleet, row):
         order.setdefault(index, len(order))
     return order
+
+
+def preferred_by(fleet: Fleet, policy: Policy, wanted: Preferred) -> dict[int, str]:
+    """Returns on whose word each preferred target comes first, by its index: the operator's key, or which table."""
+    said: dict[int, str] = {}
+    for number, name in enumerate(wanted.names):
+        key = wanted.own if number < wanted.own_count else "preferences"
+        for index in fleet.resolve(name):
+            said.setdefault(index, key)
+    if wanted.row is not None:
+        table = f"the built-in table for {_task_and_tier(policy, wanted.row, fleet)}"
+        for index in in_force(fleet, wanted.row):
+            said.setdefault(index, table)
+    return said
+
+
+def _task_and_tier(policy: Policy, row: BuiltInRow, fleet: Fleet) -> str:
+    if row.otherwise is not None and not any(stand_ins(fleet, line) for line in row.lines):
+        row = row.otherwise
+    for task, tiers in policy.built_in_tables.items():
+        for tier, each in tiers.items():
+            if each is row:
+                return task if tier == ANY_TIER else f"{task}, tier {tier}"
+    return "the task"
 
 
 def in_force(fleet: Fleet, row: BuiltInRow) -> tuple[int, ...]:

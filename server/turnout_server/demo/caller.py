@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from turnout.plan import PlanAttempt
+from turnout.attempt import PlanAttempt
 from turnout.v1 import router_pb2 as pb
 from turnout_server.demo.scene import Scene
 

@@ -66,7 +66,11 @@ class Play:
                 addresses = await sidecar.start()
                 self._stage(f"the sidecar (process {sidecar.process_id}) listens on {addresses.grpc}")
                 try:
-                    async with AsyncClient(addresses.grpc) as client, httpx.AsyncClient(trust_env=False) as http:
+                    async with (
+                        # Each call of the record is to have a decision of its own.
+                        AsyncClient(addresses.grpc, plan_cache=False) as client,
+                        httpx.AsyncClient(trust_env=False) as http,
+                    ):
                         await self._perform(sidecar, client, http, sim)
                         if client.unreported_count:
                             self.problems.append(f"{client.unreported_count} outcomes could not be reported")

@@ -122,6 +122,7 @@ class Call:
             query=facts.query,
             sent=sent,
             reason=chosen.reason,
+            cap=facts.cap,
             hedge=chosen.hedge,
         )
         self._present.append(running)

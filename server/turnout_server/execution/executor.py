@@ -178,6 +178,7 @@ class Executor:
             # Only now is the policy known, which may have a time limit of its own.
             times=call_times(given_seconds, settings, now=now),
             streaming=streaming,
+            cap=self._router.cost_cap(query, policy),
             hedging=hedging,
             trimming=None if short is None else self._report(short, decision),
             # Last, so that nothing can go wrong between here and whoever gives them back.

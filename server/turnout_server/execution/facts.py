@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from turnout_server.core.chat import ChatInput
+from turnout_server.core.cost_cap import CostCap
 from turnout_server.core.deadlines import CallTimes
 from turnout_server.core.decision import Candidate, Decision
 from turnout_server.core.in_force import InForce
@@ -50,5 +51,7 @@ class CallFacts:
     """The caller gets a stream."""
     trimming: TrimReport | None = None
     """What was left out of the prompt; `chat` and `query` are of what is left."""
+    cap: CostCap | None = None
+    """What all of its attempts together may cost; None for no cap."""
     hedging: bool = False
     """A second target may be asked when the first is slow to begin."""

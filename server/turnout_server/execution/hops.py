@@ -12,7 +12,7 @@ from turnout_server.core.deadlines import first_token_limit_seconds, streams_una
 from turnout_server.core.decide import Hop
 from turnout_server.core.decision import Candidate, Decision, Rejection
 from turnout_server.core.failover import RULES, Situation, Step, next_steps
-from turnout_server.core.hedging import HedgeResult, Patience, within_cost_limit
+from turnout_server.core.hedging import HedgeResult, Patience
 from turnout_server.core.model import (
     HEALTH_FAILURES,
     Capability,
@@ -152,13 +152,9 @@ class Hops:
         ahead = self._ahead(self._tried | {target}, reason, self._failed_providers | {target.provider})
         # Whatever is in the way of a hedge is no reason for how the call ends.
         self.rejections = before
-        facts = self._facts
-        under = facts.under
-        limit = self._router.cost_limit_nano_usd(facts.query, facts.policy, under) if ahead.candidates else None
+        under = self._facts.under
         for candidate in ahead.candidates:
             if candidate.half_open or not self._router.may_be_second(candidate.target, under):
-                continue
-            if not within_cost_limit(first.candidate, candidate, limit):
                 continue
             chosen = self._permitted(candidate, ahead, reason)
             if chosen is not None:
@@ -234,6 +230,9 @@ class Hops:
             case Step.NEXT_CREDENTIAL:
                 tried = self._credentials[failed.permit.spec.target]
                 return self._permitted(failed.candidate, ahead, reason, tried_credentials=tried)
+            case _ if not self._affords(step, failed):
+                # Nothing to wait for: the call's cap leaves too little for another attempt.
+                return None
             case Step.QUICK_RETRY:
                 pausing = self._quick_retry(failed.permit.spec.target)
             case Step.SAME_AGAIN:
@@ -242,9 +241,22 @@ class Hops:
                 pausing = self._cool_down(failed)
         if not await pausing:
             return None
-        if step is Step.SAME_AGAIN and self._facts.query.options.allow_fallback is not False:
+        if step is Step.SAME_AGAIN and self._may_leave:
             return self._take(self._ahead(self._barred, reason), reason)
         return self._permitted(failed.candidate, ahead, reason)
+
+    @property
+    def _may_leave(self) -> bool:
+        return self._facts.query.options.allow_fallback is not False
+
+    def _affords(self, step: Step, failed: Chosen) -> bool:
+        """Whether the call's cap leaves enough for what a step would lead to."""
+        facts = self._facts
+        if facts.cap is None:
+            return True
+        anybody = step is Step.SAME_AGAIN and self._may_leave
+        again = self._tried - self._barred if anybody else {failed.permit.spec.target}
+        return any(self._router.affords(target, facts.query, facts.cap, facts.under) for target in again)
 
     async def _quick_retry(self, target: Target) -> bool:
         self._quick_retried.add(target)
@@ -292,6 +304,7 @@ class Hops:
                 failed_providers=frozenset(failed_providers or self._failed_providers),
                 failed_regions=self._doubted_regions(),
                 minimum_context=self._minimum_context,
+                cost_left_nano_usd=None if facts.cap is None else facts.cap.left_nano_usd,
             ),
             call_id=facts.call_id,
             under=facts.under,
@@ -362,6 +375,7 @@ class Hops:
             # Long enough for the answer of a target that is well; a longer one gives the trial to somebody else.
             lease_seconds=limit + facts.settings.first_token_factor * candidate.expected_latency_seconds,
             tried_credentials=tried_credentials | self._refused_keys.get(spec.target.provider, NO_KEYS),
+            cap=facts.cap,
             under=facts.under,
         )
         if permit is None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from turnout_server.core.call import AttemptRecord
+from turnout_server.core.cost_cap import CostCap
 from turnout_server.core.deadlines import AttemptLimits
 from turnout_server.core.decision import Decision
 from turnout_server.core.model import FailureKind, RouteQuery
@@ -56,6 +57,7 @@ class Running:
         query: RouteQuery,
         sent: Sent,
         reason: str,
+        cap: CostCap | None = None,
         hedge: bool = False,
     ) -> None:
         self._shell = shell
@@ -64,6 +66,7 @@ class Running:
         self._query = query
         self._sent = sent
         self._reason = reason
+        self._cap = cap
         self._hedge = hedge
         self._began_at = shell.clock()
         self.attempt: Attempt | None = None
@@ -153,6 +156,8 @@ class Running:
             hedge=self._hedge,
         )
         self._shell.router.finish(self._permit, outcome, self.record)
+        if self._cap is not None:
+            self._cap.settle(self.record)
         if self.trace is not None:
             self.trace.ended(self.record, self.attempt)
             # It may be kept for long, with what it knows of its call.

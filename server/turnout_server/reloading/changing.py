@@ -107,14 +107,19 @@ class RunTimeChanges:
                 self._router.administration.change_drains(facts.name, Drained(whole=True, targets=frozenset()), by=by)
             self._tell(EventName.PROVIDER_REGISTERED, {"by": by, "what": _in_words(facts)}, facts.name)
 
-    async def update_provider(self, facts: ProviderFacts, *, still: Callable[[], None], by: str) -> None:
+    async def update_provider(
+        self, name: str, changed: Callable[[ProviderFacts], ProviderFacts], *, still: Callable[[], None], by: str
+    ) -> None:
         """Gives a registered provider other facts (`Changing`). Raises InvalidRequestError or UnknownProviderError."""
         async with self._service.one_at_a_time:
-            before = self._known(facts.name)
+            before = self._known(name)
             still()
+            facts = changed(before)
+            if facts == before:
+                return
             await self._take_provider(facts)
             what = f"{_in_words(before)} -> {_in_words(facts)}"
-            self._tell(EventName.PROVIDER_CHANGED, {"by": by, "what": what}, facts.name)
+            self._tell(EventName.PROVIDER_CHANGED, {"by": by, "what": what}, name)
 
     async def remove_provider(self, name: str, *, still: Callable[[], None], by: str) -> Sequence[Target]:
         """Takes a registered provider out (`Changing`). Raises InvalidRequestError or UnknownProviderError."""
@@ -122,8 +127,13 @@ class RunTimeChanges:
         async with service.one_at_a_time:
             before = self._known(name)
             still()
+            run_time = service.run_time.without_provider(name)
+            findings = await service.findings(run_time)
+            if findings:
+                # Something that was said since names it: left alone, that would end with the next file.
+                raise InvalidRequestError([_provider_violation(finding, name) for finding in findings])
             try:
-                adopted = await service.take_change(service.run_time.without_provider(name))
+                adopted = await service.take_change(run_time)
             except ConfigurationError as error:
                 raise _not_taken(error) from None
             self._tell(EventName.PROVIDER_REMOVED, {"by": by, "what": _in_words(before)}, name)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from turnout_server.config.build import build
@@ -135,12 +136,21 @@ class InService:
 
     async def _fitting(self, run_time: RunTime, file: Configuration) -> RunTime:
         """Returns as much of what was changed at run time as a file can be taken with."""
-        if run_time.is_empty:
+        if await self._fits(run_time, file):
             return run_time
-        for less in (run_time, *run_time.without_faults()):
-            if not await self.new_findings(less.laid_over(file, self._environ), file):
+        # One by one, so that what has nothing to do with the fault stays.
+        fitting = RunTime(providers=run_time.providers)
+        for path, change in run_time.values.items():
+            more = replace(fitting, values=MappingProxyType({**fitting.values, path: change}))
+            if await self._fits(more, file):
+                fitting = more
+        for less in (fitting, *run_time.without_faults()):
+            if await self._fits(less, file):
                 return less
         return RunTime()
+
+    async def _fits(self, run_time: RunTime, file: Configuration) -> bool:
+        return run_time.is_empty or not await self.new_findings(run_time.laid_over(file, self._environ), file)
 
     async def new_findings(self, changed: Configuration, known: Configuration) -> list[Finding]:
         """Returns what is wrong with a configuration, and is not as wrong with one that is known to be taken."""

@@ -21,6 +21,7 @@ from turnout_server.core.kept import (
     AgesLine,
     BreakerLine,
     BudgetLine,
+    CostsLine,
     CredentialLine,
     EndpointLine,
     LearnedLine,
@@ -54,6 +55,7 @@ KINDS: Mapping[str, type[Line]] = MappingProxyType(
         "learned": LearnedLine,
         "affinity": AffinityLine,
         "sums": SumsLine,
+        "costs": CostsLine,
     }
 )
 _KIND_OF = {made: kind for kind, made in KINDS.items()}

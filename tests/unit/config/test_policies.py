@@ -110,3 +110,21 @@ def test_rows_that_are_each_reached_are_no_fault(tmp_path: Path) -> None:
     rows += "{when: {label: k=v}, policy: default}, {when: {label: k=w}, policy: default}, {policy: default}"
 
     assert len(parts(tmp_path, f"routing: {{select: [{rows}]}}").settings.routing.select) == 5
+
+
+def test_rows_that_bind_come_first_whatever_their_place_and_say_it(tmp_path: Path) -> None:
+    rows = "{when: {tenant: a, task: x}, policy: default, binding: true}, {when: {task: y}, policy: default}, "
+    rows += "{when: {tenant: a}, policy: default, binding: true}"
+    select = parts(tmp_path, f"routing: {{select: [{rows}]}}").settings.routing.select
+
+    assert [each.rule for each in select if each.binding] == [each.rule for each in select[:2]]
+    assert [each.task for each in select] == ["x", "", "y"]
+
+
+def test_row_that_binds_by_what_callers_say_as_they_like_is_warned_of(tmp_path: Path) -> None:
+    rows = "{when: {tenant: a}, policy: default, binding: true}, "
+    rows += "{when: {task: x, label: k=v}, policy: default, binding: true}, {when: {task: y}, policy: default}"
+    told = [each for each in loaded(tmp_path, f"routing: {{select: [{rows}]}}").warnings if "routing.select" in each]
+
+    assert len(told) == 1
+    assert told[0].startswith("routing.select[1]: binds by task and label, which callers say as they like")

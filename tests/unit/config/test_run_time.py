@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -131,6 +132,15 @@ def test_a_registration_stays_as_long_as_the_file_allows_it(
     registered = RunTime().with_provider(HOUSE)
 
     assert bool(registered.following(configuration, environ).providers) is stays
+
+
+def test_a_port_that_is_none_is_not_the_usual_one() -> None:
+    admin = {**LEAVE, "allowed_hosts": ["llm.example.com:443"]}
+    configuration = Configuration.model_validate({"admin": admin, "providers": {}})
+    nowhere = dataclasses.replace(HOUSE, base_url="https://llm.example.com:0/v1")
+
+    assert RunTime().with_provider(HOUSE).following(configuration, {"KEY": "k"}).providers
+    assert not RunTime().with_provider(nowhere).following(configuration, {"KEY": "k"}).providers
 
 
 def test_without_a_block_of_providers_those_of_the_environment_stay_beside_it() -> None:

@@ -89,6 +89,25 @@ def test_what_is_a_little_slower_is_weather() -> None:
     assert life.drifts == []
 
 
+def test_target_that_always_has_good_and_bad_minutes_does_not_drift_by_them() -> None:
+    uneven = Life()
+    for _ in range(60):
+        uneven.answers(300, 0.6)
+        uneven.answers(300, 1.7)
+    uneven.turns.clear()
+    for _ in range(12):
+        uneven.answers(300, 0.6)
+        uneven.answers(300, 1.7)
+    even = used_to(0.9, count=7200)
+    even.answers(300, 1.7)
+    later = uneven.drifts
+    uneven.answers(300, 4.5)
+
+    assert later == []
+    assert even.drifts == [(FIRST, True)]
+    assert uneven.drifts == [(FIRST, True)]
+
+
 def test_one_call_that_hangs_is_one_bad_call() -> None:
     life = used_to()
     for _ in range(50):

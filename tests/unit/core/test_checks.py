@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.core.fleets import spec
 from tests.unit.core.live_fleet import LiveFleet
-from turnout_server.core.checks import Allowance, Means, Phases, Question, call_cost_nano_usd
+from turnout_server.core.checks import Allowance, Means, Phases, Question, Taken, call_cost_nano_usd
 from turnout_server.core.events import EventName
 from turnout_server.core.fleet import Price
 from turnout_server.core.model import BreakerState, FailureKind, Target
@@ -189,28 +189,39 @@ def test_call_of_a_check_costs_what_its_tokens_cost() -> None:
 def test_day_has_room_for_its_allowance_and_the_next_day_for_as_much_again() -> None:
     allowance = Allowance()
 
-    assert [allowance.take(40, 100, 5.0) for _ in range(3)] == [True, True, False]
-    assert allowance.take(40, 100, DAY - 1.0) is False
-    assert allowance.take(40, 100, DAY) is True
+    assert [allowance.take(40, 100, 5.0) for _ in range(3)] == [Taken(40, 5.0), Taken(40, 5.0), None]
+    assert allowance.take(40, 100, DAY - 1.0) is None
+    assert allowance.take(40, 100, DAY) == Taken(40, DAY)
     assert allowance.spent_nano_usd == 40
 
 
 def test_price_that_is_not_known_has_no_room_and_none_at_all_is_for_what_is_free() -> None:
     allowance = Allowance()
 
-    assert allowance.take(None, 100, 0.0) is False
-    assert allowance.take(0, 0, 0.0) is True
-    assert allowance.take(1, 0, 0.0) is False
+    assert allowance.take(None, 100, 0.0) is None
+    assert allowance.take(0, 0, 0.0) == Taken(0, 0.0)
+    assert allowance.take(1, 0, 0.0) is None
+    assert allowance.take(1, 0, 0.0, asked_for=True) == Taken(1, 0.0)
 
 
 def test_what_a_call_did_cost_stands_in_the_place_of_what_was_taken_for_it() -> None:
     allowance = Allowance()
     allowance.take(60, 100, 0.0)
-    allowance.settle(60, 5, 1.0)
+    allowance.settle(Taken(60, 0.0), 5, 1.0)
     allowance.take(60, 100, 2.0)
-    allowance.settle(60, None, 3.0)
+    allowance.settle(Taken(60, 2.0), None, 3.0)
 
     assert allowance.spent_nano_usd == 65
+
+
+def test_call_that_ends_after_midnight_gives_nothing_back_to_the_new_day() -> None:
+    allowance = Allowance()
+    late = allowance.take(60, 100, DAY - 1.0)
+    allowance.take(60, 100, DAY + 1.0)
+    assert late is not None
+    allowance.settle(late, 5, DAY + 2.0)
+
+    assert allowance.spent_nano_usd == 60
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.one_of(st.none(), st.integers(0, 50))), max_size=60))
@@ -219,8 +230,9 @@ def test_no_day_costs_more_than_its_allowance_where_calls_cost_no_more_than_was_
 ) -> None:
     allowance = Allowance()
     for taken, cost in calls:
-        if allowance.take(taken, 100, 0.0):
-            allowance.settle(taken, None if cost is None else min(cost, taken), 0.0)
+        held = allowance.take(taken, 100, 0.0)
+        if held is not None:
+            allowance.settle(held, None if cost is None else min(cost, taken), 0.0)
 
         assert 0 <= allowance.spent_nano_usd <= 100
 

@@ -33,7 +33,7 @@ def test_preferred_candidate_that_is_also_suspect_says_both() -> None:
 
     assert (
         candidate(decision, "a/m").reason
-        == "suspect: its calls wait, or its endpoint was not reached; preferred by a table"
+        == "suspect: its calls wait, or its endpoint was not reached; preferred by preferences"
     )
 
 
@@ -42,7 +42,7 @@ def test_preferred_trial_says_both() -> None:
     fleet.at("a/m").breaker = SetBreaker(BreakerState.HALF_OPEN)
     decision = decided(fleet, settings=RoutingSettings(policies={"default": Policy(preferences=("a/m",))}))
 
-    assert candidate(decision, "a/m").reason == "half-open: one trial at a time; preferred by a table"
+    assert candidate(decision, "a/m").reason == "half-open: one trial at a time; preferred by preferences"
 
 
 def test_trial_at_its_natural_rank_says_that_it_is_one() -> None:
@@ -56,7 +56,7 @@ def test_sentence_tells_why_the_first_does_not_stand_there_by_its_score() -> Non
     fleet = SetFleet(spec("a/m", price=(9, 9)), spec("b/m"))
     decision = decided(fleet, settings=RoutingSettings(policies={"default": Policy(preferences=("a/m",))}))
 
-    assert ", preferred by a table, before b/m with " in decision.reason
+    assert ", preferred by preferences, before b/m with " in decision.reason
 
 
 def test_sentence_tells_no_chance_where_there_was_none() -> None:

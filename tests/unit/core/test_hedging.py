@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.fleets import SetFleet, decided, spec
+from tests.unit.core.fleets import spec
 from tests.unit.core.live_fleet import LiveFleet
 from turnout_server.core.hedging import (
     OF_P95,
@@ -19,7 +19,6 @@ from turnout_server.core.hedging import (
     may_be_second,
     patience,
     wants_hedge,
-    within_cost_limit,
 )
 from turnout_server.core.latency import PREFILL_SHARE_PER_TOKEN, LatencyEstimate
 from turnout_server.core.model import FailureKind, Priority, ReasoningEffort, RoutingOptions
@@ -182,22 +181,6 @@ def test_target_is_second_again_when_its_ramp_is_over() -> None:
     ramping(target, fleet.now)
 
     assert may_be_second(target, fleet.now + 1.0)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "limit", "within"),
-    [(4, 6, 10, True), (5, 6, 10, False), (None, 6, 10, False), (4, None, 10, False), (None, 6, None, True)],
-)
-def test_both_together_stay_within_what_one_request_may_cost(
-    first: int | None,
-    second: int | None,
-    limit: int | None,
-    within: bool,  # noqa: FBT001  # a parameter of a table
-) -> None:
-    one, other = decided(SetFleet(spec("a/m"), spec("b/m"))).candidates
-    one, other = one._replace(expected_cost_nano_usd=first), other._replace(expected_cost_nano_usd=second)
-
-    assert within == within_cost_limit(one, other, limit)
 
 
 def test_call_ends_with_what_is_the_requests_own_fault_and_no_other_failure() -> None:

@@ -19,6 +19,13 @@ def fleet() -> SetFleet:
     )
 
 
+BOUND = RoutingSettings(
+    policies={name: Policy(name=name) for name in ("default", "strict", "loose", "of-task")},
+    select=(
+        PolicySelector(policy="strict", tenant="acme", binding=True, rule="row 1"),
+        PolicySelector(policy="of-task", task="planning"),
+    ),
+)
 TABLES = Policy(
     preferences=("best/m",),
     tasks={"code_review": {"pro": ("quick/m", "cheap/m"), "any": ("cheap/m",)}, "chat": {"any": ("quick/m",)}},
@@ -91,6 +98,29 @@ def test_policy_is_the_one_named_else_the_first_that_fits_else_the_default(
     profile = RequestProfile(task=task, input_tokens=10)
 
     assert decided(fleet(), profile=profile, caller=caller, settings=settings, **asked).policy == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "caller", "task", "expected"),
+    [
+        ("", Caller(tenant="acme"), "", "strict"),
+        ("strict", Caller(tenant="acme"), "", "strict"),
+        ("", Caller(tenant="acme"), "planning", "strict"),
+        ("", Caller(), "planning", "of-task"),
+        ("loose", Caller(), "planning", "loose"),
+    ],
+)
+def test_row_that_binds_comes_before_what_is_asked_for_and_before_other_rows(
+    asked: str, caller: Caller, task: str, expected: str
+) -> None:
+    profile = RequestProfile(task=task, input_tokens=10)
+
+    assert decided(fleet(), profile=profile, caller=caller, settings=BOUND, policy=asked).policy == expected
+
+
+def test_policy_that_a_row_does_not_allow_is_refused_with_the_row() -> None:
+    with pytest.raises(InvalidRequestError, match="'loose' may not be named: row 1 binds these requests to 'strict'"):
+        decided(fleet(), caller=Caller(tenant="acme"), settings=BOUND, policy="loose")
 
 
 def test_unknown_policy_is_refused_with_the_known_ones() -> None:

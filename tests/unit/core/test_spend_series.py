@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from turnout_server.core.chronicle import OTHER, Chronicle, Heading
 from turnout_server.core.kept import Since
 from turnout_server.core.model import FailureKind, Outcome, Target
-from turnout_server.core.spend_series import SERIES_MAXIMUM, Spend, SpendQuery, spend
+from turnout_server.core.spend_series import SERIES_MAXIMUM, Spend, SpendQuery, spend, spend_steps
+from turnout_server.core.status_report import Steps, finished
 from turnout_server.core.summaries import Dimension
 
 A, B = Target("a", "m"), Target("b", "m", "eu")
@@ -71,6 +72,31 @@ def test_points_begin_at_whole_hours_by_the_wall_clock() -> None:
     assert sum(amounts) == 15
     assert begins[0] <= OFFSET
     assert begins[-1] <= OFFSET + 3 * HOUR + 60.0
+
+
+def test_the_last_quarter_of_an_hour_is_told_minute_by_minute() -> None:
+    made = Chronicle(2**24, started_at=0.0)
+    for minute in range(40):
+        ended(made, minute * 60.0 + 30.0, 1)
+    found = asked(made, 39 * 60.0 + 45.0, seconds=900.0, step=60.0)
+    (series,) = found.series
+    begins = [at - OFFSET for _, at in found.points]
+
+    # The minute that the quarter begins in counts whole; what was before it does not come in as one lump.
+    assert begins == [minute * 60.0 for minute in range(24, 40)]
+    assert [series.points[place].cost for place, _ in found.points] == [1] * 16
+
+
+def test_tenants_beyond_a_hundred_and_those_never_told_apart_are_one_series() -> None:
+    made = Chronicle(2**26, started_at=0.0)
+    ended(made, 10.0, 5000, heading=Heading(A, tenant=OTHER))
+    for number in range(150):
+        ended(made, 10.0, 1000 - number, heading=Heading(A, tenant=f"t{number}"))
+    found = asked(made, 60.0, group_by=Dimension.TENANT)
+    names = [each.name for each in found.series]
+
+    assert (names.count(OTHER), len(names)) == (1, SERIES_MAXIMUM)
+    assert sum(each.total.cost for each in found.series) == found.total.cost
 
 
 def test_series_are_by_what_is_asked_for_the_dearest_first() -> None:
@@ -149,3 +175,31 @@ def test_failures_stand_apart_after_a_restart_too() -> None:
 
     assert (asked(other, 60.0).total.cost, asked(other, 60.0).total.failed_cost) == (1000, 300)
     assert (asked(of_before, 60.0).total.cost, asked(of_before, 60.0).total.failed_cost) == (1000, 0)
+
+
+def test_others_have_their_turn_and_what_ages_meanwhile_is_counted_once() -> None:
+    made = Chronicle(2**26, started_at=0.0)
+    for minute in range(120):
+        ended(made, minute * 60.0, 1, heading=Heading(A, tenant=f"t{minute}"))
+    now = 119 * 60.0 + 30.0
+    wanted = SpendQuery(from_wall=OFFSET, until_wall=OFFSET + now, step_seconds=900.0, group_by=Dimension.TENANT)
+    pauses = 0
+
+    def counted() -> Steps[Spend]:
+        nonlocal pauses
+        steps = spend_steps(made, wanted, now=now, now_wall=OFFSET + now)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                whole: Spend = end.value
+                return whole
+            pauses += 1
+            # All the while minutes end, and are merged.
+            made.decided(Heading(A), score=1.0, confidence=1.0, now=now + pauses * 60.0)
+            yield
+
+    found = finished(counted())
+
+    assert pauses >= 5
+    assert found.total.cost == 120 == sum(each.total.cost for each in found.series)

@@ -386,7 +386,7 @@ def test_preferred_order_is_not_left_to_chance() -> None:
 
     assert firsts(fleet, count=40, settings=settings) == {"b/m": 40}
     assert [c.share for c in decision.candidates] == [1.0, 0.0, 0.0]
-    assert candidate(decision, "b/m").reason == "preferred by a table"
+    assert candidate(decision, "b/m").reason == "preferred by preferences"
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,35 @@ def test_a_target_that_comes_while_it_runs_takes_its_place() -> None:
         return names(decided(SetFleet(*specs), profile=chat, caller=free, settings=settings).candidates)[0]
 
     assert ["a/old", "c/m"] == [first("x/m", "a/old"), first("x/m", "a/old", "c/m")]
+
+
+def test_a_decision_says_on_whose_word_each_comes_first() -> None:
+    row = {"any": ("a/new", "b/m")}
+    policy = Policy(tasks={"fix": {**row, "pro": ("b/m",)}, "plan": row}, preferences=("c/m",), built_in_tables=TABLES)
+    settings = RoutingSettings(policies={"default": policy})
+    here = SetFleet(*(spec(name, price=(1, 1)) for name in ("a/new", "b/m", "c/m", "d/m")))
+
+    def told(task: str, tier: str, fleet: SetFleet = here) -> list[tuple[str, str]]:
+        asked = RequestProfile(task=task, input_tokens=10)
+        decision = decided(fleet, profile=asked, caller=Caller(tier=tier), settings=settings)
+        assert not decision.candidates[0].reason or decision.candidates[0].reason in decision.reason
+        return [(each.spec.name, each.reason) for each in decision.candidates if each.reason.startswith("preferred")]
+
+    own, listed = "preferred by tasks.{}", ("c/m", "preferred by preferences")
+    assert told("fix", "") == [("a/new", own.format("fix.any")), ("b/m", own.format("fix.any")), listed]
+    assert told("fix", "pro") == [("b/m", own.format("fix.pro")), listed]
+    # Two rows with the same names are two rows all the same.
+    assert told("plan", "pro") == [("a/new", own.format("plan.any")), ("b/m", own.format("plan.any")), listed]
+    built_in = "preferred by the built-in table for chat"
+    assert told("chat", "") == [listed, ("a/new", built_in), ("b/m", built_in)]
+    assert told("chat", "free") == [listed]
+    assert told("other", "") == [listed]
+
+    without_c = SetFleet(*(spec(name, price=(1, 1)) for name in ("a/new", "d/m")))
+    assert told("chat", "free", without_c) == [("a/new", built_in)]
+
+    bare = RoutingSettings(policies={"default": Policy(built_in_tables=TABLES)})
+    free = decided(
+        here, profile=RequestProfile(task="chat", input_tokens=10), caller=Caller(tier="free"), settings=bare
+    )
+    assert free.candidates[0].reason == f"{built_in}, tier free"

@@ -15,9 +15,12 @@ from turnout_server.core.model import FailureKind, Outcome, Target
 from turnout_server.core.settings import Settings
 from turnout_server.core.spending import Spending
 from turnout_server.core.state import FleetState
-from turnout_server.core.taking_over import WARNINGS_MAXIMUM, TakenOver, take_over
+from turnout_server.core.status_report import Steps, finished
+from turnout_server.core.taking_over import WARNINGS_MAXIMUM, TakenOver, received, take_over
 
 NOW = 1000.0
+UNKNOWN = 0.996
+"""The availability of a target that nobody has called."""
 
 
 class Sidecar:
@@ -46,10 +49,22 @@ class Sidecar:
         return [Aged(line, Since(NOW, 0.0)) for line in Memory(self.state, self.spending).kept(NOW, NOW_WALL)]
 
     def take(self, other: Sidecar) -> TakenOver:
-        return take_over(self.state, self.spending, other.lines(), now=NOW, now_wall=NOW_WALL)
+        document = received(other.lines(), self.state.fleet, Settings(), now=NOW, now_wall=NOW_WALL)
+        return finished(take_over(self.state, self.spending, document, now=NOW, now_wall=NOW_WALL))
 
     def availability(self) -> list[float]:
         return [target.availability.value(NOW) for target in self.state.targets]
+
+
+def noted(steps: Steps[TakenOver], pauses: list[None]) -> Steps[TakenOver]:
+    """The same steps; each pause is noted."""
+    while True:
+        try:
+            pauses.append(next(steps))
+        except StopIteration as end:
+            taken: TakenOver = end.value
+            return taken
+        yield
 
 
 def test_only_targets_that_were_not_called_here_are_taken_over() -> None:
@@ -99,3 +114,53 @@ def test_of_each_account_the_larger_sum_counts_however_often(
     found = {account.key: account.spent for account in here.spending.budget("b", NOW_WALL).accounts}
 
     assert found == {key: max(theirs.get(key, 0), ours.get(key, 0)) for key in {*theirs, *ours}}
+
+
+def test_calls_come_between_and_a_target_that_one_of_them_went_to_is_left_alone() -> None:
+    names = [f"p{number}" for number in range(400)]
+    other, here = Sidecar(*names, budgets=("b",)), Sidecar(*names, budgets=("b",))
+    for name in names:
+        other.tell(name, 3, failed=True)
+    (book,) = other.spending.ledger.books
+    for number in range(5000):
+        book.spend(book.open(f"key {number}"), 1)
+    document = received(other.lines(), here.state.fleet, Settings(), now=NOW, now_wall=NOW_WALL)
+    steps = take_over(here.state, here.spending, document, now=NOW, now_wall=NOW_WALL)
+    next(steps)
+    next(steps)
+    here.tell(names[-1])
+    own = here.availability()[-1]
+    pauses: list[None] = []
+    taken = finished(noted(steps, pauses))
+
+    assert len(pauses) >= 38 + 5
+    assert len(taken.targets) == 399
+    assert here.availability() == [*other.availability()[:-1], own]
+    assert here.spending.budget("b", NOW_WALL).account_count == 5000
+
+
+def test_a_fleet_that_comes_in_the_middle_is_the_one_that_counts() -> None:
+    names = [f"p{number}" for number in range(40)]
+    other, here = Sidecar(*names), Sidecar(*names)
+    for name in names:
+        other.tell(name, 3, failed=True)
+    document = received(other.lines(), here.state.fleet, Settings(), now=NOW, now_wall=NOW_WALL)
+    steps = take_over(here.state, here.spending, document, now=NOW, now_wall=NOW_WALL)
+    for _ in range(2):
+        next(steps)
+    here.state.adopt(Sidecar(*names[:20], "new").state.fleet, Settings())
+    taken = finished(steps)
+
+    assert {target.provider for target in taken.targets} == set(names[:20])
+    assert here.availability() == [*other.availability()[:20], UNKNOWN]
+
+
+def test_what_was_spent_elsewhere_is_kept_like_what_was_spent_here() -> None:
+    other, here = Sidecar(budgets=("b",)), Sidecar(budgets=("b",))
+    (book,) = other.spending.ledger.books
+    book.spend(book.open("x"), 70)
+    memory = Memory(here.state, here.spending)
+    memory.note_settled()
+    here.take(other)
+
+    assert [(line.key, line.spent_nano_usd) for line in memory.settled()] == [("x", 70)]
