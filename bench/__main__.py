@@ -14,6 +14,7 @@ import grpc
 from bench.deciding import deciding_us
 from bench.load import Compared, compare, spread
 from bench.processes import measured, resident_mib, sidecar, simulator
+from bench.reused import reused_plans
 from bench.rpcs import Caller, caller, churning
 from bench.traced import MODES, costs_of_tracing
 
@@ -50,7 +51,7 @@ def main() -> None:
         "--quick", action="store_true", help="a few calls of each: shows that it works, measures nothing"
     )
     effort = QUICK if parser.parse_args().quick else FULL
-    for measure in (_calls, _deciding, _tracing, _footprint):
+    for measure in (_calls, _reused, _deciding, _tracing, _footprint):
         for name, ours, least, ratio in asyncio.run(measure(effort)):
             sys.stdout.write(f"| {name:{NAME_WIDTH}} | {ours:>12} | {least:>12} | {ratio:>6} |\n")
             sys.stdout.flush()
@@ -86,6 +87,22 @@ def _rows(name: str, found: Compared) -> list[Row]:
     return [
         (f"{name}: CPU", f"{found.cpu_us:.0f} µs", f"{found.least_cpu_us:.0f} µs", f"{found.cpu_ratio:.2f}"),
         (f"{name}: p50", f"{found.p50_us:.0f} µs", f"{found.least_p50_us:.0f} µs", f"{found.p50_ratio:.2f}"),
+    ]
+
+
+async def _reused(effort: Effort) -> list[Row]:
+    """Here the least is the other way round: what asking costs."""
+    with measured(40) as server:
+        found = await asyncio.to_thread(reused_plans, server.turnout, turns=effort.turns, calls=effort.calls)
+    name = "A plan used again, 40 targets, against Route"
+    return [
+        (f"{name}: p50", f"{found.p50_us:.0f} µs", f"{found.route_p50_us:.0f} µs", f"{found.p50_ratio:.3f}"),
+        (
+            f"{name}: caller's CPU",
+            f"{found.cpu_us:.0f} µs",
+            f"{found.route_cpu_us:.0f} µs",
+            f"{found.cpu_ratio:.3f}",
+        ),
     ]
 
 

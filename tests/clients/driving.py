@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, Unpack
 
 from turnout import Answer, AsyncClient, Client, Input, Plan
+from turnout.attempt import PlanAttempt
 from turnout.requests import ExecuteSettings, RouteSettings
 from turnout.v1 import router_pb2 as pb
 
@@ -49,9 +51,13 @@ class Driver(Protocol):
 
     async def report(self, *outcomes: pb.Outcome) -> pb.ReportOutcomeResponse: ...
 
-    async def flush(self) -> bool: ...
+    async def call(self, function: Callable[[PlanAttempt], str], **settings: Unpack[RouteSettings]) -> str: ...
+
+    async def flush(self, timeout_seconds: float = 5.0) -> bool: ...
 
     def unreported_count(self) -> int: ...
+
+    def pending_count(self) -> int: ...
 
     async def close(self) -> None: ...
 
@@ -109,11 +115,17 @@ class BlockingDriver:
     async def report(self, *outcomes: pb.Outcome) -> pb.ReportOutcomeResponse:
         return await asyncio.to_thread(lambda: self._client.report(outcomes))
 
-    async def flush(self) -> bool:
-        return await asyncio.to_thread(self._client.flush)
+    async def call(self, function: Callable[[PlanAttempt], str], **settings: Unpack[RouteSettings]) -> str:
+        return await asyncio.to_thread(lambda: self._client.call(function, **settings))
+
+    async def flush(self, timeout_seconds: float = 5.0) -> bool:
+        return await asyncio.to_thread(self._client.flush, timeout_seconds)
 
     def unreported_count(self) -> int:
         return self._client.unreported_count
+
+    def pending_count(self) -> int:
+        return self._client.pending_count
 
     async def close(self) -> None:
         await asyncio.to_thread(self._client.close)
@@ -160,11 +172,20 @@ class AsyncDriver:
     async def report(self, *outcomes: pb.Outcome) -> pb.ReportOutcomeResponse:
         return await self._client.report(outcomes)
 
-    async def flush(self) -> bool:
-        return await self._client.flush()
+    async def call(self, function: Callable[[PlanAttempt], str], **settings: Unpack[RouteSettings]) -> str:
+        async def in_a_thread(attempt: PlanAttempt) -> str:
+            return await asyncio.to_thread(function, attempt)
+
+        return await self._client.call(in_a_thread, **settings)
+
+    async def flush(self, timeout_seconds: float = 5.0) -> bool:
+        return await self._client.flush(timeout_seconds)
 
     def unreported_count(self) -> int:
         return self._client.unreported_count
+
+    def pending_count(self) -> int:
+        return self._client.pending_count
 
     async def close(self) -> None:
         await self._client.close()

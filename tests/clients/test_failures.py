@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import aiohttp
 import anthropic
@@ -184,3 +185,36 @@ def test_the_sidecar_takes_a_code_for_the_same_kind(code: str) -> None:
 @pytest.mark.parametrize("phrase", KINDS_BY_PHRASE)
 def test_the_sidecar_takes_a_phrase_for_the_same_kind(phrase: str) -> None:
     assert kind_of(from_anthropic(400, message=phrase)) == sidecars_classify(400, (), phrase).value
+
+
+class GoogleError(Exception):
+    """As google-genai's over aiohttp, and google.api_core's: a number in `code`, a word in `status`."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("refused")
+        self.code = code
+        self.status = "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("code", [503, HTTPStatus.SERVICE_UNAVAILABLE], ids=["number", "enum"])
+def test_a_status_in_code_counts(code: int) -> None:
+    assert classify(GoogleError(code), now_wall=NOW) == Failure(kind=pb.FAILURE_KIND_OVERLOADED, http_status=503)
+    assert kind_of(GoogleError(14)) == "UNKNOWN"
+
+
+async def test_what_a_task_group_raises_is_told_from_its_members() -> None:
+    async def fail() -> None:
+        raise from_openai(529)
+
+    async def go_on() -> None:
+        await asyncio.Event().wait()
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(go_on())
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await both()
+    assert classify(raised.value, now_wall=NOW) == Failure(kind=pb.FAILURE_KIND_OVERLOADED, http_status=529)
+    assert kind_of(ExceptionGroup("mine", [KeyError("a mistake")])) == "UNKNOWN"

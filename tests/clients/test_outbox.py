@@ -37,6 +37,64 @@ def test_a_rejected_report_is_logged_with_the_reason(caplog: pytest.LogCaptureFi
     rejected = pb.OutcomeResult(status=pb.OUTCOME_STATUS_REJECTED, reason="no such target")
 
     with caplog.at_level(logging.WARNING, "turnout"):
-        Outbox().sent(pb.ReportOutcomeResponse(results=[rejected]))
+        Outbox().sent([outcome(1)], pb.ReportOutcomeResponse(results=[rejected]))
 
     assert "no such target" in caplog.text
+
+
+def test_what_nobody_took_is_the_oldest_again() -> None:
+    outbox = Outbox()
+    for number in range(3):
+        outbox.add(outcome(number))
+    batch = outbox.take(2)
+
+    outbox.put_back(batch, OSError("away"))
+
+    assert [taken.attempt_id for taken in outbox.take()] == ["0", "1", "2"]
+    assert outbox.dropped_count == 0
+
+
+def test_a_full_outbox_drops_the_oldest_of_what_comes_back() -> None:
+    outbox = Outbox(max_pending_count=2)
+    for number in range(2):
+        outbox.add(outcome(number))
+    batch = outbox.take(2)
+    outbox.add(outcome(2))
+
+    outbox.put_back(batch, OSError("away"))
+
+    assert [taken.attempt_id for taken in outbox.take()] == ["1", "2"]
+    assert outbox.dropped_count == 1
+
+
+def test_it_is_told_once_that_outcomes_wait(caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox()
+    outbox.add(outcome(1))
+
+    with caplog.at_level(logging.WARNING, "turnout"):
+        for _ in range(3):
+            outbox.put_back(outbox.take(), OSError("away"))
+
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("end", ["sent", "lost", "dropped"])
+def test_a_failure_presses_until_it_is_sent_or_given_up(end: str) -> None:
+    outbox = Outbox(max_pending_count=1)
+    outbox.add(outcome(0))
+    pressing = [outbox.pressing]
+    outbox.add(outcome(1), urgent=True)
+    pressing.append(outbox.pressing)
+
+    if end == "dropped":
+        outbox.add(outcome(2))
+    else:
+        batch = outbox.take()
+        pressing.append(outbox.pressing)
+        if end == "sent":
+            outbox.sent(batch, pb.ReportOutcomeResponse())
+        else:
+            outbox.lost(batch, OSError("refused"))
+
+    assert pressing == [False, True, *([True] if end != "dropped" else [])]
+    assert not outbox.pressing

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from turnout.attempt import PlanAttempt
 from turnout.errors import PlanExhaustedError
-from turnout.plan import Plan, PlanAttempt
+from turnout.plan import Plan
+from turnout.planning import Choice
 from turnout.v1 import router_pb2 as pb
 
 FIRST = pb.Candidate(
@@ -29,6 +31,18 @@ class Clock:
         return self.now
 
 
+def chosen(*candidates: pb.Candidate, options: pb.RoutingOptions | None = None, stale_reason: str = "") -> Choice:
+    """What planning comes to for a request with these options."""
+    return Choice(
+        request=pb.RouteRequest(
+            profile=pb.RequestProfile(task="chat"), options=options, caller=pb.Caller(tenant="blue"), session_id="s-1"
+        ),
+        decision=pb.Decision(decision_id="d-1", candidates=candidates),
+        candidates=candidates,
+        stale_reason=stale_reason,
+    )
+
+
 class Case:
     """A plan of two targets with a clock to turn and the reports it made."""
 
@@ -36,10 +50,12 @@ class Case:
         self.clock = Clock()
         self.reports: list[pb.Outcome] = []
         numbers = itertools.count(1)
+        options = pb.RoutingOptions(
+            mid_stream=pb.MID_STREAM_POLICY_RESTART if restart else pb.MID_STREAM_POLICY_UNSPECIFIED
+        )
         self.plan = Plan(
-            pb.Decision(decision_id="d-1", candidates=candidates or (FIRST, SECOND)),
+            chosen(*candidates or (FIRST, SECOND), options=options),
             self.reports.append,
-            restart=restart,
             clock=self.clock,
             wall=lambda: 1_700_000_000.0,
             new_id=lambda: f"attempt-{next(numbers)}",
@@ -286,10 +302,108 @@ def test_attempt_ids_are_uuids_by_default() -> None:
     reports: list[pb.Outcome] = []
     attempts: list[PlanAttempt] = []
 
-    for attempt in Plan(pb.Decision(candidates=[FIRST]), reports.append):
+    for attempt in Plan(chosen(FIRST), reports.append):
         attempts.append(attempt)
         with attempt:
             pass
 
     assert len(attempts[0].attempt_id) == 36
     assert reports[0].attempt_id == attempts[0].attempt_id
+
+
+def test_a_request_that_wants_no_other_target_is_offered_the_first_alone() -> None:
+    plan = Plan(chosen(FIRST, SECOND, options=pb.RoutingOptions(allow_fallback=False)), lambda _: None)
+
+    assert [target_of(candidate) for candidate in plan.candidates] == ["openai"]
+
+
+def test_outcomes_of_a_stale_plan_say_themselves_whose_they_are() -> None:
+    reports: list[pb.Outcome] = []
+    for stale_reason in ("", "the sidecar is away"):
+        Plan(chosen(FIRST, stale_reason=stale_reason), reports.append).run(lambda _: None)
+
+    assert [(report.task, report.caller.tenant, report.session_id) for report in reports] == [
+        ("", "", ""),
+        ("chat", "blue", "s-1"),
+    ]
+
+
+def test_run_returns_what_the_first_success_returns() -> None:
+    case = Case()
+
+    def call(attempt: PlanAttempt) -> str:
+        if attempt.provider == "openai":
+            raise StatusError(503)
+        return attempt.model
+
+    assert case.plan.run(call) == "claude"
+    assert case.kinds == ["OVERLOADED", "UNSPECIFIED"]
+
+
+def test_run_says_that_nobody_is_left_and_what_the_last_one_said() -> None:
+    case = Case()
+
+    def call(attempt: PlanAttempt) -> None:
+        raise StatusError(503 if attempt.provider == "openai" else 529)
+
+    with pytest.raises(PlanExhaustedError, match="openai/gpt, anthropic/claude@eu") as caught:
+        case.plan.run(call)
+
+    assert isinstance(caught.value.__cause__, StatusError)
+    assert caught.value.__cause__.status_code == 529
+    assert case.kinds == ["OVERLOADED", "OVERLOADED"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), StatusError(400), asyncio.CancelledError()], ids=repr)
+def test_run_lets_out_at_once_what_another_target_would_not_help(error: BaseException) -> None:
+    case = Case()
+
+    def call(_: PlanAttempt) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        case.plan.run(call)
+
+    assert len(case.reports) == 1
+
+
+def test_run_goes_on_after_a_failure_that_was_told_whatever_is_returned() -> None:
+    case = Case()
+
+    def call(attempt: PlanAttempt) -> str:
+        if attempt.provider == "openai":
+            attempt.failed(pb.FAILURE_KIND_TRUNCATED)
+        return attempt.model
+
+    assert case.plan.run(call) == "claude"
+
+
+def test_run_does_not_go_on_once_tokens_came() -> None:
+    case = Case()
+
+    def call(attempt: PlanAttempt) -> str:
+        attempt.first_token()
+        attempt.failed(pb.FAILURE_KIND_TRUNCATED)
+        return attempt.model
+
+    with pytest.raises(PlanExhaustedError):
+        case.plan.run(call)
+
+    assert case.kinds == ["TRUNCATED"]
+
+
+async def test_run_async_goes_on_and_returns_as_run_does() -> None:
+    case = Case()
+
+    async def call(attempt: PlanAttempt) -> str:
+        await asyncio.sleep(0)
+        if attempt.provider == "openai":
+            raise StatusError(503)
+        return attempt.model
+
+    assert await case.plan.run_async(call) == "claude"
+    assert case.kinds == ["OVERLOADED", "UNSPECIFIED"]
+
+
+def target_of(candidate: pb.Candidate) -> str:
+    return candidate.target.provider

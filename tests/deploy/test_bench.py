@@ -31,7 +31,7 @@ def test_the_measurements_print_a_row_for_everything_they_promise() -> None:
             "ExecuteStream, against a bare relay",
         )
         for how in ("CPU", "p50")
-    } | {
+    } | {f"A plan used again, 40 targets, against Route: {how}" for how in ("p50", "caller's CPU")} | {
         f"Route, {what}, against untraced: {how}" for what in ("traced", "sampled out") for how in ("CPU", "p95")
     } == set(ratios)
     assert all(ratio > 0 for ratio in ratios.values())

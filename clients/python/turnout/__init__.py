@@ -10,6 +10,7 @@ The messages and enums of the contract are in `turnout.v1.router_pb2`; the ones 
 
 from turnout.aio import AsyncClient
 from turnout.answer import Answer, target_name
+from turnout.attempt import PlanAttempt
 from turnout.client import Client
 from turnout.connection import Tls
 from turnout.errors import (
@@ -46,7 +47,8 @@ from turnout.errors import (
     UnreachableError,
     UnsupportedError,
 )
-from turnout.plan import Plan, PlanAttempt
+from turnout.fallback import Fallback
+from turnout.plan import Plan
 from turnout.requests import Content, ExecuteSettings, Input, RouteSettings, message
 from turnout.streams import AsyncStream, Stream
 from turnout.v1.router_pb2 import (
@@ -97,6 +99,7 @@ __all__ = [
     "ErrorDetails",
     "ExecuteSettings",
     "FailureKind",
+    "Fallback",
     "Feedback",
     "FieldViolation",
     "FinishReason",

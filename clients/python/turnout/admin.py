@@ -7,30 +7,22 @@ refused (ConflictError, reason STALE_ETAG).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from turnout import admin_requests as requests
 from turnout import rpcs
+from turnout.admin_history import AsyncHistory, History
 from turnout.v1 import admin_pb2 as pb
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from google.protobuf.message import Message
-
     from turnout.v1 import router_pb2
 
-    Call = Callable[[str, Message, rpcs.Rpc, float | None], Any]
-    """Calls a method of AdminService by its name, with its retries."""
-    AsyncCall = Callable[[str, Message, rpcs.Rpc, float | None], Awaitable[Any]]
 
-
-class Admin:
+class Admin(History):
     """The methods of AdminService that `Client` offers as they are; made by the client."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
 
     def routing(self, policy: str = "", *, timeout_seconds: float | None = None) -> pb.GetRoutingResponse:
         """Returns the rules in force of a policy, of the default one without a name, and the names of all."""
@@ -141,12 +133,12 @@ class Admin:
         *,
         group_by: pb.Dimension.ValueType = pb.DIMENSION_UNSPECIFIED,
         start: datetime | timedelta | None = None,
-        end: datetime | None = None,
+        end: datetime | timedelta | None = None,
         step: timedelta | None = None,
         tenant: str = "",
         timeout_seconds: float | None = None,
     ) -> pb.GetSpendResponse:
-        """Returns what was spent, as series by `group_by`, in points of `step` (an hour).
+        """Returns what was spent, as series by `group_by`, in points of `step` (an hour, more than a day back a day).
 
         From `start` on, a time with its zone or so long ago (a day); ValueError for one without a zone.
         """
@@ -173,11 +165,8 @@ class Admin:
         return answer
 
 
-class AsyncAdmin:
+class AsyncAdmin(AsyncHistory):
     """The methods of AdminService that `AsyncClient` offers as they are; made by the client."""
-
-    def __init__(self, call: AsyncCall) -> None:
-        self._call = call
 
     async def routing(self, policy: str = "", *, timeout_seconds: float | None = None) -> pb.GetRoutingResponse:
         """Returns the rules in force of a policy, of the default one without a name, and the names of all."""
@@ -294,12 +283,12 @@ class AsyncAdmin:
         *,
         group_by: pb.Dimension.ValueType = pb.DIMENSION_UNSPECIFIED,
         start: datetime | timedelta | None = None,
-        end: datetime | None = None,
+        end: datetime | timedelta | None = None,
         step: timedelta | None = None,
         tenant: str = "",
         timeout_seconds: float | None = None,
     ) -> pb.GetSpendResponse:
-        """Returns what was spent, as series by `group_by`, in points of `step` (an hour).
+        """Returns what was spent, as series by `group_by`, in points of `step` (an hour, more than a day back a day).
 
         From `start` on, a time with its zone or so long ago (a day); ValueError for one without a zone.
         """

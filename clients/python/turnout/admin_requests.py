@@ -13,6 +13,8 @@ from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
 
 PAGE_SIZE = 1000
+Spanning = pb.GetSpendRequest | pb.ListDecisionsRequest | pb.GetStatisticsRequest | pb.CompareTargetsRequest
+"""Requests about a time from and to."""
 
 
 def routing_request(policy: str, values: Mapping[str, Any], undo: Iterable[str], etag: str) -> pb.UpdateRoutingRequest:
@@ -62,22 +64,100 @@ def budgets_request(page_token: str) -> pb.ListBudgetsRequest:
 def spend_request(
     group_by: pb.Dimension.ValueType,
     start: datetime | timedelta | None,
-    end: datetime | None,
+    end: datetime | timedelta | None,
     step: timedelta | None,
     tenant: str,
 ) -> pb.GetSpendRequest:
-    """Returns the request for what was spent. A `start` that is a timedelta is so long ago."""
+    """Returns the request for what was spent."""
     request = pb.GetSpendRequest(group_by=group_by, tenant=tenant)
-    if isinstance(start, timedelta):
-        start = datetime.now(UTC) - start
-    if start is not None:
-        request.start_time.CopyFrom(_timestamp(start))
-    if end is not None:
-        request.end_time.CopyFrom(_timestamp(end))
+    _between(request, start, end)
     if step is not None:
-        duration = Duration()
-        duration.FromTimedelta(step)
-        request.step.CopyFrom(duration)
+        request.step.CopyFrom(_duration(step))
+    return request
+
+
+def decisions_request(
+    target: str,
+    task: str,
+    tenant: str,
+    result: pb.DecisionResult.ValueType,
+    *,
+    start: datetime | timedelta | None,
+    end: datetime | timedelta | None,
+) -> pb.ListDecisionsRequest:
+    """Returns the request for the first page of decisions."""
+    request = pb.ListDecisionsRequest(target=target, task=task, tenant=tenant, result=result)
+    _between(request, start, end)
+    return request
+
+
+class DecisionPages:
+    """Decisions page by page, until there are as many as are wanted or no more. ValueError for none wanted."""
+
+    def __init__(self, first: pb.ListDecisionsRequest, limit: int) -> None:
+        if limit < 1:
+            msg = f"limit is {limit}: give 1 or more"
+            raise ValueError(msg)
+        self.records: list[pb.DecisionRecord] = []
+        self._request: pb.ListDecisionsRequest | None = first
+        self._limit = limit
+
+    def request(self) -> pb.ListDecisionsRequest | None:
+        """Returns what to ask for next, None once all is there."""
+        left = self._limit - len(self.records)
+        if self._request is None or left <= 0:
+            return None
+        self._request.page_size = min(left, PAGE_SIZE)
+        return self._request
+
+    def take(self, page: pb.ListDecisionsResponse) -> None:
+        """Takes the answer to it."""
+        self.records += page.decisions
+        if self._request is not None and page.next_page_token:
+            self._request.page_token = page.next_page_token
+        else:
+            self._request = None
+
+
+def statistics_request(
+    group_by: pb.Dimension.ValueType,
+    start: datetime | timedelta | None,
+    end: datetime | timedelta | None,
+    tenant: str,
+    task: str,
+) -> pb.GetStatisticsRequest:
+    """Returns the request for sums."""
+    request = pb.GetStatisticsRequest(group_by=group_by, tenant=tenant, task=task)
+    _between(request, start, end)
+    return request
+
+
+def comparison_request(
+    targets: Sequence[str], task: str, start: datetime | timedelta | None, end: datetime | timedelta | None
+) -> pb.CompareTargetsRequest:
+    """Returns the request for a comparison."""
+    request = pb.CompareTargetsRequest(targets=targets, task=task)
+    _between(request, start, end)
+    return request
+
+
+def trend_request(
+    target: str, measure: pb.TrendMeasure.ValueType, window: timedelta | None, step: timedelta | None
+) -> pb.GetTrendRequest:
+    """Returns the request for one measure over time."""
+    request = pb.GetTrendRequest(target=target, measure=measure)
+    if window is not None:
+        request.window.CopyFrom(_duration(window))
+    if step is not None:
+        request.step.CopyFrom(_duration(step))
+    return request
+
+
+def clear_request(before: datetime | timedelta | None) -> pb.ClearHistoryRequest:
+    """Returns the request that forgets what was before a time, everything without one."""
+    request = pb.ClearHistoryRequest()
+    if before is not None:
+        request.before.CopyFrom(_timestamp(before))
     return request
 
 
@@ -91,11 +171,26 @@ def provider_update_request(
     return request
 
 
-def _timestamp(at: datetime) -> Timestamp:
-    """Raises ValueError for a time without a zone: it would be somebody else's clock."""
+def _between(request: Spanning, start: datetime | timedelta | None, end: datetime | timedelta | None) -> None:
+    if start is not None:
+        request.start_time.CopyFrom(_timestamp(start))
+    if end is not None:
+        request.end_time.CopyFrom(_timestamp(end))
+
+
+def _timestamp(at: datetime | timedelta) -> Timestamp:
+    """Raises ValueError for a time without a zone: it would be somebody else's clock. A timedelta is so long ago."""
+    if isinstance(at, timedelta):
+        at = datetime.now(UTC) - at
     if at.tzinfo is None:
         msg = f"{at} has no time zone: give one, as in datetime.now(UTC)"
         raise ValueError(msg)
     timestamp = Timestamp()
     timestamp.FromDatetime(at.astimezone(UTC))
     return timestamp
+
+
+def _duration(length: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(length)
+    return duration

@@ -11,14 +11,15 @@ import concurrent.futures
 import email.utils
 import socket
 import ssl
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from turnout.v1 import router_pb2 as pb
 
-MAX_DEPTH = 8
-"""How many causes of an exception are looked at: SDKs wrap two or three deep."""
+MAX_CAUSES = 32
+"""How many exceptions of one are looked at, causes and members of groups: SDKs wrap two or three deep."""
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
@@ -146,12 +147,17 @@ def classify(error: BaseException, *, now_wall: float) -> Failure:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    current: BaseException | None = error
-    for _ in range(MAX_DEPTH):
-        if current is None:
+    queue = deque([error])
+    for _ in range(MAX_CAUSES):
+        if not queue:
             return
+        current = queue.popleft()
         yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if isinstance(current, BaseExceptionGroup):
+            queue.extend(current.exceptions)
+        cause = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        if cause is not None:
+            queue.append(cause)
 
 
 def _kind_of_status(status: int, error: BaseException) -> pb.FailureKind.ValueType:
@@ -190,15 +196,19 @@ def _kind_of_class(error: BaseException) -> pb.FailureKind.ValueType | None:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """Returns an HTTP error status: of the exception (openai, anthropic; aiohttp: `status`) or its response (httpx)."""
+    """Returns an HTTP error status: of the exception (openai, anthropic; aiohttp: `status`) or its response (httpx).
+
+    Google's have it in `code`, and in `status` a word.
+    """
     response = getattr(error, "response", None)
     for value in (
         getattr(error, "status_code", None),
         getattr(response, "status_code", None),
         getattr(error, "status", None),
+        getattr(error, "code", None),
     ):
         if isinstance(value, int) and 400 <= value <= 599:  # noqa: PLR2004 - HTTP's error statuses
-            return value
+            return int(value)
     return None
 
 

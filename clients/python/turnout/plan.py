@@ -7,202 +7,24 @@
 
 A `with` block that ends without an exception is a success and ends the loop; a failure of the target's is noted and the
 loop goes on; every end is reported. Nothing here waits or speaks to the network, so sync and asyncio code share it.
+
+Where the targets come from, and in which order, is told by a `Choice` of planning.py.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
-
-from google.protobuf.duration_pb2 import Duration
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
 
 from turnout.answer import target_name
+from turnout.attempt import PlanAttempt, Report
 from turnout.errors import ErrorDetails, PlanExhaustedError
-from turnout.failures import Failure, classify
+from turnout.planning import Choice
 from turnout.v1 import router_pb2 as pb
 
-UNKNOWN = pb.FAILURE_KIND_UNKNOWN
-
-STOPPING_KINDS = frozenset(
-    {
-        pb.FAILURE_KIND_INVALID_REQUEST,
-        pb.FAILURE_KIND_CONTENT_FILTERED,
-        pb.FAILURE_KIND_CANCELLED,
-        UNKNOWN,
-    }
-)
-"""Another target would not help (the request is the fault, or the caller stopped), or it cannot be told: an exception
-that says nothing of a provider may be a mistake in the `with` block and must come out."""
-
-MAX_DURATION_SECONDS = 86_400.0
-"""The longest duration that a report may state."""
-
-Report = Callable[[pb.Outcome], None]
-
-
-class PlanAttempt:
-    """One target to call, as a context manager that measures the call and reports its end.
-
-    `outcome` is the report that will be sent; fields without a method here (cost, rate limit, credential label) may be
-    set on it before the block ends.
-    """
-
-    def __init__(
-        self,
-        candidate: pb.Candidate,
-        *,
-        decision_id: str,
-        swallow: bool,
-        restart: bool,
-        report: Report,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-        new_id: Callable[[], str],
-    ) -> None:
-        self.candidate = candidate
-        self.outcome = pb.Outcome(
-            decision_id=decision_id,
-            attempt_id=new_id(),
-            target=candidate.target,
-            probe_id=candidate.probe.probe_id,
-        )
-        self.succeeded = False
-        self._swallow = swallow
-        self._restart = restart
-        self._report = report
-        self._clock = clock
-        self._wall = wall
-        self._started_at: float | None = None
-        self._failure: Failure | None = None
-
-    @property
-    def target(self) -> str:
-        """The target as it is written: "provider/model" or "provider/model@endpoint"."""
-        return target_name(self.candidate.target)
-
-    @property
-    def provider(self) -> str:
-        """The provider's name."""
-        return self.candidate.target.provider
-
-    @property
-    def model(self) -> str:
-        """The model's name at the provider."""
-        return self.candidate.target.model
-
-    @property
-    def base_url(self) -> str:
-        """Where the provider is called, "" where the sidecar does not know."""
-        return self.candidate.base_url
-
-    @property
-    def wire(self) -> str:
-        """The provider's wire format, such as "openai" or "anthropic"."""
-        return self.candidate.wire
-
-    @property
-    def attempt_id(self) -> str:
-        """The id under which the outcome, and feedback later, is reported."""
-        return self.outcome.attempt_id
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        """How long the sidecar would wait for this target, None where it does not say."""
-        if not self.candidate.HasField("attempt_timeout"):
-            return None
-        timeout: float = self.candidate.attempt_timeout.ToNanoseconds() / 1e9
-        return timeout
-
-    def first_token(self) -> None:
-        """Notes that the first token of a stream is there; later calls change nothing."""
-        if self._started_at is None or self.outcome.streamed:
-            return
-        self.outcome.streamed = True
-        self.outcome.time_to_first_token.CopyFrom(_duration(self._clock() - self._started_at))
-
-    def usage(
-        self,
-        *,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        cached_input_tokens: int | None = None,
-        cache_write_tokens: int | None = None,
-        reasoning_tokens: int | None = None,
-    ) -> None:
-        """Notes the tokens that the provider reported; None is unknown.
-
-        Input includes the cached and the cache-write ones, output the reasoning ones: Anthropic's `input_tokens` leaves
-        both out, add them.
-        """
-        self.outcome.usage.CopyFrom(
-            pb.Usage(
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cached_input_tokens=cached_input_tokens,
-                cache_write_tokens=cache_write_tokens,
-                reasoning_tokens=reasoning_tokens,
-                source=pb.USAGE_SOURCE_REPORTED,
-            )
-        )
-
-    def failed(
-        self,
-        kind: pb.FailureKind.ValueType,
-        *,
-        http_status: int | None = None,
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        """Notes a failure that no exception tells of, such as a stream that ended without its end; goes before one."""
-        self._failure = Failure(kind=kind, http_status=http_status, retry_after_seconds=retry_after_seconds)
-
-    def __enter__(self) -> Self:
-        self._started_at = self._clock()
-        self.outcome.start_time.FromNanoseconds(int(self._wall() * 1e9))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        failure = self._failure
-        if failure is None and error is not None:
-            failure = self._in_mid_stream(classify(error, now_wall=self._wall()))
-        started_at = self._clock() if self._started_at is None else self._started_at
-        self.outcome.latency.CopyFrom(_duration(self._clock() - started_at))
-        self.outcome.ok = failure is None
-        if failure is not None:
-            self.outcome.failure = failure.kind
-            if failure.http_status is not None:
-                self.outcome.http_status = failure.http_status
-            if failure.retry_after_seconds is not None:
-                self.outcome.retry_after.CopyFrom(_duration(failure.retry_after_seconds))
-        self.succeeded = failure is None
-        self._report(self.outcome)
-        return error is not None and isinstance(error, Exception) and self._may_go_on(failure)
-
-    def _in_mid_stream(self, failure: Failure) -> Failure:
-        """Once tokens came, silence is a stall and a lost connection a cut answer."""
-        if not self.outcome.streamed:
-            return failure
-        if failure.kind == pb.FAILURE_KIND_TIMEOUT and failure.http_status is None:
-            return Failure(kind=pb.FAILURE_KIND_STALLED)
-        if failure.kind == pb.FAILURE_KIND_CONNECTION:
-            return Failure(kind=pb.FAILURE_KIND_TRUNCATED)
-        return failure
-
-    def _may_go_on(self, failure: Failure | None) -> bool:
-        if failure is None or not self._swallow:
-            return False
-        # An unknown kind with a status came from a provider, one without may be a mistake in the block.
-        if failure.kind in STOPPING_KINDS and not (failure.kind == UNKNOWN and failure.http_status is not None):
-            return False
-        # What was handed on of a stream cannot be taken back, unless the caller asked for restarts.
-        return self._restart or not self.outcome.streamed
+Result = TypeVar("Result")
 
 
 class Plan:
@@ -214,37 +36,72 @@ class Plan:
 
     def __init__(
         self,
-        decision: pb.Decision,
+        choice: Choice,
         report: Report,
         *,
-        restart: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
-        self.decision = decision
+        options = choice.request.options
+        # The first alone where the request wants no other.
+        only_first = options.HasField("allow_fallback") and not options.allow_fallback
+        self.decision = choice.decision
+        self.candidates: tuple[pb.Candidate, ...] = choice.candidates[:1] if only_first else choice.candidates
+        """The targets with their scores and reasons, in the order in which they are offered."""
+        self.reused = choice.reused
+        """Whether it is an earlier plan, used again without asking the sidecar."""
+        self.stale_reason = choice.stale_reason
+        """Why the sidecar was not asked or did not answer, and what this is instead; "" where it did."""
+        self._about = _about(choice)
+        self._restart = options.mid_stream == pb.MID_STREAM_POLICY_RESTART
         self._report = report
-        self._restart = restart
         self._clock = clock
         self._wall = wall
         self._new_id = new_id
 
     @property
     def decision_id(self) -> str:
-        """The decision's id."""
+        """The decision's id; "" for a plan that no sidecar made."""
         return self.decision.decision_id
 
     @property
-    def candidates(self) -> tuple[pb.Candidate, ...]:
-        """The targets with their scores and reasons, best first."""
-        return tuple(self.decision.candidates)
+    def stale(self) -> bool:
+        """Whether the sidecar is away, and this is what is left to go by."""
+        return bool(self.stale_reason)
 
     def __iter__(self) -> Iterator[PlanAttempt]:
-        for place, candidate in enumerate(self.decision.candidates, start=1):
+        yield from self._attempts(last_comes_out=True)
+
+    def run(self, function: Callable[[PlanAttempt], Result]) -> Result:
+        """Calls the function with each target in turn and returns what the first success returns.
+
+        An exception that speaks of the target is noted, and the next target is tried; after the last one
+        PlanExhaustedError is raised from it. Every other exception comes out at once.
+        """
+        for attempt in self._attempts(last_comes_out=False):
+            with attempt:
+                result = function(attempt)
+                if attempt.told() is None:
+                    return result
+        raise AssertionError("the attempts end with a success or an error")
+
+    async def run_async(self, function: Callable[[PlanAttempt], Awaitable[Result]]) -> Result:
+        """Does the same as `run` with a coroutine function."""
+        for attempt in self._attempts(last_comes_out=False):
+            with attempt:
+                result = await function(attempt)
+                if attempt.told() is None:
+                    return result
+        raise AssertionError("the attempts end with a success or an error")
+
+    def _attempts(self, *, last_comes_out: bool) -> Iterator[PlanAttempt]:
+        attempt: PlanAttempt | None = None
+        for place, candidate in enumerate(self.candidates, start=1):
             attempt = PlanAttempt(
                 candidate,
-                decision_id=self.decision_id,
-                swallow=place < len(self.decision.candidates),
+                about=self._about,
+                swallow=not last_comes_out or place < len(self.candidates),
                 restart=self._restart,
                 report=self._report,
                 clock=self._clock,
@@ -254,12 +111,25 @@ class Plan:
             yield attempt
             if attempt.succeeded:
                 return
-        names = ", ".join(target_name(candidate.target) for candidate in self.decision.candidates)
+            told = attempt.told()
+            if told is not None and not attempt.may_go_on(told):
+                break
+        names = ", ".join(target_name(candidate.target) for candidate in self.candidates)
         msg = f"no target of the plan was used with success: {names or 'it has none'}"
-        raise PlanExhaustedError(msg, ErrorDetails(decision_id=self.decision_id))
+        error = PlanExhaustedError(msg, ErrorDetails(decision_id=self.decision_id))
+        raise error from (None if attempt is None else attempt.error)
 
 
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(int(min(max(0.0, seconds), MAX_DURATION_SECONDS) * 1e9))
-    return duration
+def _about(choice: Choice) -> pb.Outcome:
+    """Returns what every outcome of a plan says of it.
+
+    The sidecar adds the rest from its history, but not for a decision that it does not know: one of the time before it
+    was started anew, or none.
+    """
+    about = pb.Outcome(decision_id=choice.decision.decision_id)
+    if choice.stale_reason:
+        request = choice.request
+        about.task, about.session_id = request.profile.task, request.session_id
+        if request.HasField("caller"):
+            about.caller.CopyFrom(request.caller)
+    return about

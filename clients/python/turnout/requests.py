@@ -94,9 +94,14 @@ def status_request(providers: Sequence[str], window_seconds: float | None) -> pb
     return request
 
 
-def watch_request(providers: Sequence[str], resume_revision: int | None) -> pb.WatchProviderStatusRequest:
+def watch_request(
+    providers: Sequence[str], window_seconds: float | None, resume_revision: int | None
+) -> pb.WatchProviderStatusRequest:
     """Returns the request of WatchProviderStatus; no revision asks for everything first."""
-    return pb.WatchProviderStatusRequest(providers=providers, resume_revision=resume_revision)
+    request = pb.WatchProviderStatusRequest(providers=providers, resume_revision=resume_revision)
+    if window_seconds is not None:
+        request.window.FromMicroseconds(round(window_seconds * 1e6))
+    return request
 
 
 def chat_input(chat: Input, settings: ExecuteSettings) -> pb.ChatInput:

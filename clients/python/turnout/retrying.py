@@ -39,6 +39,11 @@ class RetryClass(Enum):
     """Watching streams: the caller decides where to resume."""
 
 
+def backoff_seconds(made_count: int, rng: random.Random) -> float:
+    """Returns a wait after so many tries where nobody named one: full jitter below 0.1 s · 2ⁿ, at most 2 s."""
+    return rng.uniform(0, min(MAX_SECONDS, BASE_SECONDS * 2 ** min(made_count, 16)))
+
+
 @dataclass(slots=True, kw_only=True)
 class Tries:
     """The tries of one call, which share one deadline.
@@ -75,10 +80,7 @@ class Tries:
         if self.made_count >= self.max_retry_count:
             return None
         asked = error.retry_after_seconds
-        if asked is None:
-            wait = self.rng.uniform(0, min(MAX_SECONDS, BASE_SECONDS * 2**self.made_count))
-        else:
-            wait = asked * (1 + JITTER * self.rng.random())
+        wait = backoff_seconds(self.made_count, self.rng) if asked is None else asked * self.rng.uniform(1, 1 + JITTER)
         if now + wait >= self.deadline:
             return None
         self.made_count += 1

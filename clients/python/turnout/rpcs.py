@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from turnout.retrying import RetryClass, Tries
 
 MAX_RETRY_COUNT = 3
+LEAST_SECONDS = 0.001
+"""What is left for a call at the least: gRPC takes no deadline that is over."""
+
 REPORT_CLOSE_SECONDS = 2.0
 """How long closing a client waits for the last reports."""
 
@@ -21,6 +24,14 @@ class Rpc:
     timeout_seconds: float
     retry_class: RetryClass
 
+    def seconds(self, timeout_seconds: float | None) -> float:
+        """Returns the deadline of a call: as asked, else the default. Raises ValueError where it is not positive."""
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        if math.isnan(seconds) or seconds <= 0:
+            msg = f"timeout_seconds is {seconds}: give a positive number of seconds, or leave it out"
+            raise ValueError(msg)
+        return seconds
+
     def tries(
         self,
         now: float,
@@ -31,10 +42,7 @@ class Rpc:
         renewed: Callable[[], bool] = lambda: False,
     ) -> Tries:
         """Returns the tries of a call that begins now. Raises ValueError for a timeout that is not positive."""
-        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
-        if math.isnan(seconds) or seconds <= 0:
-            msg = f"timeout_seconds is {seconds}: give a positive number of seconds, or leave it out"
-            raise ValueError(msg)
+        seconds = self.seconds(timeout_seconds)
         return Tries(
             retry_class=self.retry_class,
             deadline=now + seconds,

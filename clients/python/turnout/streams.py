@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from types import TracebackType
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 
 from turnout.answer import Answer
+from turnout.calling import closed_error, raise_unless_closed
 from turnout.progress import StreamProgress, TextPieces
 from turnout.retrying import Tries
 from turnout.v1 import router_pb2 as pb
@@ -32,6 +34,33 @@ class StreamCall(Protocol):
         ...
 
 
+class Running:
+    """The call under way of a blocking stream, for whoever ends it from another thread."""
+
+    def __init__(self, begin: Callable[[], StreamCall]) -> None:
+        self._begin = begin
+        self._call: StreamCall | None = None
+        self._closed = threading.Event()
+
+    def begin(self) -> StreamCall:
+        """Begins the call, or begins it anew."""
+        self._call = call = self._begin()
+        if self._closed.is_set():
+            call.cancel()
+        return call
+
+    def close(self) -> None:
+        """Ends the call, and lets none begin."""
+        self._closed.set()
+        if self._call is not None:
+            self._call.cancel()
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the next try. Raises TransportError where the stream is closed."""
+        if self._closed.wait(seconds):
+            raise closed_error()
+
+
 class Stream:
     """An answer while it comes. Iterate over the events, or over `text()`; `answer()` reads on to the end.
 
@@ -40,10 +69,9 @@ class Stream:
     """
 
     def __init__(self, call: Callable[[], StreamCall], tries: Tries) -> None:
-        self._call = call
         self._progress = StreamProgress(tries)
-        self._events = self._read()
-        self._running: StreamCall | None = None
+        self._running = Running(call)
+        self._events = _read(self._running, self._progress)
 
     @property
     def decision(self) -> pb.Decision | None:
@@ -80,8 +108,7 @@ class Stream:
 
     def close(self) -> None:
         """Ends the call, from any thread; harmless after its end. Whoever is reading then gets a TransportError."""
-        if self._running is not None:
-            self._running.cancel()
+        self._running.close()
         # A generator that another thread is in cannot be closed; the cancelled call ends it.
         with contextlib.suppress(ValueError):
             self._events.close()
@@ -100,22 +127,24 @@ class Stream:
     ) -> None:
         self.close()
 
-    def _read(self) -> Generator[pb.ExecuteStreamResponse, None, None]:
-        while True:
-            self._running = call = self._call()
-            try:
-                for event in call:
-                    if self._progress.take(event):
-                        yield event
-                self._progress.ended()
-                wait = None
-            except grpc.RpcError as error:
-                wait = self._progress.wait_after(error, time.monotonic())
-            finally:
-                call.cancel()
-            if wait is None:
-                return
-            time.sleep(wait)
+
+def _read(running: Running, progress: StreamProgress) -> Generator[pb.ExecuteStreamResponse, None, None]:
+    # It does not hold the stream: one that nobody holds any more ends its call at once, not when garbage is collected.
+    while True:
+        call = running.begin()
+        try:
+            for event in call:
+                if progress.take(event):
+                    yield event
+            progress.ended()
+            wait = None
+        except grpc.RpcError as error:
+            wait = progress.wait_after(error, time.monotonic())
+        finally:
+            call.cancel()
+        if wait is None:
+            return
+        running.wait(wait)
 
 
 class AsyncStream:
@@ -124,6 +153,8 @@ class AsyncStream:
     def __init__(self, call: Callable[[], AsyncStreamCall], tries: Tries) -> None:
         self._call = call
         self._progress = StreamProgress(tries)
+        self._running: AsyncStreamCall | None = None
+        self._closed = asyncio.Event()
         self._events = self._read()
 
     @property
@@ -156,8 +187,13 @@ class AsyncStream:
         return self._progress.answer()
 
     async def aclose(self) -> None:
-        """Ends the call; harmless after its end."""
-        await self._events.aclose()
+        """Ends the call, from any task; harmless after its end. Whoever is reading then gets a TransportError."""
+        self._closed.set()
+        if self._running is not None:
+            self._running.cancel()
+        # A generator that another task is in cannot be closed; the cancelled call ends it.
+        with contextlib.suppress(RuntimeError):
+            await self._events.aclose()
 
     def __aiter__(self) -> Self:
         return self
@@ -174,18 +210,22 @@ class AsyncStream:
         await self.aclose()
 
     async def _read(self) -> AsyncGenerator[pb.ExecuteStreamResponse, None]:
-        while True:
-            call = self._call()
+        while not self._closed.is_set():
+            self._running = call = self._call()
             try:
                 async for event in call:
                     if self._progress.take(event):
                         yield event
                 self._progress.ended()
                 wait = None
+            except asyncio.CancelledError:
+                raise_unless_closed()
             except grpc.RpcError as error:
                 wait = self._progress.wait_after(error, time.monotonic())
             finally:
                 call.cancel()
             if wait is None:
                 return
-            await asyncio.sleep(wait)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), wait)
+        raise closed_error()

@@ -1,0 +1,1 @@
+"""The Python client as the conformance suite drives it."""
