@@ -1,0 +1,246 @@
+package turnout
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	pb "turnout.dev/go/turnoutv1"
+)
+
+const (
+	// fallingBackTimeout is how long a Route may take that has something to fall back on.
+	fallingBackTimeout = time.Second
+	// awayPause is how long nobody asks after the sidecar was found to be away.
+	awayPause = time.Second
+)
+
+// planner decides where a plan comes from: one that is kept, the sidecar, or what is left while the sidecar is away.
+type planner struct {
+	client  *Client
+	static  staticOrder
+	caching bool
+
+	mu    sync.Mutex
+	cache *planCache
+	// awayReason is why the sidecar is taken to be away, "" while it is not.
+	awayReason string
+	askAgainAt time.Time
+	asking     bool
+	// untold is the number of the last failure of which the sidecar may not have heard yet, since it is told in the
+	// background; 0 for none.
+	untold int
+}
+
+func newPlanner(client *Client, static staticOrder, caching bool) *planner {
+	return &planner{
+		client: client, static: static, caching: caching, cache: newPlanCache(rand.Float64),
+	}
+}
+
+// question is a Route that is to be made.
+type question struct {
+	request      *pb.RouteRequest
+	key          planKey
+	failureCount int
+	fallsBack    bool
+	alone        bool
+	untold       bool
+}
+
+// Plan returns the targets to call for a request, for [Do]. While an earlier plan for an equal request may be reused no
+// call is made; while the sidecar is away the last plan, or the targets of [WithFallback], are used and marked stale.
+// Errors are those of [Client.Route], where there is nothing to fall back on or the sidecar refuses.
+func (c *Client) Plan(ctx context.Context, request *pb.RouteRequest, options ...CallOption) (*Plan, error) {
+	if request == nil {
+		request = &pb.RouteRequest{}
+	}
+	return c.planner.plan(ctx, request, newCallSettings(options))
+}
+
+func (p *planner) plan(ctx context.Context, request *pb.RouteRequest, call callSettings) (*Plan, error) {
+	if call.hasTimeout && call.timeout <= 0 {
+		_, _, err := rpcRoute.bound(ctx, call)
+		return nil, err
+	}
+	plan, asked := p.start(request)
+	if plan != nil {
+		return plan, nil
+	}
+	defer p.ended(asked)
+	how := rpcRoute
+	if asked.fallsBack {
+		how.rule = retryNever
+		if !call.hasTimeout || call.timeout > fallingBackTimeout {
+			call.timeout, call.hasTimeout = fallingBackTimeout, true
+		}
+	}
+	bounded, cancel, err := how.bound(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	told := !asked.untold || p.tell(bounded)
+	made, err := p.client.begin(bounded, rpc{rule: how.rule}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer made.cancel()
+	response, err := try(made, request, p.client.stub.Route)
+	if err != nil {
+		return p.refused(asked, err, isOver(ctx, bounded, err))
+	}
+	decision := response.GetDecision()
+	if len(decision.GetCandidates()) == 0 {
+		return nil, contract("the sidecar answered with a plan without candidates")
+	}
+	return p.answered(asked, decision, made.sentAt, told), nil
+}
+
+// start returns a plan that needs no question, or the question.
+func (p *planner) start(request *pb.RouteRequest) (*Plan, *question) {
+	key, now := keyOf(request), p.client.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if decision, candidates := p.cache.reuse(key, request.GetProfile(), now); decision != nil {
+		plan := p.newPlan(request, decision, candidates)
+		plan.reused = true
+		return plan, nil
+	}
+	stale := p.stale(key, request, now)
+	alone := p.awayReason != "" && stale != nil
+	if alone {
+		if p.asking || now.Before(p.askAgainAt) {
+			return stale, nil
+		}
+		p.asking = true
+	}
+	return nil, &question{
+		request: request, key: key, failureCount: p.cache.failureCount,
+		fallsBack: stale != nil, alone: alone, untold: p.untold != 0,
+	}
+}
+
+// tell sends the outcomes that are queued, so that the sidecar knows of a failure before it decides again; it takes at
+// most half of the time there is. It returns false where the sidecar may still not know.
+func (p *planner) tell(ctx context.Context) bool {
+	deadline, _ := ctx.Deadline()
+	half, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
+	defer cancel()
+	p.mu.Lock()
+	last := p.untold
+	p.mu.Unlock()
+	told := p.client.reporter.sendNow(half)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// Until then others wait for it too; a failure since then is told by whoever asks next.
+	if told && p.untold == last {
+		p.untold = 0
+	}
+	return told
+}
+
+func (p *planner) answered(asked *question, decision *pb.Decision, sentAt time.Time, told bool) *Plan {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.awayReason = ""
+	if p.caching {
+		p.cache.remember(asked.key, asked.request, decision)
+		if told {
+			p.cache.keep(asked.key, asked.request, decision, sentAt, asked.failureCount)
+		}
+	}
+	return p.newPlan(asked.request, decision, decision.GetCandidates())
+}
+
+// isOver tells whether the caller's own time is over, rather than what the question was given. The sidecar may be the
+// first to notice.
+func isOver(callers, given context.Context, err error) bool {
+	if callers.Err() != nil {
+		return true
+	}
+	end, _ := given.Deadline()
+	callersEnd, has := callers.Deadline()
+	return has && callersEnd.Equal(end) && errors.Is(err, context.DeadlineExceeded)
+}
+
+// refused returns what to go by instead of an answer, or the error where that is to come out.
+func (p *planner) refused(asked *question, err error, over bool) (*Plan, error) {
+	reason, away := awayReason(err)
+	if away && over {
+		// That says nothing of the sidecar, and a plan would come too late.
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !away {
+		if errors.As(err, new(*RefusedError)) {
+			p.awayReason = ""
+		}
+		return nil, err
+	}
+	now := p.client.now()
+	p.awayReason, p.askAgainAt = reason, now.Add(awayPause)
+	if stale := p.stale(asked.key, asked.request, now); stale != nil {
+		return stale, nil
+	}
+	return nil, err
+}
+
+func (p *planner) ended(asked *question) {
+	if asked.alone {
+		p.mu.Lock()
+		p.asking = false
+		p.mu.Unlock()
+	}
+}
+
+// stale returns what to go by without the sidecar, nil for nothing; p.mu is held.
+func (p *planner) stale(key planKey, request *pb.RouteRequest, now time.Time) *Plan {
+	decision, candidates := p.cache.stale(key, request)
+	if decision == nil {
+		if candidates = p.static.candidates(request); len(candidates) == 0 {
+			return nil
+		}
+		decision = &pb.Decision{
+			Candidates: candidates, Task: request.GetProfile().GetTask(), Reason: "the client's own order of targets",
+		}
+	}
+	plan := p.newPlan(request, decision, p.cache.failedLast(candidates, now))
+	plan.staleReason = firstOf(p.awayReason, "UNREACHABLE")
+	return plan
+}
+
+func (p *planner) newPlan(request *pb.RouteRequest, decision *pb.Decision, candidates []*pb.Candidate) *Plan {
+	if options := request.GetOptions(); options != nil && options.AllowFallback != nil && !options.GetAllowFallback() {
+		candidates = candidates[:1]
+	}
+	return &Plan{planner: p, request: request, decision: decision, candidates: candidates}
+}
+
+// done takes the outcome of a plan's attempt: it is reported in the background.
+func (p *planner) done(outcome *pb.Outcome) {
+	p.client.reporter.add(outcome)
+	p.note(outcome, true)
+}
+
+// noteReported takes outcomes that the application reports by itself.
+func (p *planner) noteReported(outcomes []*pb.Outcome) {
+	for _, outcome := range outcomes {
+		p.note(outcome, false)
+	}
+}
+
+func (p *planner) note(outcome *pb.Outcome, untold bool) {
+	if outcome.GetOk() || !speaksAgainst(outcome.GetFailure(), int(outcome.GetHttpStatus())) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cache.failed(outcome.GetTarget(), p.client.now())
+	if untold {
+		p.untold = p.cache.failureCount
+	}
+}
