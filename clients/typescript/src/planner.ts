@@ -1,0 +1,198 @@
+/**
+ * Decides where a plan comes from: one that is kept, the sidecar, or what is left while the sidecar is away.
+ *
+ * Nothing here waits, speaks to the network or reads a clock: whoever gets an `Asking` asks the sidecar, tells how that
+ * went, and ends it. All times are seconds on the monotonic clock.
+ */
+
+import { create } from "@bufbuild/protobuf";
+import type { Random } from "./clock.js";
+import {
+  DeadlineError,
+  DrainCutError,
+  DrainingError,
+  SidecarOverloadedError,
+  type TurnoutError,
+  UnreachableError,
+} from "./errors.js";
+import type { StaticOrder } from "./fallback.js";
+import {
+  type Candidate,
+  type Decision,
+  DecisionSchema,
+  type Outcome,
+  type RouteRequest,
+} from "./gen/turnout/v1/router_pb.js";
+import { LastPlans } from "./lastPlans.js";
+import { PlanCache, planKey, type Tokens, tokensOf } from "./planCache.js";
+import { SeenFailures, speaksAgainst } from "./seenFailures.js";
+import { targetName } from "./target.js";
+
+/** How long a Route may take that has something to fall back on. */
+const FALLING_BACK_SECONDS = 1;
+
+/** How long nobody asks after the sidecar was found to be away. */
+const PAUSE_SECONDS = 1;
+
+/** Tells whether an error means that the sidecar cannot answer now; every other refusal is an answer. */
+export function isAway(error: unknown): error is TurnoutError {
+  return [UnreachableError, DeadlineError, DrainingError, DrainCutError, SidecarOverloadedError].some(
+    (kind) => error instanceof kind,
+  );
+}
+
+/** What to call, in this order. */
+export interface Choice {
+  readonly request: RouteRequest;
+  readonly decision: Decision;
+  readonly candidates: readonly Candidate[];
+  /** Whether it is an earlier plan, used again without asking the sidecar. */
+  readonly reused: boolean;
+  /** Why the sidecar was not asked or did not answer, and what this is instead; "" where it did. */
+  readonly staleReason: string;
+}
+
+/** A question to the sidecar. */
+export interface Asking {
+  readonly request: RouteRequest;
+  readonly key: string;
+  readonly tokens: Tokens;
+  readonly failureCount: number;
+  /** Whether there is something else to go by without an answer. */
+  readonly fallsBack: boolean;
+  /** Whether all others go on with stale plans meanwhile. */
+  readonly alone: boolean;
+}
+
+/** How the question was put. */
+export interface Asked {
+  readonly sentAt: number;
+  /** Whether the sidecar may not know of a failure yet: then its answer serves once only. */
+  readonly uninformed: boolean;
+}
+
+/** What a `Planner` needs. */
+export interface PlannerOptions {
+  /** False: each plan is asked for, and none is kept for when the sidecar is away. */
+  readonly caching: boolean;
+  readonly fallback: StaticOrder;
+  readonly random: Random;
+  readonly maxCount?: number;
+}
+
+/** The plans of one client. */
+export class Planner {
+  readonly #caching: boolean;
+  readonly #fallback: StaticOrder;
+  readonly #cache: PlanCache;
+  readonly #last: LastPlans;
+  readonly #failures = new SeenFailures();
+  #away: TurnoutError | undefined;
+  #askAgainAt = 0;
+  #askedAlone = false;
+
+  constructor({ caching, fallback, random, maxCount }: PlannerOptions) {
+    this.#caching = caching;
+    this.#fallback = fallback;
+    this.#cache = new PlanCache(random, maxCount);
+    this.#last = new LastPlans(maxCount);
+  }
+
+  /** Returns a plan that needs no question, or the question. */
+  start(request: RouteRequest, now: number): Choice | Asking {
+    const key = this.#caching ? planKey(request) : "";
+    const tokens = tokensOf(request);
+    const found = this.#cache.find(key, tokens, now);
+    if (found !== undefined) return { request, ...found, reused: true, staleReason: "" };
+    const stale = this.#stale(key, request, now);
+    const alone = this.#away !== undefined && stale !== undefined;
+    if (alone) {
+      if (this.#askedAlone || now < this.#askAgainAt) return stale;
+      this.#askedAlone = true;
+    }
+    return { request, key, tokens, failureCount: this.#failures.count, fallsBack: stale !== undefined, alone };
+  }
+
+  /** Returns how long a question may take: less where there is something to fall back on. */
+  timeoutSeconds({ fallsBack }: Asking, asked: number): number {
+    return fallsBack ? Math.min(asked, FALLING_BACK_SECONDS) : asked;
+  }
+
+  /** Takes the sidecar's answer, and keeps it as far as it may be used again. */
+  answered(asking: Asking, asked: Asked, decision: Decision, now: number): Choice {
+    this.#away = undefined;
+    if (this.#caching) {
+      this.#last.keep(asking.key, asking.request, decision, now);
+      if (!asked.uninformed && !this.#failedSince(asking, decision)) {
+        this.#cache.keep(asking.key, asking.tokens, decision, asked.sentAt);
+      }
+    }
+    return { request: asking.request, decision, candidates: decision.candidates, reused: false, staleReason: "" };
+  }
+
+  /** Takes an error; returns what to go by instead of an answer, undefined where the error is to come out. */
+  failed(asking: Asking, error: TurnoutError, now: number): Choice | undefined {
+    if (!isAway(error)) {
+      this.#away = undefined;
+      return undefined;
+    }
+    this.#away = error;
+    this.#askAgainAt = now + PAUSE_SECONDS;
+    return this.#stale(asking.key, asking.request, now);
+  }
+
+  /** Ends a question, however it went: to be called once for each. */
+  end({ alone }: Asking): void {
+    if (alone) this.#askedAlone = false;
+  }
+
+  /** Takes how calls ended: a target that failed is used by no kept plan before the sidecar was asked anew. */
+  noted(outcomes: Iterable<Outcome>, now: number): void {
+    for (const outcome of outcomes) {
+      if (!speaksAgainst(outcome)) continue;
+      const name = targetName(outcome.target);
+      this.#failures.add(name, now);
+      this.#cache.drop(name);
+    }
+  }
+
+  /** A failure that came after the question was put: the answer may not know of it. */
+  #failedSince({ failureCount }: Asking, { candidates }: Decision): boolean {
+    if (failureCount === this.#failures.count) return false;
+    return candidates.some(({ target }) => this.#failures.since(failureCount, targetName(target)));
+  }
+
+  #stale(key: string, request: RouteRequest, now: number): Choice | undefined {
+    const why = this.#away?.message ?? "the sidecar is away";
+    const last = this.#last.find(key, request);
+    if (last !== undefined) {
+      const whose = last.same ? "this request" : `another request of task ${JSON.stringify(last.task)}`;
+      return {
+        request,
+        decision: last.decision,
+        candidates: this.#failedLast(last.candidates, now),
+        reused: false,
+        staleReason: `${why}; this is the last plan for ${whose}, ${(now - last.madeAt).toFixed(1)} s old`,
+      };
+    }
+    const candidates = this.#fallback.candidates(request);
+    if (candidates.length === 0) return undefined;
+    return {
+      request,
+      decision: create(DecisionSchema, {
+        candidates: [...candidates],
+        task: request.profile?.task ?? "",
+        reason: "the client's fallback",
+      }),
+      candidates: this.#failedLast(candidates, now),
+      reused: false,
+      staleReason: `${why}; this is the client's fallback`,
+    };
+  }
+
+  /** Those that failed within the last 30 s go last; the order is otherwise kept. */
+  #failedLast(candidates: readonly Candidate[], now: number): readonly Candidate[] {
+    const failed = ({ target }: Candidate): boolean => this.#failures.lately(targetName(target), now);
+    return [...candidates.filter((each) => !failed(each)), ...candidates.filter(failed)];
+  }
+}
