@@ -8,7 +8,7 @@ TESTS ?= tests
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-full charts tools tools-light operations pictures image sbom audit explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
+.PHONY: help demo serve test test-full test-clients charts tools tools-light operations pictures image sbom audit explore bench bench-decisions bench-failover catalog check lint types contracts protos drift stubs generate format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -40,8 +40,11 @@ test: $(VENV)/.dev  ## the Python tests (5 minutes at most on two cores)
 	$(BIN)/python -m pytest $(TESTS) -m "not full" --numprocesses 3 --dist worksteal
 
 test-full: $(VENV)/.dev  ## what is slow or needs other tools; what is skipped is listed with its reason
-	$(BIN)/python -m pytest $(TESTS) -m full
+	$(BIN)/python -m pytest $(TESTS) -m full --numprocesses 2 --dist worksteal
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest $(TESTS) -m hypothesis --numprocesses 2 --dist worksteal --timeout 900
+
+test-clients: $(VENV)/.dev  ## the clients of all languages through the same cases, as one table (ARGS="--client go --json")
+	@$(BIN)/python -m tests.conformance $(ARGS)
 
 charts: $(VENV)/.dev  ## lint, render, validate and apply the Helm charts, as far as the tools are there (part of test-full)
 	$(BIN)/python -m helm.documents --check
@@ -94,7 +97,7 @@ protos: $(VENV)/.dev
 	$(BIN)/buf lint
 	$(BIN)/buf format -d --exit-code
 	@if git cat-file -e main:protos/turnout/v1/router.proto 2>/dev/null; then \
-	  $(BIN)/buf breaking --against '.git#branch=main' --path protos/turnout/v1/router.proto; fi
+	  $(BIN)/buf breaking --against '.git#branch=main' --path protos/turnout/v1/router.proto --path protos/turnout/v1/admin.proto; fi
 
 stubs:  # writes the Python stubs below OUT; protobuf root = Python root, so imports need no rewriting
 	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=$(OUT) --grpc_python_out=$(OUT) \
@@ -114,6 +117,7 @@ catalog: $(VENV)/.dev  ## write the table of known models anew, from the locked 
 
 generate: $(VENV)/.dev  ## write everything generated anew: stubs, docs/configuration.md, what is said of charts' values
 	@$(MAKE) --no-print-directory stubs OUT=$(STUBS)
+	tools/go_stubs.sh write
 	$(BIN)/turnout schema --markdown > docs/configuration.md
 	$(BIN)/python -m helm.documents
 
@@ -121,6 +125,7 @@ drift: $(VENV)/.dev  ## fail if generated files are not what the sources make
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
 	$(MAKE) --no-print-directory stubs OUT="$$new" && \
 	diff -r --exclude=__pycache__ --exclude=__init__.py "$$new/turnout/v1" $(STUBS)/turnout/v1 && \
+	tools/go_stubs.sh check && \
 	$(BIN)/turnout schema --markdown | diff - docs/configuration.md && \
 	$(BIN)/python -m helm.documents --check && \
 	echo "generated files are in step"
