@@ -17,6 +17,12 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 from turnout.v1 import router_pb2 as pb
 from turnout.v1 import router_pb2_grpc
 
+_OPTIONS = (
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+"""As often as the sidecar allows clients to look whether it is still there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -159,7 +165,7 @@ class Serving:
     """Serves one scripted sidecar on a free port of the loopback while the block runs."""
 
     def __init__(self, sidecar: ScriptedSidecar, address: str = "127.0.0.1:0") -> None:
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=8))
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=8), options=_OPTIONS)
         router_pb2_grpc.add_RouterServiceServicer_to_server(sidecar, self._server)
         port = self._server.add_insecure_port(address)
         sidecar.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"

@@ -103,6 +103,16 @@ def test_secrets_are_not_in_the_repr() -> None:
     assert "planted" not in repr(connection)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "unix:/run/t.sock"])
+def test_a_connection_is_looked_after_every_20_s_and_given_up_after_10_s_without_an_answer(address: str) -> None:
+    options = dict(Connection(address=address).options)
+
+    assert options["grpc.keepalive_time_ms"] == 20_000
+    assert options["grpc.keepalive_timeout_ms"] == options["grpc.http2.ping_timeout_ms"] == 10_000
+    assert options["grpc.keepalive_permit_without_calls"] == 1
+    assert options["grpc.http2.max_pings_without_data"] == 0
+
+
 def test_no_sidecar_is_told_as_unreachable() -> None:
     with Client("127.0.0.1:1", max_retry_count=0) as client, pytest.raises(UnreachableError):
         client.route()

@@ -226,8 +226,11 @@ def _drain(stage: Stage, step: Mapping[str, Any]) -> None:
 
 def _relay(stage: Stage, step: Mapping[str, Any]) -> None:
     relay, what = stage.relay, step["relay"]
-    if relay is None or what not in ("cut", "refuse", "accept"):
-        raise CaseError(f"relay: {what!r} is none of cut, refuse, accept, or the case has no relay")
+    if relay is None or what not in ("cut", "swallow", "refuse", "accept"):
+        raise CaseError(f"relay: {what!r} is none of cut, swallow, refuse, accept, or the case has no relay")
+    if what == "swallow":
+        relay.swallow()
+        return
     if what != "cut":
         relay.accept(accepting=what == "accept")
     if what != "accept":

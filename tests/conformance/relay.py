@@ -21,6 +21,7 @@ class Relay:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._swallowed: set[socket.socket] = set()
         self._accepting = True
         self._ended = False
         threading.Thread(target=self._serve, daemon=True).start()
@@ -34,8 +35,14 @@ class Relay:
         """Resets every connection there is; new ones are passed on."""
         with self._lock:
             cut, self._open = self._open, set()
+            self._swallowed.clear()
         for one in cut:
             _reset(one)
+
+    def swallow(self) -> None:
+        """Takes from every connection there is whatever comes, and gives nothing on; new ones are passed on."""
+        with self._lock:
+            self._swallowed |= self._open
 
     def accept(self, *, accepting: bool) -> None:
         """Says whether new connections are passed on, or reset at once."""
@@ -75,10 +82,13 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while block := source.recv(_BLOCK_BYTES):
-                sink.sendall(block)
+                if source not in self._swallowed:
+                    sink.sendall(block)
         except OSError:
             pass  # one of the two has gone, or was cut
         with self._lock:
+            if source in self._swallowed:
+                return  # nor does either side hear that the other has gone, until all is cut
             gone = {source, sink} & self._open
             self._open -= gone
         for one in gone:

@@ -238,6 +238,24 @@ def test_a_relay_passes_on_until_it_is_cut() -> None:
     assert grpc.StatusCode.UNAVAILABLE == caught.value.code()
 
 
+def test_a_relay_swallows_what_comes_on_the_connections_there_are_and_passes_on_new_ones() -> None:
+    sidecar = ScriptedSidecar()
+    sidecar.will("Route", *[pb.RouteResponse(decision=pb.Decision(decision_id="d-1"))] * 3)
+    with Serving(sidecar), Relay(sidecar.address) as relay:
+        own = (("grpc.use_local_subchannel_pool", 1),)
+        with grpc.insecure_channel(relay.address, own) as old, grpc.insecure_channel(relay.address, own) as new:
+            stub = router_pb2_grpc.RouterServiceStub(old)
+            stub.Route(pb.RouteRequest(), timeout=60, wait_for_ready=True)
+            relay.swallow()
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Route(pb.RouteRequest(), timeout=1)
+            answer = router_pb2_grpc.RouterServiceStub(new).Route(pb.RouteRequest(), timeout=60, wait_for_ready=True)
+
+    assert grpc.StatusCode.DEADLINE_EXCEEDED == caught.value.code()
+    assert "d-1" == answer.decision.decision_id
+    assert ["Route", "Route"] == sidecar.methods()
+
+
 def test_the_table_has_cases_down_and_clients_across() -> None:
     text = table([Outcome(language="go"), Outcome(language="java", not_run="mvn: not on this machine")], ["plan"])
 

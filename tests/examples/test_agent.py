@@ -12,6 +12,8 @@ from tests.examples.stage import Actor, stage
 from turnout import Client
 from turnout.v1 import router_pb2 as pb
 
+pytestmark = pytest.mark.full
+
 
 def kinds(agent: Agent) -> list[tuple[str, list[str | None]]]:
     return [

@@ -14,6 +14,8 @@ from tests.examples.speaking import speaking
 from tests.examples.stage import Actor, stage
 from turnout.v1 import router_pb2 as pb
 
+pytestmark = pytest.mark.full
+
 CODE = "import os\nx = 1\nprint(x)\n"
 JOB: dict[str, Any] = {
     "file": "a.py",

@@ -15,6 +15,8 @@ pytest.importorskip("anthropic", reason="the anthropic SDK is not installed: cli
 
 from examples.vendor_sdks import MissingKeyError, ask
 
+pytestmark = pytest.mark.full
+
 KEYS = {"NORTH_API_KEY": "sk-n", "SOUTH_API_KEY": "sk-s"}
 NORTH, SOUTH = Actor(wire="openai"), Actor(wire="anthropic")
 

@@ -145,6 +145,7 @@ async def recovered(client: AsyncClient) -> None:
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.full
 @pytest.mark.timeout(180)
 async def test_thousand_streams_caught_by_a_silent_provider_are_all_answered_by_the_healthy_one(tmp_path: Path) -> None:
     # Without suspicion, which would send the later ones elsewhere before the first has timed out. A provider of one

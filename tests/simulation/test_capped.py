@@ -17,7 +17,7 @@ from tests.virtual_time import run
 from turnout_server.core.errors import NoEligibleTargetError
 from turnout_server.execution import sending
 
-SEEDS, LONG_SEEDS = 8, 300
+SEEDS, LONG_SEEDS = 4, 300
 PARTS = 10
 CUTTING = Scenario(
     targets=("north/m", "south/m", "east/m"),

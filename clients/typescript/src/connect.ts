@@ -83,6 +83,11 @@ export function connect(options: ConnectOptions, environment: NodeJS.ProcessEnv)
     // A restarted sidecar is back within seconds; gRPC's default would wait up to two minutes.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 2000,
+    // A connection that died without a word would take every call into its deadline for a quarter of an hour. The
+    // sidecar allows a ping every 5 s, also without calls.
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.keepalive_permit_without_calls": 1,
     // Two clients of one process, with different tokens or lives, share no connection.
     "grpc.use_local_subchannel_pool": 1,
   };

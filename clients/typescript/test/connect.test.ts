@@ -110,6 +110,16 @@ test("gRPC itself repeats nothing, asks no proxy and takes 32 MiB", () => {
   assert.equal(channelOptions["grpc.max_reconnect_backoff_ms"], 2000);
 });
 
+test("a connection is looked after every 20 s, also without calls, and given up after 10 s without an answer", () => {
+  for (const address of ["127.0.0.1:50151", "unix:/run/t.sock"]) {
+    const { channelOptions } = connect({ address }, {});
+
+    assert.equal(channelOptions["grpc.keepalive_time_ms"], 20_000);
+    assert.equal(channelOptions["grpc.keepalive_timeout_ms"], 10_000);
+    assert.equal(channelOptions["grpc.keepalive_permit_without_calls"], 1);
+  }
+});
+
 test("a token file is read again, and one that cannot be read leaves the token before", () => {
   const path = file("renewed", "first");
   const { token } = connect({ tokenFile: path }, {});

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
@@ -50,7 +51,9 @@ func (s *Sidecar) StartAt(address string) error {
 		return err
 	}
 	s.Address = listener.Addr().String()
-	s.server = grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
+	// As often as the sidecar allows clients to look whether it is still there.
+	alive := keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}
+	s.server = grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.KeepaliveEnforcementPolicy(alive))
 	pb.RegisterRouterServiceServer(s.server, s)
 	go func() { _ = s.server.Serve(listener) }()
 	return nil

@@ -28,6 +28,8 @@ final class Transport implements AutoCloseable {
     static final int MESSAGE_BYTES = 32 * 1024 * 1024;
 
     private static final int METADATA_BYTES = 64 * 1024;
+    private static final long ALIVE_AFTER_SECONDS = 20;
+    private static final long ALIVE_WITHIN_SECONDS = 10;
     private static final String USER_AGENT = "turnout-java/" + Version.CLIENT;
 
     private final ManagedChannel channel;
@@ -50,6 +52,11 @@ final class Transport implements AutoCloseable {
                 .proxyDetector(address -> null)
                 .maxInboundMessageSize(MESSAGE_BYTES)
                 .maxInboundMetadataSize(METADATA_BYTES)
+                // A connection that died without a word would take every call into its deadline for a quarter of an
+                // hour. The sidecar allows a ping every 5 s, also without calls.
+                .keepAliveTime(ALIVE_AFTER_SECONDS, TimeUnit.SECONDS)
+                .keepAliveTimeout(ALIVE_WITHIN_SECONDS, TimeUnit.SECONDS)
+                .keepAliveWithoutCalls(true)
                 .userAgent(USER_AGENT)
                 .build();
         new Reconnect(channel, timer).begin();
