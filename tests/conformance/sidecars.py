@@ -171,6 +171,9 @@ class Sidecar:
         # Spans leave soon, so that nobody waits for them.
         environment = {"OTEL_BSP_SCHEDULE_DELAY": "50", **self.asked.environment}
         command = [str(TURNOUT), "serve", "-c", str(file)]
+        if self._process is not None:
+            # One that was stopped or killed before; its pipe is closed with it.
+            self._process.end()
         self._process = _Process(command, self.folder / "sidecar.log", environment)
         line = self._process.first_line()
         self._listening = next((where for where in line["grpc"] if not where.startswith("unix:")), "")
