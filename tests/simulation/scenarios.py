@@ -12,8 +12,19 @@ from tests.simulation.troubles import DRAWN, LIMITS, OF_A_PROVIDER, Spell, Troub
 from tests.simulation.wishes import Mode
 from tests.simulation.world import Scenario, Traffic
 from turnout_server.core.model import MidStreamPolicy, Strategy
-from turnout_server.core.settings import Policy, RoutingSettings, Settings
+from turnout_server.core.settings import BreakerSettings, FailoverSettings, Policy, RoutingSettings, Settings
 
+MANY_TRIALS = (
+    Trouble.STALL,
+    Trouble.STALL,
+    Trouble.CUT,
+    Trouble.HANG,
+    Trouble.DARK,
+    Trouble.BLACK_HOLE,
+    Trouble.BROWN_OUT,
+    Trouble.SLOW,
+    Trouble.FALSE_401,
+)
 STRATEGIES = (
     None,
     None,
@@ -62,6 +73,8 @@ def scenario_of(seed: str) -> Scenario:  # noqa: PLR0911  # one for each kind
             return replace(drawn(seed, calls=250), settings=HEDGING)
         case "capped":
             return capped(seed)
+        case "trials":
+            return trials(seed)
         case "day":
             return drawn(seed, calls=1440, calls_per_second=1 / 60)
         case "long":
@@ -201,6 +214,64 @@ def capped(seed: str) -> Scenario:
     )
     settings = rng.choice((scenario.settings, HEDGING, RESTARTING))
     return replace(scenario, traffic=traffic, price_changes=(), settings=settings)
+
+
+def trials(seed: str) -> Scenario:
+    """Returns a world of many trials that last as long as they may, or longer, and are not the last ones of their kind.
+
+    One target or two, of one address or of two, in troubles that let answers begin, break and connections fail;
+    breakers that open early and not for long; output limits of all sizes, callers who leave, tell late, or never. Times
+    are so short that a target that is well may be missed for them.
+    """
+    rng = random.Random(f"{seed}/trials")
+    targets = rng.choice((("north/model-0",), ("north/model-0", "north/model-1"), ("north/model-0", "south/model-0")))
+    seconds = rng.choice((200.0, 400.0))
+    breaker = BreakerSettings(
+        consecutive_failures=rng.choice((1, 2, 3)),
+        consecutive_span_seconds=rng.choice((0.0, 1.0)),
+        open_seconds=rng.choice((0.5, 2.0, 5.0)),
+        open_max_seconds=rng.choice((5.0, 25.0)),
+        recovery_successes=rng.choice((1, 2, 3)),
+    )
+    policy = Policy(strategy=Strategy.PRIORITY, hedge=rng.random() < 0.5)
+    if rng.random() < 0.5:
+        policy = replace(policy, mid_stream=MidStreamPolicy.RESTART)
+    return Scenario(
+        targets=targets,
+        seconds=seconds,
+        spells=tuple(
+            Spell(
+                trouble=rng.choice(MANY_TRIALS),
+                start=rng.uniform(0.0, seconds / 2),
+                end=rng.choice((seconds / 2, seconds)),
+                where=rng.choice(("", "north", *targets)),
+                share=rng.choice((0.3, 0.5, 0.8)),
+                every_seconds=rng.choice((0.0, 0.0, 2.0, 20.0)),
+            )
+            for _ in range(rng.choice((2, 3, 4)))
+        ),
+        traffic=Traffic(
+            calls_per_second=rng.choice((0.5, 1.0, 3.0)),
+            modes=rng.choice(MODES),
+            bad_share=rng.choice((0.0, 0.1)),
+            silent_share=rng.choice((0.0, 0.8)),
+            impatient_share=rng.choice((0.0, 0.2)),
+            deadlines=rng.choice(((None,), (5.0, 30.0, 120.0))),
+            output_limits=(None, 1, 20, 300, 4000),
+            max_costs_usd=rng.choice(((), (None, 0.0003, 0.003))),
+        ),
+        tempers={"north": _temper(rng), "south": _temper(rng)},
+        settings=Settings(
+            routing=RoutingSettings(policies={"default": policy}),
+            failover=FailoverSettings(
+                breaker=breaker,
+                # Leases are short by these, and what stalls lasts long by this.
+                first_token_minimum_seconds=rng.choice((2.0, 10.0)),
+                first_token_factor=rng.choice((1.0, 2.0, 4.0)),
+                idle_timeout_seconds=rng.choice((10.0, 20.0, 60.0)),
+            ),
+        ),
+    )
 
 
 def _targets(rng: random.Random) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, inf
+from typing import Any, cast
 
 import structlog
 
@@ -16,11 +18,9 @@ from tests.simulation.providers import ATTEMPT, ProviderOf, Providers
 from tests.simulation.watch import EXACT, Watch
 from tests.virtual_time import virtual_loop
 from turnout_server.core.call import AttemptRecord
-from turnout_server.core.cost_cap import CostCap
 from turnout_server.core.decision import Decision
-from turnout_server.core.fleet import Fleet, TargetSpec
+from turnout_server.core.fleet import Fleet
 from turnout_server.core.gate import Gate
-from turnout_server.core.in_force import InForce
 from turnout_server.core.model import (
     CALLER_FAILURES,
     CREDENTIAL_FAILURES,
@@ -34,10 +34,13 @@ from turnout_server.core.permits import Permit
 from turnout_server.core.settings import Settings
 from turnout_server.core.state import TargetState
 from turnout_server.execution.executor import Executor
-from turnout_server.router import ReportResults, Router
+from turnout_server.router import Router
 from turnout_server.shadow_turns import ShadowTurns
+from turnout_server.use_cases.attempts import Attempts
+from turnout_server.use_cases.deciding import Deciding
+from turnout_server.use_cases.reports import ReportResults, Reports
 
-__all__ = ["Sidecar", "WatchedRouter", "sidecar"]
+__all__ = ["Sidecar", "WatchedAttempts", "sidecar"]
 
 EXPIRE_EVERY_SECONDS = 0.25
 """As the composition root does."""
@@ -45,78 +48,87 @@ LATE_FACTOR = 3.0
 """A cancelled call that waited longer than so many times the p95 counts as a timeout."""
 
 
-class WatchedRouter(Router):
-    """The router, with everything that it permits, plans and records shown to the watch.
+class WatchedDeciding:
+    """A router's decisions, with every plan shown to the watch."""
 
-    Made by `sidecar`. `expire` is called four times a second as in the real process, but only when it would find
-    something: an hour in which nothing happens costs nothing.
-    """
+    def __init__(self, deciding: Deciding, seen: Seen) -> None:
+        self._deciding = deciding
+        self._seen = seen
 
-    watch: Watch
-    caller_label: str
-    _tick: asyncio.TimerHandle | None = None
-
-    def begin(
-        self,
-        spec: TargetSpec,
-        decision: Decision,
-        query: RouteQuery,
-        *,
-        call_id: str,
-        lease_seconds: float,
-        tried_credentials: frozenset[str] = frozenset(),
-        cap: CostCap | None = None,
-        under: InForce | None = None,
-    ) -> Permit | None:
-        permit = super().begin(
-            spec,
-            decision,
-            query,
-            call_id=call_id,
-            lease_seconds=lease_seconds,
-            tried_credentials=tried_credentials,
-            cap=cap,
-            under=under,
-        )
-        return self._begun(permit, lease_seconds)
-
-    def begin_probe(
-        self, target: Target, *, lease_seconds: float, tenant: str = "", trial_only: bool = True
-    ) -> Permit | None:
-        permit = super().begin_probe(target, lease_seconds=lease_seconds, tenant=tenant, trial_only=trial_only)
-        return self._begun(permit, lease_seconds)
-
-    def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
-        self.watch.ends(permit.attempt_id, outcome)
-        before = self._untouched(outcome)
-        super().finish(permit, outcome, record)
-        self._check_untouched(outcome, before)
-        self._wake()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._deciding, name)
 
     def route(self, query: RouteQuery) -> Decision:
-        decision = super().route(query)
-        for candidate in decision.candidates:
-            closed = self.watch.checks(candidate.target, self.caller_label, reported=True)
-            if candidate.probe is not None:
-                self.watch.leases(candidate.target, candidate.probe.probe_id, candidate.probe.expires_at)
-            elif not closed:
-                self.watch.breaks("a plan names no target whose breaker is not closed", candidate.target)
-        self._wake()
+        decision = self._deciding.route(query)
+        self._seen.planned(decision)
         return decision
 
-    def report(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> ReportResults:
-        for outcome in outcomes:
-            self.watch.hears(outcome, reported=True)
-        before = [self._untouched(outcome) for outcome in outcomes]
-        results = super().report(outcomes, feedback)
-        for outcome, untouched in zip(outcomes, before, strict=True):
-            self._check_untouched(outcome, untouched)
-        self._wake()
-        return results
 
-    def _begun(self, permit: Permit | None, lease_seconds: float) -> Permit | None:
+class WatchedAttempts:
+    """A router's attempts, with every permit and every end shown to the watch."""
+
+    def __init__(self, attempts: Attempts, seen: Seen) -> None:
+        self._attempts = attempts
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._attempts, name)
+
+    def begin(self, *given: Any, lease_seconds: float, **named: Any) -> Permit | None:
+        permit = self._attempts.begin(*given, lease_seconds=lease_seconds, **named)
+        return self._seen.begun(permit, lease_seconds)
+
+    def begin_probe(self, target: Target, *, lease_seconds: float, **named: Any) -> Permit | None:
+        permit = self._attempts.begin_probe(target, lease_seconds=lease_seconds, **named)
+        return self._seen.begun(permit, lease_seconds)
+
+    def finish(self, permit: Permit, outcome: Outcome, record: AttemptRecord) -> None:
+        with self._seen.ended(permit, outcome):
+            self._attempts.finish(permit, outcome, record)
+
+
+class WatchedReports:
+    """What callers report to a router, shown to the watch."""
+
+    def __init__(self, reports: Reports, seen: Seen) -> None:
+        self._reports = reports
+        self._seen = seen
+
+    def take(self, outcomes: Sequence[Outcome], feedback: Sequence[Feedback]) -> ReportResults:
+        with self._seen.reported(outcomes):
+            return self._reports.take(outcomes, feedback)
+
+
+class Seen:
+    """What the watch is shown of one router, from whose parts it takes it: everything permitted, planned and recorded.
+
+    The router's time passes here: `expire` is called four times a second as in the real process, but only when it would
+    find something: an hour in which nothing happens costs nothing.
+    """
+
+    def __init__(self, router: Router, watch: Watch, caller_label: str) -> None:
+        self._router = router
+        self._state = router.state
+        self._watch = watch
+        self._caller_label = caller_label
+        self._tick: asyncio.TimerHandle | None = None
+        # They have the methods of the parts that they stand for.
+        router.deciding = cast("Deciding", WatchedDeciding(router.deciding, self))
+        router.attempts = cast("Attempts", WatchedAttempts(router.attempts, self))
+        router.reports = cast("Reports", WatchedReports(router.reports, self))
+
+    def planned(self, decision: Decision) -> None:
+        for candidate in decision.candidates:
+            closed = self._watch.checks(candidate.target, self._caller_label, reported=True)
+            if candidate.probe is not None:
+                self._watch.leases(candidate.target, candidate.probe.probe_id, candidate.probe.expires_at)
+            elif not closed:
+                self._watch.breaks("a plan names no target whose breaker is not closed", candidate.target)
+        self._wake()
+
+    def begun(self, permit: Permit | None, lease_seconds: float) -> Permit | None:
         if permit is not None:
-            self.watch.begins(
+            self._watch.begins(
                 permit.spec.target,
                 attempt_id=permit.attempt_id,
                 call_id=permit.call_id,
@@ -128,11 +140,29 @@ class WatchedRouter(Router):
             self._wake()
         return permit
 
+    @contextmanager
+    def ended(self, permit: Permit, outcome: Outcome) -> Iterator[None]:
+        self._watch.ends(permit.attempt_id, outcome)
+        before = self._untouched(outcome)
+        yield
+        self._check_untouched(outcome, before)
+        self._wake()
+
+    @contextmanager
+    def reported(self, outcomes: Sequence[Outcome]) -> Iterator[None]:
+        for outcome in outcomes:
+            self._watch.hears(outcome, reported=True)
+        before = [self._untouched(outcome) for outcome in outcomes]
+        yield
+        for outcome, untouched in zip(outcomes, before, strict=True):
+            self._check_untouched(outcome, untouched)
+        self._wake()
+
     # What is nobody's fault changes nothing.
 
     def _untouched(self, outcome: Outcome) -> tuple[object, ...] | None:
         """Returns what an outcome must leave as it is, None where it may change health."""
-        failure, index = outcome.failure, self.fleet.index(outcome.target)
+        failure, index = outcome.failure, self._state.fleet.index(outcome.target)
         if index is None or failure is None or failure not in CALLER_FAILURES | CREDENTIAL_FAILURES:
             return None
         target = self._state.targets[index]
@@ -154,7 +184,7 @@ class WatchedRouter(Router):
 
     def _check_untouched(self, outcome: Outcome, before: tuple[object, ...] | None) -> None:
         if before is not None and before != (after := self._untouched(outcome)):
-            self.watch.breaks("what is not the target's fault changes no health", outcome.failure, before, after)
+            self._watch.breaks("what is not the target's fault changes no health", outcome.failure, before, after)
 
     # Time.
 
@@ -173,8 +203,8 @@ class WatchedRouter(Router):
 
     def _ticked(self) -> None:
         self._tick = None
-        self.expire()
-        self.watch.lapse()
+        self._router.passing_time.expire()
+        self._watch.lapse()
         self._wake()
 
     def _next_expiry(self) -> float:
@@ -191,9 +221,8 @@ def _due_at(gate: Gate) -> float:
     """Returns when something passes by itself at a gate."""
     if gate.closed:
         return inf
-    if gate._lease is not None:
-        return gate._lease.expires_at
-    return inf if gate._told_half_open else gate.reopen_at
+    reopens_at = inf if gate._told_half_open else gate.reopen_at
+    return reopens_at if gate._lease is None else min(reopens_at, gate._lease.expires_at)
 
 
 def _is_late(outcome: Outcome, target: TargetState) -> bool:
@@ -205,7 +234,7 @@ def _is_late(outcome: Outcome, target: TargetState) -> bool:
 class Sidecar:
     """One sidecar. `rng` is its own chance; what its callers draw is theirs."""
 
-    router: WatchedRouter
+    router: Router
     executor: Executor
     watch: Watch
     rng: random.Random
@@ -215,6 +244,11 @@ class Sidecar:
         """The pod's name."""
         return self.watch.name
 
+    @property
+    def caller_label(self) -> str:
+        """The credential that its application's own calls are known by."""
+        return f"app-of-{self.name}"
+
 
 def sidecar(
     name: str, fleet: Fleet, settings: Settings, providers: Providers, rng: random.Random, *, deep: bool = False
@@ -223,7 +257,7 @@ def sidecar(
     loop = virtual_loop()
     watch = Watch(name, deep=deep)
     new_id = _Ids(name)
-    router = WatchedRouter(
+    router = Router(
         fleet,
         settings,
         clock=loop.clock,
@@ -233,9 +267,7 @@ def sidecar(
         on_event=lambda event: watch.event(event, router.state),
         instruments=watch,
     )
-    router.watch = watch
-    router.caller_label = f"app-of-{name}"
-    if router.shadowing is not None:
+    if router.shadows.shadowing is not None:
         ShadowTurns(router, clock=time.perf_counter, log=structlog.get_logger("turnout"))
     upstream = ProviderOf(providers, name)
     executor = Executor(
@@ -246,7 +278,9 @@ def sidecar(
         rng=rng,
         new_id=new_id,
     )
-    return Sidecar(router, executor, watch, rng)
+    made = Sidecar(router, executor, watch, rng)
+    Seen(router, watch, made.caller_label)
+    return made
 
 
 class _Ids:

@@ -48,6 +48,8 @@ class Traffic:
     """What the policy allows."""
     max_costs_usd: Sequence[float | None] = ()
     """Caps of requests, drawn anew for each, with or without an output limit of its own; () for none at all."""
+    output_limits: Sequence[int | None] = ()
+    """Output limits of requests, drawn anew for each; () for the same for all."""
 
     def wish(self, rng: random.Random) -> Wish:
         """Draws what the next call asks for."""
@@ -61,6 +63,8 @@ class Traffic:
         most: int | None = OUTPUT_TOKENS_MAXIMUM
         if self.max_costs_usd:
             cap, most = rng.choice(self.max_costs_usd), rng.choice((None, OUTPUT_TOKENS_MAXIMUM))
+        if self.output_limits:
+            most = rng.choice(self.output_limits)
         return Wish(
             max_cost_usd=cap,
             max_output_tokens=most,
@@ -215,7 +219,7 @@ async def live(scenario: Scenario, seed: str, *, deep: bool = False) -> World:
             running.create_task(_traffic(world, one, random.Random(f"{seed}/{one.name}/traffic"), running))
     await asyncio.sleep(SETTLES_SECONDS)
     for one in world.sidecars:
-        one.router.expire()
+        one.router.passing_time.expire()
         await one.executor.aclose()
     return world
 

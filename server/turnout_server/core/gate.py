@@ -119,9 +119,10 @@ class Gate:
         """
         if self.admits(now):
             return None
-        if now < self.reopen_at or self._lease is None:
+        if self._lease is None:
             return self.reopen_at
-        return min(self._lease.expires_at, max(self._lease_ends_at, 2.0 * now - self._lease_began_at))
+        expected = max(self._lease_ends_at, 2.0 * now - self._lease_began_at)
+        return max(self.reopen_at, min(self._lease.expires_at, expected))
 
     def lease(
         self, *, now: float, lease_seconds: float, probe_id: str, expected_seconds: float | None = None
@@ -173,10 +174,10 @@ class Gate:
 
     def due(self, now: float) -> Due:
         """Returns what has passed by itself since this was last asked; each is told once."""
-        if self._opened_at is None or now < self.reopen_at:
+        if self._opened_at is None:
             return NOTHING_DUE
-        is_news = not self._told_half_open
-        self._told_half_open = True
+        is_news = now >= self.reopen_at and not self._told_half_open
+        self._told_half_open = self._told_half_open or is_news
         lapsed = ""
         if self._lease is not None and now >= self._lease.expires_at:
             # The trial's end still counts if it comes late: only the slot is free for another.
@@ -211,6 +212,8 @@ class Gate:
         self.reopen_at = since.ahead(kept.reopen_wait, longest)
         self._before = None
         self._forget_trials()
+        if self._opened_at is None:
+            self._lease = None
         # Those needed may be fewer now: one trial decides in any case.
         self._successes = min(max(0, kept.successes), settings.recovery_successes - 1)
 
@@ -224,6 +227,7 @@ class Gate:
         self._opened_at = None
         self._closed_at = now
         self._forget_trials()
+        self._lease = None
         self.opened_by = None
         self.opened_by_silence = False
         self._before = None
@@ -284,8 +288,12 @@ class Gate:
             self.reopen_at,
         ) = self._before
         self._before = None
+        if self._opened_at is not None:
+            # Trials that were leased since are trials since the opening that stands, too.
+            return Change.NONE
         self._forget_trials()
-        return Change.CLOSED if self.closed else Change.NONE
+        self._lease = None
+        return Change.CLOSED
 
     def _reset_gate(self) -> Change:
         """Closes it and forgets that it was ever open: no ramp, and the next opening is as short as a first one."""
@@ -298,10 +306,13 @@ class Gate:
         self.opened_by_silence = False
         self._before = None
         self._forget_trials()
+        self._lease = None
         return Change.NONE if was_closed else Change.CLOSED
 
     def _forget_trials(self) -> None:
-        self._lease = None
+        """Has no trial from before count. While it is not closed, whoever is out keeps the slot until its lease ends:
+        a trial that outlasted its lease may fail, and open the gate anew, while another one is made.
+        """
         self._trials.clear()
         self._successes = 0
         self._told_half_open = False

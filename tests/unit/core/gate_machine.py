@@ -149,6 +149,19 @@ class GateMachine(RuleBasedStateMachine):
 
             self.ends_trial(late, None)
 
+    @rule(kind=KINDS, lease_seconds=LEASES)
+    def fail_late(self, kind: FailureKind, lease_seconds: float) -> None:
+        """A lease runs out, another trial begins, and the first fails while the second is out."""
+        if self.opening is not None:
+            self.now = self.trial_at()
+            late = self.takes_trial(0.5)
+            self.now = self.trial_at()
+
+            assert self.takes_trial(lease_seconds) is not None
+            assert late is not None
+
+            self.ends_trial(late, kind)
+
     @rule(which=st.integers(0, 3), kind=st.none() | KINDS)
     def end_trial(self, which: int, kind: FailureKind | None) -> None:
         """Some trial ends: of this opening or of an earlier one, in time or late, for the first time or again."""
@@ -190,8 +203,8 @@ class GateMachine(RuleBasedStateMachine):
             assert self.gate.reopen_at == before.until
 
             before.reversible = False
-            before.lease, before.succeeded = None, 0
-            before.trials.clear()
+            # The trials since are trials since the opening that stands, too.
+            before.lease, before.succeeded, before.trials = opening.lease, opening.succeeded, opening.trials
 
     @rule()
     def try_now(self) -> None:
@@ -240,6 +253,9 @@ class GateMachine(RuleBasedStateMachine):
             assert self.gate.opened_by is kind
 
             self.opening = Opening(kind, self.now, until, opening)
+            if opening is not None:
+                # Whoever is out with a lease has the slot until it ends or lapses, though it counts no more.
+                self.opening.lease = None if opening.lease and opening.lease[0] == probe_id else opening.lease
         return change
 
     def takes_trial(self, seconds: float) -> str | None:

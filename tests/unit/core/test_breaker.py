@@ -439,6 +439,63 @@ def test_trial_of_an_earlier_opening_counts_no_more() -> None:
     assert not gate.closed
 
 
+def late_while_another_is_out(lease_seconds: float = 30.0) -> Breaker:
+    """A breaker whose first trial outlasted its lease; the second, begun at T + 15, is out for so long."""
+    gate = opened()
+    gate.lease(now=T + 5.0, lease_seconds=10.0, probe_id="late")
+    gate.lease(now=T + 15.0, lease_seconds=lease_seconds, probe_id="out", expected_seconds=2.0)
+    return gate
+
+
+def test_late_failure_of_a_lapsed_trial_leaves_the_slot_with_the_trial_that_is_out() -> None:
+    gate = late_while_another_is_out()
+
+    assert fail(gate, T + 16.0, probe_id="late") is Change.OPENED
+    assert gate.reopen_at == T + 26.0
+    assert gate.state(T + 26.0) is HALF_OPEN
+    assert not gate.admits(T + 26.0)
+    assert gate.lease(now=T + 26.0, lease_seconds=10.0, probe_id="third") is None
+    assert gate.admits(T + 45.0)
+
+
+def test_that_trial_frees_its_slot_with_its_end_and_says_nothing_of_the_new_opening() -> None:
+    gate = late_while_another_is_out()
+    fail(gate, T + 16.0, probe_id="late")
+
+    assert gate.record_success(T + 20.0, probe_id="out") is Change.NONE
+    assert gate.retry_at(T + 20.0) == T + 26.0
+    assert gate.admits(T + 26.0)
+
+
+def test_breaker_that_is_open_while_a_trial_is_out_admits_when_both_are_over() -> None:
+    gate = late_while_another_is_out()
+    fail(gate, T + 16.0, probe_id="late")
+
+    # The trial is expected to end first, then it is late.
+    assert gate.retry_at(T + 16.0) == T + 26.0
+    assert gate.retry_at(T + 25.0) == T + 35.0
+    assert gate.retry_at(T + 44.0) == T + 45.0
+
+
+def test_lease_that_lapses_while_the_breaker_is_open_is_told_then_and_once() -> None:
+    gate = late_while_another_is_out(lease_seconds=5.0)
+    fail(gate, T + 16.0, probe_id="late")
+
+    assert [gate.due(T + at).lapsed for at in (19.9, 20.0, 26.0)] == ["", "out", ""]
+
+
+def test_breaker_that_closes_forgets_the_trial_that_is_out() -> None:
+    gate = opened(dataclasses.replace(EXACT, recovery_successes=1))
+    gate.lease(now=T + 5.0, lease_seconds=10.0, probe_id="late")
+    gate.lease(now=T + 15.0, lease_seconds=30.0, probe_id="out")
+
+    assert gate.record_success(T + 16.0, probe_id="late") is Change.CLOSED
+
+    fail(gate, T + 17.0, T + 18.0, T + 19.0)
+
+    assert gate.admits(gate.reopen_at)
+
+
 def test_one_trial_counts_once() -> None:
     gate = opened()
     gate.lease(now=T + 5.0, lease_seconds=10.0, probe_id="p")
@@ -574,6 +631,19 @@ def test_forgiven_trial_leaves_the_breaker_half_open_as_it_was() -> None:
 
     assert gate.state(T + 6.0) is HALF_OPEN
     assert gate.admits(T + 6.0)
+
+
+def test_forgiven_opening_leaves_the_trial_that_is_out_its_slot() -> None:
+    gate = opened(dataclasses.replace(EXACT, recovery_successes=1))
+    gate.lease(now=T + 5.0, lease_seconds=10.0, probe_id="first")
+    gate.record_failure(FailureKind.CONNECTION, "trial", T + 5.0, probe_id="first")
+    gate.lease(now=gate.reopen_at, lease_seconds=10.0, probe_id="out")
+    gate.forgive_connections(T, T + 16.0)
+
+    assert gate.state(T + 16.0) is HALF_OPEN
+    assert not gate.admits(T + 16.0)
+    # It was leased since the opening that stands.
+    assert gate.record_success(T + 17.0, probe_id="out") is Change.CLOSED
 
 
 # What holds whatever happens.
