@@ -49,6 +49,14 @@ class Baseline:
         """What the target's score is multiplied by: the least of its measures, 0.5 to 1."""
         return min((chart.factor(now) for chart in self._charts()), default=1.0)
 
+    def worse(self, now: float) -> tuple[Measure, ...]:
+        """Returns in what the target is worse than its past now: whatever takes some of its score."""
+        if not self.drifting:
+            return ()
+        latencies = tuple(measure for measure, chart in self._latencies.items() if chart.factor(now) < 1.0)
+        failing = self._failures is not None and self._failures.factor(now) < 1.0
+        return (*latencies, Measure.FAILURES) if failing else latencies
+
     def keep_usual(self, now: float) -> tuple[tuple[str, int, float, int, float], ...]:
         """Returns what is kept of what is usual of its latencies; how it is at present a start forgets."""
         return tuple(
@@ -57,21 +65,42 @@ class Baseline:
             for kind, usual in chart.usual.items()
         )
 
+    def keep_uneven(self) -> tuple[tuple[str, float, float, float, float], ...]:
+        """Returns what is kept of how uneven it usually is; of failures that is one number, the last."""
+        rows = [
+            (measure.value, chart.swing.seconds, chart.swing.square, chart.swing.spread, chart.swing.highest)
+            for measure, chart in self._latencies.items()
+        ]
+        if self._failures is not None and self._failures.highest > 0.0:
+            rows.append((Measure.FAILURES.value, 0.0, 0.0, 0.0, self._failures.highest))
+        return tuple(rows)
+
     def keep_failing(self, now: float) -> KeptAverage | None:
         """Returns what is kept of how often it fails."""
         return None if self._failures is None else self._failures.keep(now)
 
     def resume(
-        self, usual: Iterable[tuple[str, int, float, int, float]], failing: KeptAverage | None, since: Since
+        self,
+        usual: Iterable[tuple[str, int, float, int, float]],
+        failing: KeptAverage | None,
+        since: Since,
+        uneven: Iterable[tuple[str, float, float, float, float]] = (),
     ) -> None:
         """Takes what was kept; measures that are not known here are left out."""
-        known = {measure.value: measure for measure in Measure}
+        known = {measure.value: measure for measure in Measure if measure is not Measure.FAILURES}
         for name, kind, mean, count, age in usual:
             if name in known and 0 <= kind < KINDS_MAXIMUM and count > 0:
                 chart = self._latencies.setdefault(known[name], Latencies(known[name]))
                 chart.usual[kind] = Usual(min(USUAL_MAXIMUM, max(-USUAL_MAXIMUM, mean)), count, since.past(age))
+        for name, seconds, square, spread, highest in uneven:
+            if name in known:
+                chart = self._latencies.setdefault(known[name], Latencies(known[name]))
+                chart.swing.resume(seconds, square, spread, highest)
+            elif name == Measure.FAILURES.value:
+                self._failures = self._failures or Failures()
+                self._failures.resume_highest(highest)
         if failing is not None:
-            self._failures = Failures()
+            self._failures = self._failures or Failures()
             self._failures.resume(failing, since)
 
     def forget_drift(self) -> None:

@@ -5,20 +5,26 @@ Fixed thresholds see what is bad for anybody. What is bad for this target they s
 (E. S. Page, Continuous Inspection Schemes, Biometrika 41, 1954): what each call was worse than usual is summed up, less
 a slack, and never below zero. Chance and single bad calls run off it, a shift that lasts fills it. "Usual" is a slow
 average that follows the hours of the day. How far a target's minutes usually are off belongs to its past, too: the more
-they are, the more is taken for chance. The constants were simulated: docs/decisions/0057, `tests/simulation/drift`.
+they are, the more is taken for chance (`swing`). The constants were simulated: docs/decisions/0057,
+`tests/simulation/drift`.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from math import exp, exp2, isfinite, log, sqrt
+from math import exp, exp2, isfinite, log
 from typing import TYPE_CHECKING, NamedTuple
+
+from turnout_server.core.swing import HIGHEST_HALF_LIFE_SECONDS, OVER_SHARE, Swing
 
 if TYPE_CHECKING:
     from turnout_server.core.kept import KeptAverage, Since
 
 USUAL_HALF_LIFE_SECONDS = 1800.0
-"""Of what is usual: slow beside a fault, quick beside day and night. Four times as long while a target drifts."""
+"""Of what is usual: slow beside a fault, quick beside day and night. Four times as long while a target drifts, or its
+chart is a seventh full: what may be a fault must not become usual before it is told."""
+SLOWLY = 1.0 / 4.0
+SUSPECTED_SHARE = 1.0 / 7.0
 LEARNING_SHARE_MAXIMUM = 0.1
 """The most that one call changes what is usual: at least some ten calls make it, however far apart they are."""
 COUNT_MAXIMUM = 10_000
@@ -29,27 +35,25 @@ OUTCOMES_MINIMUM = 200
 MEMORY_SECONDS = 1800.0
 """For how long a chart remembers: calls further apart than a few minutes add up to nothing."""
 SHARING_SECONDS = 1.0
-"""Calls within one second weigh as one together: they meet the same moment, a thousand as well as two."""
+"""Failures within one second weigh as one together: they meet the same moment, a thousand as well as two."""
+STANDING_SECONDS = 3.0
+"""A latency stands for the seconds since the call before, so that charts fill by time and not by traffic; at most for
+so many, so that no few calls fill a chart."""
 CONFIRMED_SECONDS = 300.0
 """A drift that no call confirms for so long is over: who loses score loses the calls that would show it well again."""
 PRESENT_HALF_LIFE_SECONDS = 120.0
 FACTOR_FLOOR = 0.5
 """The least that a score is multiplied by: a target that drifts is worse than it was, and may still be the best."""
 
-SLACK, SLACK_MAXIMUM = log(1.35), log(2.0)
-"""Of logarithms: what is less than a third slower than usual is weather, and not summed up; of a target whose minutes
-are uneven, what is up to twice as slow."""
-SWINGS = 3.5
-"""The slack is so many times what the last minutes usually are off, within these limits."""
-SWING_HALF_LIFE_SECONDS = 6 * 3600.0
-SWING_SHARE_MAXIMUM = 0.01
-"""The most that one call changes of how far calls and minutes usually are off."""
-SWING_PRIOR, SPREAD_PRIOR = 0.1, 0.5
-"""Of logarithms: how far minutes and single calls are taken to be off at first."""
-BOUND = log(4.0)
-"""A call counts as four times as slow as usual at most: one that hangs is one bad call."""
-LATENCY_THRESHOLD = 35.0
-"""Reached by a call a second that takes twice as long as usual in two minutes, four times as long in 40 s."""
+BOUND = log(16.0)
+"""A call counts as sixteen times as slow as usual at most."""
+INCREMENT_MAXIMUM = 1.1
+"""And fills the chart by no more than this a second: one that hangs is one bad call."""
+LATENCY_THRESHOLD = 50.0
+"""Reached by a call a second of an even target that takes twice as long as usual in two minutes, four times as long in
+45 s."""
+SLACK_OF_THRESHOLD = 0.48
+"""With a wider slack the chart fills the more slowly: the moods of an uneven target are as long as they are high."""
 STEADY_BELOW = 0.15
 """Of logarithms: within a sixth of the usual a target is as it was."""
 
@@ -58,6 +62,10 @@ RATE_STEP_MINIMUM = 0.05
 """The chart of failures is made for a rate of three times the usual, at least 5 % more."""
 FAILURE_BOUND = 2.5
 FAILURE_THRESHOLD = 16.0
+FAILURE_THRESHOLD_MAXIMUM = 16.0 * FAILURE_THRESHOLD
+FAILURE_HIGHEST = 3.0
+"""The threshold is no less than so many times the highest that the chart rose to and fell from by itself, as charts of
+failures that come in clusters do; that fades as it does for latencies."""
 STEADY_STEP = 0.02
 PRIOR_FAILED, PRIOR_COUNT = 0.1, 25.0
 """As availability begins (`health`)."""
@@ -96,10 +104,10 @@ class Usual:
         self.count = min(count, COUNT_MAXIMUM)
         self.at = at
 
-    def learn(self, by: float, now: float, *, drifting: bool) -> None:
-        """Takes how far a call was off."""
+    def learn(self, by: float, now: float, *, slowly: bool) -> None:
+        """Takes how far a call was off; `slowly` where that may be a fault."""
         passed, self.at = now - self.at, now
-        share = 1.0 - exp2(passed / -(USUAL_HALF_LIFE_SECONDS * (4.0 if drifting else 1.0))) if passed > 0.0 else 0.0
+        share = 1.0 - exp2(passed / -USUAL_HALF_LIFE_SECONDS) if passed > 0.0 else 0.0
         share = min(share, LEARNING_SHARE_MAXIMUM)
         count = self.count
         if count < COUNT_MAXIMUM:
@@ -107,56 +115,38 @@ class Usual:
             if share * count < 1.0:
                 # At first it is the plain mean of the few there are.
                 share = 1.0 / count
+        if slowly:
+            share *= SLOWLY
         self.mean += by * share
-
-
-class Swing:
-    """How far the average of the last minutes usually is off: as far as that is more than the chance of few calls."""
-
-    __slots__ = ("_spread", "_square")
-
-    def __init__(self) -> None:
-        self._square = SWING_PRIOR * SWING_PRIOR
-        self._spread = SPREAD_PRIOR * SPREAD_PRIOR
-        """Of single calls, squared as well."""
-
-    def learn(self, off: float, present: float, passed: float, *, drifting: bool) -> None:
-        """Takes how far one call was off, and the average of the last minutes with it."""
-        part = 1.0 - exp2(-passed / PRESENT_HALF_LIFE_SECONDS)
-        half_life = SWING_HALF_LIFE_SECONDS * (4.0 if drifting else 1.0)
-        share = min(SWING_SHARE_MAXIMUM, 1.0 - exp2(-passed / half_life))
-        self._spread += (off * off - self._spread) * min(SWING_SHARE_MAXIMUM, part)
-        by_chance = self._spread * part / (2.0 - part)
-        # A shift must not hide itself: no moment counts as more than twice as uneven as is known.
-        most = 4.0 * max(SWING_PRIOR * SWING_PRIOR, self._square)
-        self._square += (min(present * present, most) - by_chance - self._square) * share
-
-    @property
-    def slack(self) -> float:
-        """What is taken for chance, of logarithms."""
-        return min(SLACK_MAXIMUM, max(SLACK, SWINGS * sqrt(max(0.0, self._square))))
 
 
 class _Chart:
     """One CUSUM with what it has found: since when it drifts, and how far off the present is."""
 
-    __slots__ = ("at", "drifting_since", "present", "total")
+    __slots__ = ("at", "drifting_since", "noise", "present", "total")
 
     def __init__(self) -> None:
         self.at: float | None = None
         self.total = 0.0
         self.present = 0.0
+        """How far off the last minutes were on the average."""
+        self.noise = 0.0
+        """The variance of that average, as a share of a single call's."""
         self.drifting_since: float | None = None
 
-    def take(self, increment: float, off: float, threshold: float, now: float) -> bool:
+    def passed(self, now: float) -> float:
+        """The seconds since the call before."""
+        return SHARING_SECONDS if self.at is None else max(0.0, now - self.at)
+
+    def take(self, filled: float, off: float, threshold: float, passed: float, now: float) -> bool:
         """Takes one call: by how much it fills the chart, and how far off it was. Tells whether a drift begins."""
-        at, self.at = self.at, now
-        passed = SHARING_SECONDS if at is None else max(0.0, now - at)
-        weight = passed / SHARING_SECONDS if passed < SHARING_SECONDS else 1.0
-        total = self.total * exp(-passed / MEMORY_SECONDS) + weight * increment
+        self.at = now
+        total = self.total * exp(-passed / MEMORY_SECONDS) + filled
         self.total = 0.0 if total < 0.0 else min(threshold, total)
         if passed > 0.0:
-            self.present += (off - self.present) * (1.0 - exp2(-passed / PRESENT_HALF_LIFE_SECONDS))
+            part = 1.0 - exp2(-passed / PRESENT_HALF_LIFE_SECONDS)
+            self.present += (off - self.present) * part
+            self.noise = self.noise * (1.0 - part) ** 2 + part * part
         if self.drifting_since is not None or self.total < threshold:
             return False
         self.drifting_since = now
@@ -175,12 +165,12 @@ class _Chart:
 class Latencies:
     """The chart of one latency: logarithms of its ratio to the prior, each kind of call held against its own past."""
 
-    __slots__ = ("_chart", "_measure", "_swing", "usual")
+    __slots__ = ("_chart", "_measure", "swing", "usual")
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
         self._chart = _Chart()
-        self._swing = Swing()
+        self.swing = Swing()
         self.usual: dict[int, Usual] = {}
         """By kind of call."""
 
@@ -198,13 +188,15 @@ class Latencies:
         known = usual.count >= SAMPLES_MINIMUM
         chart = self._chart
         drifting = chart.drifting_since is not None
-        usual.learn(off, now, drifting=drifting)
+        usual.learn(off, now, slowly=drifting or chart.total > SUSPECTED_SHARE * LATENCY_THRESHOLD)
         if not known:
             return None
-        passed = SHARING_SECONDS if chart.at is None else max(0.0, now - chart.at)
-        slack = self._swing.slack
-        begins = chart.take(off - slack, off, LATENCY_THRESHOLD, now)
-        self._swing.learn(off, chart.present, passed, drifting=drifting)
+        passed, slack = chart.passed(now), self.swing.slack
+        filled = min(INCREMENT_MAXIMUM, off - slack) * min(passed, STANDING_SECONDS)
+        if slack > SLACK_OF_THRESHOLD:
+            filled *= SLACK_OF_THRESHOLD / slack
+        begins = chart.take(filled, off, LATENCY_THRESHOLD, passed, now)
+        self.swing.learn(off, chart.present, chart.noise, passed, slowly=drifting)
         if begins:
             # The average of the last minutes has yet to come to where the chart already is.
             chart.present = max(chart.present, slack)
@@ -230,6 +222,7 @@ class Latencies:
     def forget_drift(self) -> None:
         """Begins anew with the same past."""
         self._chart = _Chart()
+        self.swing.forget_height()
 
     def _steady(self, now: float) -> Turn:
         present = exp(self._chart.present)
@@ -239,18 +232,22 @@ class Latencies:
 class Failures:
     """The chart of failures: log-likelihood ratios of three times the usual rate against the usual one."""
 
-    __slots__ = ("_chart", "_count", "_failed")
+    __slots__ = ("_chart", "_count", "_failed", "_height", "_highest")
 
     def __init__(self) -> None:
         self._chart = _Chart()
         self._failed = 0.0
         self._count = 0.0
+        self._highest = 0.0
+        """The highest that the chart rose to and fell from; it fades."""
+        self._height = 0.0
+        """How high the chart is that has not fallen yet."""
 
     def observe(self, *, ok: bool, now: float) -> Turn | None:
         """Takes one outcome that is the target's merit or fault. Returns what turned by it."""
         chart = self._chart
         usual = self._rate
-        passed = SHARING_SECONDS if chart.at is None else max(0.0, now - chart.at)
+        passed = chart.passed(now)
         known = self._count >= OUTCOMES_MINIMUM
         # At least some two hundred outcomes make the rate, however far apart they are.
         keep = max(1.0 - 1.0 / OUTCOMES_MINIMUM, exp2(-passed / USUAL_HALF_LIFE_SECONDS))
@@ -261,7 +258,10 @@ class Failures:
             return None
         worse = min(0.95, usual + max(RATE_STEP_MINIMUM, 2.0 * usual))
         increment = log((1.0 - worse) / (1.0 - usual)) if ok else min(FAILURE_BOUND, log(worse / usual))
-        if chart.take(increment, float(not ok), FAILURE_THRESHOLD, now):
+        threshold = max(FAILURE_THRESHOLD, min(FAILURE_THRESHOLD_MAXIMUM, FAILURE_HIGHEST * self._highest))
+        begins = chart.take(increment * min(passed, SHARING_SECONDS), float(not ok), threshold, passed, now)
+        self._learn_height(passed)
+        if begins:
             chart.present = max(chart.present, worse)
             return Turn(Measure.FAILURES, drifting=True, usual=usual, present=chart.present)
         if chart.drifting_since is not None and chart.present < self._rate + STEADY_STEP:
@@ -284,6 +284,15 @@ class Failures:
             return 1.0
         return max(FACTOR_FLOOR, min(1.0, 1.0 - 2.0 * (self._chart.present - self._rate)))
 
+    @property
+    def highest(self) -> float:
+        """The highest that the chart rose to and fell from by itself."""
+        return self._highest
+
+    def resume_highest(self, highest: float) -> None:
+        """Takes that as it was kept."""
+        self._highest = min(FAILURE_THRESHOLD_MAXIMUM, highest) if highest > 0.0 else 0.0
+
     def keep(self, now: float) -> KeptAverage:
         """Returns what is kept of it: how many failed, of how many."""
         from turnout_server.core.kept import KeptAverage  # noqa: PLC0415 - needed only where state outlives the process
@@ -299,6 +308,16 @@ class Failures:
     def forget_drift(self) -> None:
         """Begins anew with the same past."""
         self._chart = _Chart()
+        self._height = 0.0
+
+    def _learn_height(self, passed: float) -> None:
+        chart = self._chart
+        self._highest *= exp2(-min(passed, PRESENT_HALF_LIFE_SECONDS) / HIGHEST_HALF_LIFE_SECONDS)
+        if chart.total > self._height:
+            self._height = chart.total
+        elif chart.drifting_since is None and chart.total < OVER_SHARE * self._height:
+            self._highest = max(self._highest, self._height)
+            self._height = 0.0
 
     @property
     def _rate(self) -> float:

@@ -196,7 +196,9 @@ class TargetLine:
     """What is learned of one target, its breaker apart; None where that is nothing.
 
     `throttle` are rows of twentieths of its window: how long ago, sent, refused, spared. `usual` are rows of what its
-    baseline knows: measure, kind of call, mean, count, how long ago; `failing` is the usual rate of failures.
+    baseline knows: measure, kind of call, mean, count, how long ago; `failing` is the usual rate of failures. `uneven`
+    are rows of how uneven it usually is: measure, seconds watched, mean squares of minutes and of calls, the highest;
+    lines of before that was kept have none.
     """
 
     name: KeptName
@@ -208,6 +210,7 @@ class TargetLine:
     concurrency_age: float = 0.0
     usual: tuple[tuple[str, int, float, int, float], ...] = ()
     failing: KeptAverage | None = None
+    uneven: tuple[tuple[str, float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

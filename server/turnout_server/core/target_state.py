@@ -107,6 +107,7 @@ class TargetState:
             concurrency_age=cut_age,
             usual=self.baseline.keep_usual(now),
             failing=self.baseline.keep_failing(now),
+            uneven=self.baseline.keep_uneven(),
         )
 
     def resume(self, kept: TargetLine, since: Since) -> None:
@@ -118,7 +119,7 @@ class TargetState:
             self.slowness.resume(kept.slowness, since)
         self.throttle.resume(kept.throttle, since)
         self.concurrency.resume(kept.concurrency_limit, kept.concurrency_age, since)
-        self.baseline.resume(kept.usual, kept.failing, since)
+        self.baseline.resume(kept.usual, kept.failing, since, kept.uneven)
 
     def health(self, now: float) -> HealthState:
         """Its health in one word; an open endpoint is an open breaker to it."""

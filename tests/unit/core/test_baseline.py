@@ -299,6 +299,55 @@ def test_what_is_usual_outlives_a_restart_and_the_drift_does_not() -> None:
     assert life.drifts == [(FIRST, True)]
 
 
+def test_how_uneven_a_target_is_outlives_a_restart() -> None:
+    uneven = Life()
+    for _ in range(40):
+        uneven.answers(300, 0.6)
+        uneven.answers(300, 1.7)
+    baseline, since = uneven.baseline, Since(now=0.0, gap_seconds=10.0)
+    kept = baseline.keep_usual(uneven.now), baseline.keep_failing(uneven.now)
+    with_it, without = Life(), Life()
+    with_it.baseline.resume(*kept, since, baseline.keep_uneven())
+    without.baseline.resume(*kept, since)
+    for life in (with_it, without):
+        life.answers(300, 2.0)
+
+    assert with_it.drifts == []
+    assert without.drifts == [(FIRST, True)]
+    assert baseline.keep_uneven() != without.baseline.keep_uneven()
+
+
+def test_clusters_of_failures_that_come_again_and_again_are_told_ever_less() -> None:
+    life = used_to(count=1000)
+    told = []
+    for _ in range(12):
+        life.turns.clear()
+        for _ in range(60):
+            life.answers(3, 1.0)
+            life.fails(1)
+        life.answers(5400, 1.0)
+        told.append((Measure.FAILURES, True) in life.drifts)
+    kept = life.baseline.keep_uneven()
+    again = Life()
+    again.baseline.resume((), None, Since(now=0.0, gap_seconds=0.0), kept)
+
+    assert told[0]
+    assert not any(told[-6:])
+    assert again.baseline.keep_uneven() == kept
+
+
+@pytest.mark.parametrize("nonsense", [-1.0, 1e300, math.nan, math.inf])
+def test_unevenness_of_nonsense_is_taken_as_far_as_it_makes_sense(nonsense: float) -> None:
+    life = Life()
+    rows = [(measure.value, nonsense, nonsense, nonsense, nonsense) for measure in Measure]
+    life.baseline.resume((), None, Since(now=0.0, gap_seconds=0.0), [("no_such_measure", 1.0, 1.0, 1.0, 1.0), *rows])
+    life.answers(300, 1.0)
+    life.fails(5)
+
+    assert 0.5 <= life.factor <= 1.0
+    assert all(math.isfinite(number) and number >= 0.0 for row in life.baseline.keep_uneven() for number in row[1:])
+
+
 def test_snapshot_of_nonsense_is_taken_as_far_as_it_makes_sense() -> None:
     life = Life()
     rows = (("no_such_measure", 0, 0.0, 9, 1.0), (FIRST.value, -1, 0.0, 9, 1.0), (FIRST.value, 1, 1e9, 10**9, 1.0))

@@ -54,7 +54,7 @@ class Sidecar:
         self.log = Log()
         self.keeper = Keeper(
             path,
-            self.desk.router.memory(),
+            self.desk.router.state_transfer.memory(),
             interval_seconds=30.0,
             clock=lambda: self.desk.now,
             wall=lambda: 1_800_000_000.0 + self.desk.now,
@@ -65,22 +65,24 @@ class Sidecar:
         self._told = 0
 
     def spend(self) -> None:
-        self.desk.report(self.desk.router.route(QUERY))
+        self.desk.report(self.desk.router.deciding.route(QUERY))
 
     def fail(self, kind: FailureKind = FailureKind.SERVER_ERROR, count: int = 3) -> None:
         for _ in range(count):
             self.desk.now += 6.0
             router = self.desk.router
-            first, call_id = router.fleet.specs[0], f"call {next(self.desk.attempts)}"
-            permit = router.begin(first, router.decide_call(QUERY), QUERY, call_id=call_id, lease_seconds=9.0)
+            first, call_id = router.configured.fleet.specs[0], f"call {next(self.desk.attempts)}"
+            permit = router.attempts.begin(
+                first, router.deciding.for_call(QUERY), QUERY, call_id=call_id, lease_seconds=9.0
+            )
             assert permit is not None
             attempt_id, label = permit.attempt_id, permit.credential
             outcome = Outcome(target=first.target, failure=kind, attempt_id=attempt_id, credential=label)
             record = AttemptRecord(
                 target=first.target, attempt_id=attempt_id, started_at_wall=0.0, credential=label, cost_nano_usd=0
             )
-            router.finish(permit, outcome, record)
-            router.end_call(call_id)
+            router.attempts.finish(permit, outcome, record)
+            router.attempts.end_call(call_id)
         for event in self.desk.events[self._told :]:
             self.keeper.on_event(event)
         self._told = len(self.desk.events)
@@ -420,7 +422,7 @@ async def test_others_have_their_turn_while_a_snapshot_is_taken(path: str) -> No
             turns += 1
 
     task = asyncio.create_task(others())
-    before = sum(1 for _ in sidecar.desk.router.memory().kept(sidecar.desk.now, 0.0))
+    before = sum(1 for _ in sidecar.desk.router.state_transfer.memory().kept(sidecar.desk.now, 0.0))
     await sidecar.keeper.snapshot()
     task.cancel()
 
