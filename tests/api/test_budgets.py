@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # has no types
 
-from tests.api.sidecar import HELLO, SPECS, Sidecar, details, reason, running
+from tests.api.sidecar import ANSWER, HELLO, SPECS, Script, Sidecar, details, reason, running
 from tests.unit.config.loading import loaded
 from turnout.v1 import admin_pb2, admin_pb2_grpc, router_pb2_grpc
 from turnout.v1 import router_pb2 as pb
@@ -50,7 +50,7 @@ def core(*budgets: BudgetSpec) -> Settings:
 
 async def spent(sidecar: Sidecar, name: str = "monthly") -> list[tuple[str, float, float]]:
     """Each value with what it has spent and reserved, in millionths of a USD."""
-    answer = await sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=5)
+    answer = await sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=60)
     (found,) = (each for each in answer.budgets if each.name == name)
     return [(each.key, round(each.spent_usd * 1e6, 6), round(each.reserved_usd * 1e6, 6)) for each in found.spend]
 
@@ -94,7 +94,7 @@ async def test_three_hundred_calls_at_once_stay_within_a_small_budget_together(t
             answers = await asyncio.gather(
                 *(stub.Execute(request, timeout=30) for request in requests), return_exceptions=True
             )
-            (small,) = (await admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=5)).budgets
+            (small,) = (await admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=60)).budgets
 
     served = [answer for answer in answers if isinstance(answer, pb.ExecuteResponse)]
     refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
@@ -112,8 +112,8 @@ async def test_three_hundred_calls_at_once_stay_within_a_small_budget_together(t
 
 async def test_execute_and_streams_tell_what_remains() -> None:
     async with running(core=core(budget(limit_usd=1.0))) as sidecar:
-        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5)
-        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=SHORT), timeout=5)
+        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60)
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=SHORT), timeout=60)
         completion = [message async for message in stream][-1].completion
 
     (first,), (second,) = answer.notices.budgets, completion.notices.budgets
@@ -126,8 +126,8 @@ async def test_execute_and_streams_tell_what_remains() -> None:
 
 
 async def test_without_budgets_there_are_no_notices(sidecar: Sidecar) -> None:
-    answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5)
-    plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+    answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60)
+    plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
 
     assert not answer.HasField("notices")
     assert not plan.HasField("notices")
@@ -137,7 +137,7 @@ async def test_without_budgets_there_are_no_notices(sidecar: Sidecar) -> None:
 async def test_a_plan_reserves_until_it_is_reported_and_is_for_one_request() -> None:
     profile = pb.RequestProfile(input_tokens=1000, max_output_tokens=100)
     async with running(core=core(budget(scope=BudgetScope.TENANT))) as sidecar:
-        plan = await sidecar.stub.Route(pb.RouteRequest(profile=profile, caller=ACME), timeout=5)
+        plan = await sidecar.stub.Route(pb.RouteRequest(profile=profile, caller=ACME), timeout=60)
         held = await spent(sidecar)
         outcome = pb.Outcome(
             decision_id=plan.decision.decision_id,
@@ -147,7 +147,7 @@ async def test_a_plan_reserves_until_it_is_reported_and_is_for_one_request() -> 
             usage=pb.Usage(input_tokens=1000, output_tokens=10),
         )
         report = pb.ReportOutcomeRequest(outcomes=[outcome, outcome])
-        await sidecar.stub.ReportOutcome(report, timeout=5)
+        await sidecar.stub.ReportOutcome(report, timeout=60)
         settled = await spent(sidecar)
 
     assert not plan.decision.reusable
@@ -158,9 +158,9 @@ async def test_a_plan_reserves_until_it_is_reported_and_is_for_one_request() -> 
 
 async def test_a_plan_that_fits_nowhere_is_refused_with_the_budget_and_what_was_rejected() -> None:
     async with running(core=core(budget(limit_usd=NEEDED_USD - 1e-6))) as sidecar:
-        error = await refusal(sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5))
+        error = await refusal(sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60))
         advised = await refusal(
-            sidecar.stub.Route(pb.RouteRequest(profile=pb.RequestProfile(input_tokens=10_000)), timeout=5)
+            sidecar.stub.Route(pb.RouteRequest(profile=pb.RequestProfile(input_tokens=10_000)), timeout=60)
         )
         calls = len(sidecar.upstream.calls)
 
@@ -181,7 +181,7 @@ async def test_a_cheaper_target_is_suggested_while_a_budget_runs_low() -> None:
     settings = replace(core(budget(limit_usd=0.002)), routing=RoutingSettings(policies={"default": policy}))
     profile = pb.RequestProfile(input_tokens=100, max_output_tokens=400)
     async with running(specs=(*SPECS[:2], cheap), core=settings) as sidecar:
-        plans = [await sidecar.stub.Route(pb.RouteRequest(profile=profile), timeout=5) for _ in range(2)]
+        plans = [await sidecar.stub.Route(pb.RouteRequest(profile=profile), timeout=60) for _ in range(2)]
 
     assert not plans[0].notices.HasField("downgrade")
     downgrade = plans[1].notices.downgrade
@@ -203,7 +203,7 @@ async def test_budgets_are_listed_by_name_and_page_by_page() -> None:
         token = ""
         for _ in range(3):
             request = admin_pb2.ListBudgetsRequest(page_size=1, page_token=token)
-            page = await sidecar.admin.ListBudgets(request, timeout=5)
+            page = await sidecar.admin.ListBudgets(request, timeout=60)
             names += [each.name for each in page.budgets]
             token = page.next_page_token
         tenants = await sidecar.admin.ListBudgets(
@@ -212,7 +212,7 @@ async def test_budgets_are_listed_by_name_and_page_by_page() -> None:
         sessions = await sidecar.admin.ListBudgets(
             admin_pb2.ListBudgetsRequest(scope=admin_pb2.BUDGET_SCOPE_SESSION), timeout=5
         )
-        forged = await refusal(sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(page_token="YWJj"), timeout=5))
+        forged = await refusal(sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(page_token="YWJj"), timeout=60))
 
     assert (names, token) == (["a", "b", "c"], "")
     assert [each.name for each in tenants.budgets] == ["b"]
@@ -224,8 +224,8 @@ async def test_a_listed_budget_says_everything_of_itself_and_what_each_value_has
     async with running(core=core(*MANY)) as sidecar:
         for tenant in ("acme", "acme", "zeta"):
             caller = pb.Caller(tenant=tenant)
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT, caller=caller), timeout=5)
-        first, second, _ = (await sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=5)).budgets
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT, caller=caller), timeout=60)
+        first, second, _ = (await sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=60)).budgets
 
     assert (first.limit_usd, first.replicas, first.per_pod, first.timezone) == (2.0, 4, False, "UTC")
     assert list(first.alert_at) == [0.5, 0.8, 0.95]
@@ -241,15 +241,15 @@ async def test_a_listed_budget_says_everything_of_itself_and_what_each_value_has
 
 async def test_an_update_changes_what_its_mask_names_and_keeps_what_is_spent() -> None:
     async with running(core=core()) as sidecar:
-        await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5)
-        (before,) = (await sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=5)).budgets
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60)
+        (before,) = (await sidecar.admin.ListBudgets(admin_pb2.ListBudgetsRequest(), timeout=60)).budgets
         request = admin_pb2.UpdateBudgetRequest(
             budget=admin_pb2.Budget(name="monthly", limit_usd=2.5, alert_at=[0.9]),
             update_mask=FieldMask(paths=["limit_usd"]),
             etag=before.etag,
         )
-        changed = (await sidecar.admin.UpdateBudget(request, timeout=5)).budget
-        stale = await refusal(sidecar.admin.UpdateBudget(request, timeout=5))
+        changed = (await sidecar.admin.UpdateBudget(request, timeout=60)).budget
+        stale = await refusal(sidecar.admin.UpdateBudget(request, timeout=60))
         unmasked = admin_pb2.UpdateBudgetRequest(
             budget=admin_pb2.Budget(
                 name="monthly",
@@ -258,7 +258,7 @@ async def test_an_update_changes_what_its_mask_names_and_keeps_what_is_spent() -
                 on_exceed=admin_pb2.BUDGET_EXCEED_DOWNGRADE,
             )
         )
-        again = (await sidecar.admin.UpdateBudget(unmasked, timeout=5)).budget
+        again = (await sidecar.admin.UpdateBudget(unmasked, timeout=60)).budget
 
     assert changed.limit_usd == 2.5
     assert list(changed.alert_at) == [0.5, 0.8, 0.95]
@@ -277,7 +277,7 @@ async def test_what_cannot_be_changed_is_refused() -> None:
     async with running(core=core()) as sidecar:
 
         async def told(request: admin_pb2.UpdateBudgetRequest) -> tuple[str, str]:
-            error = await refusal(sidecar.admin.UpdateBudget(request, timeout=5))
+            error = await refusal(sidecar.admin.UpdateBudget(request, timeout=60))
             return reason(error), (error.details() or "").partition(":")[0]
 
         unknown = admin_pb2.UpdateBudgetRequest(budget=admin_pb2.Budget(name="weekly", limit_usd=1))
@@ -293,11 +293,51 @@ async def test_what_cannot_be_changed_is_refused() -> None:
 
 async def test_a_raised_limit_lets_calls_through_again() -> None:
     async with running(core=core(budget(limit_usd=NEEDED_USD))) as sidecar:
-        await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5)
-        error = await refusal(sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5))
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60)
+        error = await refusal(sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60))
         raised = admin_pb2.Budget(name="monthly", limit_usd=1.0)
-        await sidecar.admin.UpdateBudget(admin_pb2.UpdateBudgetRequest(budget=raised), timeout=5)
-        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=5)
+        await sidecar.admin.UpdateBudget(admin_pb2.UpdateBudgetRequest(budget=raised), timeout=60)
+        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=SHORT), timeout=60)
 
     assert reason(error) == "BUDGET_EXHAUSTED"
     assert answer.cost_usd == pytest.approx(ANSWER_USD)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_call_whose_cap_lowers_its_limit_needs_no_more_of_a_budget_than_the_cap(*, streaming: bool) -> None:
+    # Its own limit would take 0.06 USD.
+    long = pb.ChatInput(messages=HELLO.messages, max_output_tokens=30_000)
+    options = pb.RoutingOptions(max_cost_usd=0.01)
+    lowered = (10_000 - 66) // 2
+    go_on = asyncio.Event()
+    specs = (replace(SPECS[0], max_output_tokens=50_000),)
+    scripts: dict[str, Script] = {SPECS[0].name: (go_on, *ANSWER)}
+    async with running(core=core(budget(limit_usd=0.02)), specs=specs, scripts=scripts) as sidecar:
+
+        async def ask(**more: Any) -> None:
+            if streaming:
+                request = pb.ExecuteStreamRequest(input=long, **more)
+                _ = [message async for message in sidecar.stub.ExecuteStream(request, timeout=60)]
+            else:
+                await sidecar.stub.Execute(pb.ExecuteRequest(input=long, **more), timeout=60)
+
+        unlimited = await refusal(ask())
+        calls = [asyncio.create_task(ask(options=options)) for _ in range(2)]
+        async with asyncio.timeout(60):
+            while len(sidecar.upstream.calls) < 2 and not any(call.done() for call in calls):
+                await spent(sidecar)
+        held = await spent(sidecar)
+        # A third would fit beside what they cost in the end, and not beside what they may cost.
+        third = await refusal(ask(options=options))
+        go_on.set()
+        await asyncio.gather(*calls)
+        settled = await spent(sidecar)
+        await ask(options=options)
+        sent = [call.max_output_tokens for call in sidecar.upstream.calls]
+        last = await spent(sidecar)
+
+    assert reason(unlimited) == reason(third) == "BUDGET_EXHAUSTED"
+    assert sent == [lowered] * 3
+    assert held == [("", 0.0, 2.0 * (66 + 2 * lowered))]
+    assert settled == [("", round(2e6 * ANSWER_USD, 6), 0.0)]
+    assert last == [("", round(3e6 * ANSWER_USD, 6), 0.0)]

@@ -35,6 +35,13 @@ class Rates(NamedTuple):
         """Returns nano-USD, rounded up."""
         return -(-(input_tokens * self.input_per_million + output_tokens * self.output_per_million) // PER_MILLION)
 
+    def affordable_output(self, input_tokens: int, left_nano_usd: int) -> int:
+        """Returns how long an answer so much pays for beside the input; below 0 where not even that is paid for.
+
+        To be asked only where output costs something.
+        """
+        return (left_nano_usd * PER_MILLION - input_tokens * self.input_per_million) // self.output_per_million
+
 
 class FleetRates(NamedTuple):
     """The dearest rates of each target by its place in the fleet, and of all of them; 0 where a price is unknown."""
@@ -94,11 +101,29 @@ def least_need(
     asked: int | None,
     expected_tokens: int,
     may_lower: bool = False,
+    at_most: int | None = None,
 ) -> int:
     """Returns the least that must be left for an attempt, nano-USD: what `claim` needs where it lowers the limit."""
     least = least_output(spec, None if may_lower else asked, expected_tokens)
     output_tokens = min(output_bound(spec, asked, input_tokens), least)
+    if at_most is not None:
+        output_tokens = min(output_tokens, at_most)
     return worst_rates(price, input_tokens).need(input_tokens, output_tokens)
+
+
+def lowered_output(
+    price: Price, spec: TargetSpec, *, input_tokens: int, asked: int | None, expected_tokens: int, left_nano_usd: int
+) -> int:
+    """Returns the longest answer under a limit that may lower what was asked for, with so much left of it.
+
+    At least what the answer should need: where too little is left even for that, no attempt is made.
+    """
+    rates = worst_rates(price, input_tokens)
+    bound = output_bound(spec, asked, input_tokens)
+    if rates.need(input_tokens, bound) <= left_nano_usd or not rates.output_per_million:
+        return bound
+    least = min(bound, least_output(spec, None, expected_tokens))
+    return max(least, rates.affordable_output(input_tokens, left_nano_usd))
 
 
 class Claim(NamedTuple):
@@ -142,7 +167,7 @@ def claim(
         return Claim(whole, None if unbounded else bound)
     if (asked is not None and not may_lower) or not rates.output_per_million:
         return None
-    affordable = (left_nano_usd * PER_MILLION - input_tokens * rates.input_per_million) // rates.output_per_million
+    affordable = rates.affordable_output(input_tokens, left_nano_usd)
     if affordable < min(bound, least_output(spec, None, expected_tokens)):
         return None
     return Claim(rates.need(input_tokens, affordable), affordable)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from turnout_server.core.budget_need import least_need, worst_input_tokens
+from turnout_server.core.budget_need import least_need, lowered_output, worst_input_tokens
 from turnout_server.core.decision import Rejection
 from turnout_server.core.fleet import Prefill
 from turnout_server.core.model import (
@@ -287,11 +287,16 @@ def _limits(expected: Expected, demand: Demand, findings: Findings, *, availabil
 
 
 def budget_shortage(spec: TargetSpec, expected: Expected, demand: Demand) -> str:
-    """Returns why the budgets in force do not leave enough for a target, "" where they do or its price is unknown."""
+    """Returns why the budgets in force do not leave enough for a target, "" where they do or its price is unknown.
+
+    Needed is what is sent: the caller's own output limit, as far as the call's cap leaves it as long as it is.
+    """
     room = demand.room
     if room is None or spec.price is None:
         return ""
-    needed = _least_needed(spec.price, spec, expected, demand, may_lower=False)
+    needed = _least_needed(
+        spec.price, spec, expected, demand, at_most=_capped_output(spec.price, spec, expected, demand)
+    )
     if needed <= room.left_nano_usd:
         return ""
     return f"needs up to {usd(needed)}, budget {room.budget} has {usd(room.left_nano_usd)} left"
@@ -308,16 +313,44 @@ def cap_shortage(spec: TargetSpec, expected: Expected, demand: Demand) -> str:
     return f"needs up to {usd(needed)}, {usd(left)} is left of the limit of {usd(cap)}"
 
 
-def _least_needed(price: Price, spec: TargetSpec, expected: Expected, demand: Demand, *, may_lower: bool) -> int:
+def _least_needed(
+    price: Price,
+    spec: TargetSpec,
+    expected: Expected,
+    demand: Demand,
+    *,
+    may_lower: bool = False,
+    at_most: int | None = None,
+) -> int:
     return least_need(
         price,
         spec,
-        # A caller's own count is taken as it is; what is estimated, or assumed where nothing is known, is not.
-        input_tokens=worst_input_tokens(expected.input_tokens, counted=demand.input_counted),
+        input_tokens=_worst_input_tokens(expected, demand),
         asked=demand.max_output_tokens,
         expected_tokens=expected.output_tokens,
         may_lower=may_lower,
+        at_most=at_most,
     )
+
+
+def _capped_output(price: Price, spec: TargetSpec, expected: Expected, demand: Demand) -> int | None:
+    """Returns the output limit that the call's cap makes of the caller's own; None where there is none to lower."""
+    left, asked = demand.cost_left_nano_usd, demand.max_output_tokens
+    if left is None or asked is None:
+        return None
+    return lowered_output(
+        price,
+        spec,
+        input_tokens=_worst_input_tokens(expected, demand),
+        asked=asked,
+        expected_tokens=expected.output_tokens,
+        left_nano_usd=left,
+    )
+
+
+def _worst_input_tokens(expected: Expected, demand: Demand) -> int:
+    # A caller's own count is taken as it is; what is estimated, or assumed where nothing is known, is not.
+    return worst_input_tokens(expected.input_tokens, counted=demand.input_counted)
 
 
 def usd(nano_usd: int) -> str:

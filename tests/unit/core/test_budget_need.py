@@ -13,6 +13,7 @@ from turnout_server.core.budget_need import (
     claim,
     fleet_rates,
     least_need,
+    lowered_output,
     worst_input_tokens,
     worst_rates,
 )
@@ -111,6 +112,14 @@ USAGES = st.builds(
 )
 
 
+TARGETS = st.builds(
+    lambda most, *prices: spec("a/m", price=prices, max_output_tokens=most),
+    st.none() | st.integers(1, 9000),
+    st.floats(0, 10),
+    st.floats(0, 10),
+)
+
+
 @given(price=PRICES | TIERED, usage=USAGES, more=st.integers(0, 1000))
 def test_no_usage_within_the_worst_case_costs_more_than_is_reserved(price: Price, usage: Usage, more: int) -> None:
     tokens, output, cost = (usage.input_tokens or 0) + more, usage.output_tokens or 0, cost_nano_usd(usage, price)
@@ -126,12 +135,7 @@ def test_no_usage_within_the_worst_case_costs_more_than_is_reserved(price: Price
     tokens=st.integers(0, 5000),
     asked=st.none() | st.integers(1, 9000),
     expected=st.integers(1, 5000),
-    target=st.builds(
-        lambda most, *prices: spec("a/m", price=prices, max_output_tokens=most),
-        st.none() | st.integers(1, 9000),
-        st.floats(0, 10),
-        st.floats(0, 10),
-    ),
+    target=TARGETS,
 )
 def test_a_claim_fits_into_what_is_left_and_pays_for_the_limit_that_is_sent(
     left: int, tokens: int, asked: int | None, expected: int, *, target: TargetSpec
@@ -154,3 +158,50 @@ def test_a_claim_fits_into_what_is_left_and_pays_for_the_limit_that_is_sent(
         assert found.nano_usd <= left
         assert not rates.output_per_million or (sent is not None and rates.need(tokens, sent) <= found.nano_usd)
         assert asked is None or sent == min(asked, most or asked)
+
+
+@given(
+    cap=st.integers(0, 10**8),
+    left=st.integers(0, 10**8),
+    tokens=st.integers(0, 5000),
+    asked=st.none() | st.integers(1, 9000),
+    expected=st.integers(1, 5000),
+    target=TARGETS,
+)
+def test_a_budget_needs_what_the_cap_of_the_call_leaves_of_it(
+    cap: int, left: int, tokens: int, asked: int | None, expected: int, *, target: TargetSpec
+) -> None:
+    assert target.price is not None
+
+    def claimed(much: int, at_most: int | None = None, *, may_lower: bool) -> Claim | None:
+        return claim(
+            target,
+            input_tokens=tokens,
+            asked=asked,
+            expected_tokens=expected,
+            left_nano_usd=much,
+            may_lower=may_lower,
+            at_most=at_most,
+        )
+
+    lowered = lowered_output(
+        target.price, target, input_tokens=tokens, asked=asked, expected_tokens=expected, left_nano_usd=cap
+    )
+    needed = least_need(
+        target.price,
+        target,
+        input_tokens=tokens,
+        asked=asked,
+        expected_tokens=expected,
+        at_most=None if asked is None else lowered,
+    )
+    under_the_cap = claimed(cap, may_lower=True)
+    if under_the_cap is None:
+        # Then it is the cap that is too low, and the budget needs no more than the least that makes sense.
+        assert needed > cap
+        return
+    found = claimed(left, under_the_cap.output_tokens, may_lower=False)
+
+    assert (found is None) is (needed > left)
+    assert found is None or found.nano_usd <= under_the_cap.nano_usd
+    assert asked is None or under_the_cap.output_tokens == lowered
