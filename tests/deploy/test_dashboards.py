@@ -59,6 +59,7 @@ VALUES: dict[str, set[str]] = {
     "gen_ai_token_type": {"input", "output"},
     "error_type": {""},
     "chosen": {""},
+    "agreed": {"true", "false"},
 }
 """What labels are held to in selectors, besides the dashboard's choices."""
 QUERIES = tuple(queries())

@@ -30,7 +30,8 @@ MODEL = "context_window_tokens: 128000, max_output_tokens: 8192, quality: 80, ca
 POLICIES = """
   provider_order: [south, west, north, east]
   policies:
-    default: {strategy: PRIORITY}
+    default: {strategy: PRIORITY, shadow_policy: beside}
+    beside: {strategy: PRIORITY, preferences: [north/small]}
     cached: {strategy: COST, cache: {enabled: true}}
     hedged: {strategy: PRIORITY, preferences: [east/small], hedge: {enabled: true}}
     poor: {limits: {max_cost_usd: 0.000000001}}

@@ -79,7 +79,7 @@ def _count(metrics: Metrics) -> None:
         on_event=metrics.event,
         instruments=metrics,
     )
-    router.route(RouteQuery(options=RoutingOptions(exclude=("openai",))))
+    router.deciding.route(RouteQuery(options=RoutingOptions(exclude=("openai",))))
     for failure in (None, FailureKind.TIMEOUT):
         for target, cost_nano_usd in ((FIRST, 1_500_000_000), (SECOND, None)):
             metrics.attempt(

@@ -48,6 +48,7 @@ BETWEEN = {
     "cost: Attempts without a price A",
     "decisions: Without a target A",
     "decisions: Answered from the cache A",
+    "decisions: Shadow agrees A",
 }
 """Queries whose answer is a share that is neither none nor all, as some calls fail and some do not."""
 

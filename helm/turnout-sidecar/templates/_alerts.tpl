@@ -146,6 +146,24 @@ turnout-sidecar.prometheusRule knows.
     summary: "{{ "{{" }} $labels.target }} refuses a key of @RELEASE@, or its quota is used up."
     description: "\"turnout status\" names the key; \"turnout check --live\" tries all of them."
     runbook_url: "@RUNBOOKS@#alert-turnout-key-refused"
+# A key is left alone for a model for ten minutes once it was told that there is no such model, so that there are few such
+# answers; the one that begins a series counts too. Where others are served meanwhile, the model is there.
+- alert: TurnoutModelNotFound
+  expr: |
+    (
+      sum by (target) (rate(turnout_attempts_total{@SELECTOR@,outcome="MODEL_NOT_FOUND"}[15m])) > 0
+        or sum by (target) (
+          turnout_attempts_total{@SELECTOR@,outcome="MODEL_NOT_FOUND"}
+            unless turnout_attempts_total{@SELECTOR@,outcome="MODEL_NOT_FOUND"} offset 15m
+        ) > 0
+    )
+    unless sum by (target) (rate(turnout_attempts_total{@SELECTOR@,outcome="ok"}[15m])) > 0
+  for: 5m
+  labels: {severity: warning}
+  annotations:
+    summary: "The provider of {{ "{{" }} $labels.target }} tells @RELEASE@ that there is no such model, whenever it is asked."
+    description: The model was retired, its name is misspelt, or no key may see it. "turnout check --live" asks every provider for its models.
+    runbook_url: "@RUNBOOKS@#alert-turnout-model-not-found"
 - alert: TurnoutRetryBudgetEmpty
   expr: min(avg_over_time(turnout_retry_budget_remaining{@SELECTOR@}[5m])) < 1
   for: 5m
