@@ -104,6 +104,8 @@ func events(t *testing.T, answer *http.Response) []event {
 
 func TestPromptIsAnsweredInPieces(t *testing.T) {
 	world := realsidecar.Start(t)
+	// What comes together is joined: these pieces come apart, however busy the machine is.
+	world.Latency("north", map[string]any{"seconds_per_output_token": 0.1})
 	got := events(t, ask(within(t), t, serve(t, world.Address), `{"prompt": "Hello", "task": "chat"}`))
 	last := got[len(got)-1]
 	if len(got) < 3 || got[0].name != "text" || last.name != "done" || last.data["target"] != "north/m" ||

@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.turnout.TurnoutClient;
+import dev.turnout.v1.RouteRequest;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -38,6 +39,8 @@ class AskTest {
     void start() throws IOException {
         real = RealSidecar.start(folder, "127.0.0.1:0");
         client = TurnoutClient.create(real.address());
+        // Connected: what follows has the client's own short deadlines.
+        client.route(RouteRequest.getDefaultInstance(), Duration.ofSeconds(60));
     }
 
     @AfterEach

@@ -90,7 +90,8 @@ final class RealSidecar implements AutoCloseable {
         Path file = folder.resolve("turnout.yaml");
         Files.writeString(file, "listen: " + where + "\nhealth: {address: \"\"}\nmetrics: {address: \"\"}\nproviders:\n"
                 + providers + "routing:\n  provider_order: [north, south]\n  policies: {default: {strategy: PRIORITY}}\n"
-                + "drain_seconds: 1\n");
+                + "  plan_valid_seconds: 300\n"
+                + "failover: {connect_timeout_seconds: 60, first_token_timeout_seconds: 300}\ndrain_seconds: 1\n");
         serving = started("serve", "-c", file.toString());
         JsonElement first = said(serving, "serve").getAsJsonArray("grpc").get(0);
         address = first.getAsString();

@@ -64,6 +64,8 @@ class RealSidecarTest {
     void start() throws IOException {
         real = RealSidecar.start(folder, "127.0.0.1:0");
         client = TurnoutClient.create(real.address());
+        // Connected: what follows has the client's own short deadlines.
+        client.route(RouteRequest.getDefaultInstance(), Duration.ofSeconds(60));
     }
 
     @AfterEach
