@@ -43,20 +43,25 @@ func keyOf(request *pb.RouteRequest) planKey {
 // keptPlan is a decision that further requests may follow.
 type keptPlan struct {
 	decision *pb.Decision
-	// inputTokens and outputTokens are what the plan was asked with; nil for unknown.
-	inputTokens  *int64
-	outputTokens *int64
+	// tokens are what the plan was asked with.
+	tokens tokens
 	// until is when it must not be followed any more.
 	until time.Time
 }
 
-func (k *keptPlan) serves(profile *pb.RequestProfile) bool {
-	// Of a nil profile both are unknown.
-	var input, output *int64
-	if profile != nil {
-		input, output = profile.InputTokens, profile.MaxOutputTokens
+// tokens are those that a request states; nil for unknown.
+type tokens struct{ input, output *int64 }
+
+func tokensOf(profile *pb.RequestProfile) tokens {
+	if profile == nil {
+		return tokens{}
 	}
-	return noMore(input, k.inputTokens) && noMore(output, k.outputTokens)
+	return tokens{profile.InputTokens, profile.MaxOutputTokens}
+}
+
+// noMoreThan tells whether a plan that was asked for with the tokens had serves a request of these.
+func (t tokens) noMoreThan(had tokens) bool {
+	return noMore(t.input, had.input) && noMore(t.output, had.output)
 }
 
 // noMore tells whether asked is surely no more than had; an unknown number is so only for an unknown number.
@@ -110,7 +115,7 @@ func (c *planCache) reuse(key planKey, profile *pb.RequestProfile, now time.Time
 		c.kept.drop(key)
 		return nil, nil
 	}
-	if !kept.serves(profile) {
+	if !tokensOf(profile).noMoreThan(kept.tokens) {
 		return nil, nil
 	}
 	return kept.decision, c.drawn(kept.decision.GetCandidates())
@@ -122,7 +127,7 @@ func (c *planCache) keep(
 	key planKey, request *pb.RouteRequest, decision *pb.Decision, sentAt time.Time, failureCount int,
 ) {
 	c.kept.drop(key)
-	if !decision.GetReusable() || decision.GetValidFor().AsDuration() <= 0 {
+	if !mayServeAgain(decision) {
 		return
 	}
 	for _, candidate := range decision.GetCandidates() {
@@ -130,14 +135,22 @@ func (c *planCache) keep(
 			return
 		}
 	}
-	kept := &keptPlan{
+	c.kept.put(key, &keptPlan{
 		decision: withoutProbes(decision),
+		tokens:   tokensOf(request.GetProfile()),
 		until:    sentAt.Add(decision.GetValidFor().AsDuration()),
-	}
-	if profile := request.GetProfile(); profile != nil {
-		kept.inputTokens, kept.outputTokens = profile.InputTokens, profile.MaxOutputTokens
-	}
-	c.kept.put(key, kept)
+	})
+}
+
+// servedOnce tells whether the last answer to such a request was for its asker alone.
+func (c *planCache) servedOnce(key planKey) bool {
+	last, found := c.last.peek(key)
+	return found && !mayServeAgain(last.decision)
+}
+
+// mayServeAgain tells whether the sidecar lets a decision serve further requests.
+func mayServeAgain(decision *pb.Decision) bool {
+	return decision.GetReusable() && decision.GetValidFor().AsDuration() > 0
 }
 
 // remember takes a decision for the time when the sidecar is away.

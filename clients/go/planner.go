@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	pb "turnout.dev/go/turnoutv1"
 )
 
@@ -15,6 +17,8 @@ const (
 	fallingBackTimeout = time.Second
 	// awayPause is how long nobody asks after the sidecar was found to be away.
 	awayPause = time.Second
+	// leastTimeout is what is left for a question at the least: too late is not the caller's mistake.
+	leastTimeout = time.Millisecond
 )
 
 // planner decides where a plan comes from: one that is kept, the sidecar, or what is left while the sidecar is away.
@@ -23,8 +27,9 @@ type planner struct {
 	static  staticOrder
 	caching bool
 
-	mu    sync.Mutex
-	cache *planCache
+	mu        sync.Mutex
+	cache     *planCache
+	questions questions
 	// awayReason is why the sidecar is taken to be away, "" while it is not.
 	awayReason string
 	askAgainAt time.Time
@@ -36,18 +41,8 @@ type planner struct {
 
 func newPlanner(client *Client, static staticOrder, caching bool) *planner {
 	return &planner{
-		client: client, static: static, caching: caching, cache: newPlanCache(rand.Float64),
+		client: client, static: static, caching: caching, cache: newPlanCache(rand.Float64), questions: questions{},
 	}
-}
-
-// question is a Route that is to be made.
-type question struct {
-	request      *pb.RouteRequest
-	key          planKey
-	failureCount int
-	fallsBack    bool
-	alone        bool
-	untold       bool
 }
 
 // Plan returns the targets to call for a request, for [Do]. While an earlier plan for an equal request may be reused no
@@ -61,23 +56,29 @@ func (c *Client) Plan(ctx context.Context, request *pb.RouteRequest, options ...
 }
 
 func (p *planner) plan(ctx context.Context, request *pb.RouteRequest, call callSettings) (*Plan, error) {
-	if call.hasTimeout && call.timeout <= 0 {
-		_, _, err := rpcRoute.bound(ctx, call)
+	patience, err := rpcRoute.patience(ctx, call)
+	if err != nil {
 		return nil, err
 	}
-	plan, asked := p.start(request)
+	plan, asked := p.start(request, patience)
 	if plan != nil {
 		return plan, nil
 	}
 	defer p.ended(asked)
+	for asked.waitsFor != nil {
+		if err := p.wait(ctx, asked); err != nil {
+			return nil, err
+		}
+		if plan := p.again(asked); plan != nil {
+			return plan, nil
+		}
+	}
 	how := rpcRoute
 	if asked.fallsBack {
 		how.rule = retryNever
-		if !call.hasTimeout || call.timeout > fallingBackTimeout {
-			call.timeout, call.hasTimeout = fallingBackTimeout, true
-		}
 	}
-	bounded, cancel, err := how.bound(ctx, call)
+	how.timeout = max(leastTimeout, asked.endsAt.Sub(p.client.now()))
+	bounded, cancel, err := how.bound(ctx, callSettings{})
 	if err != nil {
 		return nil, err
 	}
@@ -94,33 +95,85 @@ func (p *planner) plan(ctx context.Context, request *pb.RouteRequest, call callS
 	}
 	decision := response.GetDecision()
 	if len(decision.GetCandidates()) == 0 {
-		return nil, contract("the sidecar answered with a plan without candidates")
+		return p.refused(asked, contract("the sidecar answered with a plan without candidates"), false)
 	}
 	return p.answered(asked, decision, made.sentAt, told), nil
 }
 
-// start returns a plan that needs no question, or the question.
-func (p *planner) start(request *pb.RouteRequest) (*Plan, *question) {
+// start returns a plan that needs no question, or the question of a caller who has so much time.
+func (p *planner) start(request *pb.RouteRequest, patience time.Duration) (*Plan, *question) {
 	key, now := keyOf(request), p.client.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if decision, candidates := p.cache.reuse(key, request.GetProfile(), now); decision != nil {
-		plan := p.newPlan(request, decision, candidates)
-		plan.reused = true
+	if plan := p.kept(key, request, now); plan != nil {
 		return plan, nil
 	}
-	stale := p.stale(key, request, now)
-	alone := p.awayReason != "" && stale != nil
-	if alone {
-		if p.asking || now.Before(p.askAgainAt) {
-			return stale, nil
+	asked := &question{request: request, key: key, endsAt: now.Add(patience), ended: make(chan struct{})}
+	if stale := p.ask(asked, now); stale != nil {
+		return stale, nil
+	}
+	return nil, asked
+}
+
+// wait waits for another question, as long as that is worth it. An error is that the caller's own time is over.
+func (p *planner) wait(ctx context.Context, asked *question) error {
+	timer := time.NewTimer(asked.waitUntil.Sub(p.client.now()))
+	defer timer.Stop()
+	select {
+	case <-asked.waitsFor.ended:
+	case <-timer.C:
+	case <-ctx.Done():
+		return errorFrom(status.FromContextError(ctx.Err()).Err(), nil, nil)
+	}
+	return nil
+}
+
+// again returns the plan that there is after a wait; nil where the question is to be asked, or to wait once more.
+func (p *planner) again(asked *question) *Plan {
+	now := p.client.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if plan := p.kept(asked.key, asked.request, now); plan != nil {
+		return plan
+	}
+	return p.ask(asked, now)
+}
+
+// kept returns a plan that may be used again; p.mu is held.
+func (p *planner) kept(key planKey, request *pb.RouteRequest, now time.Time) *Plan {
+	decision, candidates := p.cache.reuse(key, request.GetProfile(), now)
+	if decision == nil {
+		return nil
+	}
+	plan := p.newPlan(request, decision, candidates)
+	plan.reused = true
+	return plan
+}
+
+// ask makes a question ready, to be asked or to wait for another; or returns the stale plan to go on with instead. p.mu
+// is held.
+func (p *planner) ask(asked *question, now time.Time) *Plan {
+	stale := p.stale(asked.key, asked.request, now)
+	asked.fallsBack = stale != nil
+	if asked.fallsBack {
+		if p.awayReason != "" {
+			if p.asking || now.Before(p.askAgainAt) {
+				return stale
+			}
+			p.asking, asked.alone = true, true
 		}
-		p.asking = true
+		if latest := now.Add(fallingBackTimeout); asked.endsAt.After(latest) {
+			asked.endsAt = latest
+		}
 	}
-	return nil, &question{
-		request: request, key: key, failureCount: p.cache.failureCount,
-		fallsBack: stale != nil, alone: alone, untold: p.untold != 0,
+	asked.failureCount, asked.untold = p.cache.failureCount, p.untold != 0
+	// To wait for an answer that will serve its asker alone would only cost time.
+	if p.caching && !asked.alone && !p.cache.servedOnce(asked.key) {
+		p.questions.join(asked, now)
+	} else {
+		p.questions.ask(asked)
 	}
+	return nil
 }
 
 // tell sends the outcomes that are queued, so that the sidecar knows of a failure before it decides again; it takes at
@@ -175,6 +228,7 @@ func (p *planner) refused(asked *question, err error, over bool) (*Plan, error) 
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	asked.refused = !over
 	if !away {
 		if errors.As(err, new(*RefusedError)) {
 			p.awayReason = ""
@@ -189,11 +243,13 @@ func (p *planner) refused(asked *question, err error, over bool) (*Plan, error) 
 	return nil, err
 }
 
+// ended is called once for each question, however it went.
 func (p *planner) ended(asked *question) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.questions.end(asked)
 	if asked.alone {
-		p.mu.Lock()
 		p.asking = false
-		p.mu.Unlock()
 	}
 }
 

@@ -390,14 +390,14 @@ func TestEveryQuestionWaitsForTheFailureThatIsBeingReported(t *testing.T) {
 	told := make(chan bool)
 	go func() { told <- client.planner.tell(within(t)) }()
 	<-reporting
-	if _, asked := client.planner.start(forTask("other")); !asked.untold {
+	if _, asked := client.planner.start(forTask("other"), patience); !asked.untold {
 		t.Error("a sidecar that has not heard of the failure yet is asked")
 	}
 	close(heard)
 	if !<-told {
 		t.Fatal("the failure was not told")
 	}
-	if _, asked := client.planner.start(forTask("other")); asked.untold {
+	if _, asked := client.planner.start(forTask("other"), patience); asked.untold {
 		t.Error("what was told is told again")
 	}
 }

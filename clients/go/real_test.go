@@ -137,6 +137,12 @@ func TestPlansGoOnWhileTheSidecarIsAway(t *testing.T) {
 		return plan
 	}
 	asked := call(request)
+	// A sidecar has a second where there is something to fall back on, which a busy machine may need.
+	for ; asked.Stale(); asked = call(request) {
+		if !pauseUntil(ctx) {
+			t.Fatal("plans of a running sidecar are stale")
+		}
+	}
 	world.StopSidecar()
 
 	other := &pb.RouteRequest{Profile: &pb.RequestProfile{Task: "planning"}}
@@ -147,8 +153,9 @@ func TestPlansGoOnWhileTheSidecarIsAway(t *testing.T) {
 	// Not an equal request, but the same task: the last plan is better than the static order.
 	similar := &pb.RouteRequest{Profile: &pb.RequestProfile{Task: "chat"}, SessionId: "s"}
 	last := call(similar)
-	if last.StaleReason() != "UNREACHABLE" || last.DecisionID() != asked.DecisionID() {
-		t.Errorf("stale %q, decision %s after %s", last.StaleReason(), last.DecisionID(), asked.DecisionID())
+	reason := last.StaleReason()
+	if (reason != "UNREACHABLE" && reason != "DEADLINE") || last.DecisionID() != asked.DecisionID() {
+		t.Errorf("stale %q, decision %s after %s", reason, last.DecisionID(), asked.DecisionID())
 	}
 
 	world.RestartSidecar()

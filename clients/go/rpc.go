@@ -24,15 +24,31 @@ var (
 	rpcWatch = rpc{rule: retryNever}
 )
 
+// patience returns how much time a caller has for a call: as given, else the RPC's own, and no more than the context has.
+func (r rpc) patience(ctx context.Context, call callSettings) (time.Duration, error) {
+	timeout, err := r.given(call)
+	if deadline, has := ctx.Deadline(); has {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	return timeout, err
+}
+
+func (r rpc) given(call callSettings) (time.Duration, error) {
+	if !call.hasTimeout {
+		return r.timeout, nil
+	}
+	if call.timeout <= 0 {
+		return 0, usage("timeout", "the timeout is %v: give a positive duration, or leave it out", call.timeout)
+	}
+	return call.timeout, nil
+}
+
 // bound returns a context that ends when the call must have ended: after the timeout given, else the RPC's own, and
 // never later than the context given.
 func (r rpc) bound(ctx context.Context, call callSettings) (context.Context, context.CancelFunc, error) {
-	timeout := r.timeout
-	if call.hasTimeout {
-		if call.timeout <= 0 {
-			return nil, nil, usage("timeout", "the timeout is %v: give a positive duration, or leave it out", call.timeout)
-		}
-		timeout = call.timeout
+	timeout, err := r.given(call)
+	if err != nil {
+		return nil, nil, err
 	}
 	if timeout == 0 {
 		bounded, cancel := context.WithCancel(ctx)

@@ -27,6 +27,7 @@ providers:
 routing:
   provider_order: [north, south]
   policies: {{default: {{strategy: PRIORITY}}}}
+failover: {{connect_timeout_seconds: 60}}
 drain_seconds: 1
 """
 
@@ -80,7 +81,7 @@ def process(folder: Path, command: str, *arguments: str) -> Iterator[dict[str, A
             yield json.loads(line)
         finally:
             started.send_signal(signal.SIGTERM)
-            started.wait(timeout=20)
+            started.wait(timeout=60)
             if started.stdout is not None:
                 started.stdout.close()
     assert started.returncode == 0, log.read_text()

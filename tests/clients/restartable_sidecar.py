@@ -29,6 +29,7 @@ routing:
   # So long that no machine is too slow for a plan to be used again.
   plan_valid_seconds: 300
   policies: {{default: {{strategy: PRIORITY}}}}
+failover: {{connect_timeout_seconds: 60}}
 drain_seconds: 1
 """
 

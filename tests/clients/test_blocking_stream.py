@@ -31,12 +31,12 @@ def test_another_thread_can_end_a_stream_that_is_being_read() -> None:
 
         reader = threading.Thread(target=read)
         reader.start()
-        assert first_seen.wait(5)
+        assert first_seen.wait(GENEROUS_SECONDS)
         stream.close()
-        reader.join(5)
+        reader.join(GENEROUS_SECONDS)
 
     assert ended == [TransportError]
-    assert sidecar.ended.wait(5)
+    assert sidecar.ended.wait(GENEROUS_SECONDS)
 
 
 def test_another_thread_can_end_a_stream_that_waits_for_its_next_try() -> None:

@@ -78,6 +78,22 @@ def test_it_is_told_once_that_outcomes_wait(caplog: pytest.LogCaptureFixture) ->
     assert len(caplog.records) == 1
 
 
+def test_it_is_told_once_that_outcomes_are_dropped_until_none_waits(caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox()
+    told: list[int] = []
+
+    with caplog.at_level(logging.WARNING, "turnout"):
+        for _ in range(2):
+            for number in range(3000):
+                outbox.add(outcome(number))
+            told.append(len(caplog.records))
+            while batch := outbox.take():
+                outbox.sent(batch, pb.ReportOutcomeResponse())
+
+    assert (told, outbox.dropped_count) == ([1, 2], 4000)
+    assert "more than 1000 outcomes wait" in caplog.records[0].getMessage()
+
+
 @pytest.mark.parametrize("end", ["sent", "lost", "dropped"])
 def test_a_failure_presses_until_it_is_sent_or_given_up(end: str) -> None:
     outbox = Outbox(max_pending_count=1)

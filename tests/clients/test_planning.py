@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from turnout.answer import target_name
+from turnout.asking import Asking
 from turnout.errors import (
     AllTargetsUnavailableError,
     BudgetExhaustedError,
@@ -28,7 +30,7 @@ from turnout.errors import (
 )
 from turnout.fallback import Fallback, StaticOrder
 from turnout.last_plans import LastPlans
-from turnout.planning import Asking, Choice, Planner
+from turnout.planning import Choice, Planner
 from turnout.seen_failures import SeenFailures
 from turnout.v1 import router_pb2 as pb
 
@@ -61,8 +63,8 @@ def failure(name: str, kind: pb.FailureKind.ValueType = pb.FAILURE_KIND_OVERLOAD
     return pb.Outcome(target=target(name), failure=kind, **more)
 
 
-def ask(planner: Planner, request: pb.RouteRequest, now: float) -> Asking:
-    found = planner.start(request, now)
+def ask(planner: Planner, request: pb.RouteRequest, now: float, seconds: float = math.inf) -> Asking:
+    found = planner.start(request, now, seconds)
     assert isinstance(found, Asking)
     found.sent_at = now
     return found
@@ -237,11 +239,12 @@ def test_an_answer_ends_the_pause() -> None:
 def test_a_question_with_something_to_fall_back_on_is_short_and_put_once() -> None:
     plans = planner({"chat": ["a/m"]})
 
-    short, long = ask(plans, request(), 0.0), ask(plans, request("planning"), 0.0)
+    short, shorter = ask(plans, request(), 10.0, 2.0), ask(plans, request(), 10.0, 0.25)
+    long = ask(plans, request("planning"), 10.0, 2.0)
 
-    assert (short.timeout_seconds(2.0), short.retry_count(3)) == (1.0, 0)
-    assert (short.timeout_seconds(0.3), short.retry_count(3)) == (0.3, 0)
-    assert (long.timeout_seconds(2.0), long.retry_count(3)) == (2.0, 3)
+    assert (short.ends_at, short.retry_count(3)) == (11.0, 0)
+    assert (shorter.ends_at, shorter.retry_count(3)) == (10.25, 0)
+    assert (long.ends_at, long.retry_count(3)) == (12.0, 3)
 
 
 def test_what_is_left_is_taken_in_order_the_same_request_the_task_the_fallback() -> None:

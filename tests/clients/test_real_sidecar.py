@@ -50,7 +50,7 @@ def own_call(attempt: PlanAttempt) -> None:
     path = "/messages" if attempt.wire == "anthropic" else "/chat/completions"
     body = {"model": attempt.model, "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
     headers = {"anthropic-version": "2023-06-01"}
-    answer = httpx.post(attempt.base_url + path, json=body, headers=headers, trust_env=False, timeout=5)
+    answer = httpx.post(attempt.base_url + path, json=body, headers=headers, trust_env=False, timeout=60)
     answer.raise_for_status()
     attempt.usage(input_tokens=5, output_tokens=6)
 
@@ -128,13 +128,13 @@ async def test_a_cut_stream_under_fail_is_an_error_that_says_what_came(real: Wor
 
 async def test_refusals_by_all_are_told_with_a_wait(real: World, client: Driver) -> None:
     for provider in ("north", "south"):
-        real.fault(provider, kind="error", status=429, retry_after_seconds=30)
+        real.fault(provider, kind="error", status=429, retry_after_seconds=600)
 
     with pytest.raises(AllAttemptsRefusedError) as caught:
-        await client.execute("Hi", timeout_seconds=5)
+        await client.execute("Hi", timeout_seconds=60)
 
     assert caught.value.retry_after_seconds is not None
-    assert caught.value.retry_after_seconds >= 25
+    assert caught.value.retry_after_seconds >= 500
     assert {attempt.failure for attempt in caught.value.attempts} == {pb.FAILURE_KIND_RATE_LIMITED}
 
 
@@ -143,7 +143,7 @@ async def test_broken_connections_everywhere_are_not_retried_blindly(real: World
         real.fault(provider, kind="error", status=500)
 
     with pytest.raises(AttemptsExhaustedError) as caught:
-        await client.execute("Hi", timeout_seconds=10)
+        await client.execute("Hi", timeout_seconds=60)
 
     assert len(caught.value.attempts) >= 2
     assert caught.value.details.retry_forbidden
@@ -155,10 +155,12 @@ async def test_the_deadline_comes_with_what_was_tried(real: World, client: Drive
 
     errors: list[DeadlineError] = []
     # Who says so first is a matter of milliseconds; on a busy machine it may be the client's own stack.
-    while len(errors) < 5 and not (errors and errors[-1].reason):
+    for seconds in (1.5, 3.0, 6.0, 12.0, 24.0):
         with pytest.raises(DeadlineError) as caught:
-            await client.execute("Hi", timeout_seconds=1.5)
+            await client.execute("Hi", timeout_seconds=seconds)
         errors.append(caught.value)
+        if errors[-1].reason:
+            break
 
     assert errors[-1].reason == "DEADLINE"
     assert errors[-1].attempts

@@ -33,7 +33,7 @@ _OP_FIELDS: Mapping[str, frozenset[str]] = {
 """What the driver is told beside the client. A field that nobody reads, such as a misspelt `expect`, checks nothing."""
 
 DRIVER_OPS = frozenset(_OP_FIELDS)
-_AROUND_AN_OP = frozenset({"op", "as", "times", "until", "background", "expect", "error"})
+_AROUND_AN_OP = frozenset({"op", "as", "times", "at_once", "until", "background", "expect", "error"})
 PATIENT_OPS = frozenset({"route", "plan", "report", "status"})
 """Their own deadlines are of seconds, which a busy machine may use up for the first connection alone."""
 PATIENT_SECONDS = 30.0
@@ -130,6 +130,8 @@ def _check_step(where: str, step: Any) -> None:
             raise CaseError(f"{where}: expects an answer and an error: one of them")
         if "background" in step and step.keys() & {"expect", "error", "as", "times", "until"}:
             raise CaseError(f"{where}: what runs in the background is looked at where it is awaited")
+        if "at_once" in step and step.keys() & {"times", "until"}:
+            raise CaseError(f"{where}: is done at_once, or one after another: one of them")
         unknown = step.keys() - _AROUND_AN_OP - _OP_FIELDS.get(step["op"], step.keys()) - {"client"}
         if unknown:
             raise CaseError(f"{where}: {step['op']} has no {', '.join(sorted(map(str, unknown)))}")

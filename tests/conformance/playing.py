@@ -18,7 +18,7 @@ from tests.conformance.expectations import Count, differences, shown
 from tests.conformance.languages import Language
 from tests.conformance.seen_spans import server_spans
 from tests.conformance.sidecars import Sidecar, Simulated
-from tests.conformance.stage import MAIN, House, Stage
+from tests.conformance.stage import MAIN, Calls, House, Stage
 from tests.conformance.values import CaseError, filled
 
 POLL_SECONDS = 0.02
@@ -101,18 +101,26 @@ def _operate(stage: Stage, step: Mapping[str, Any]) -> None:
     op = step["op"]
     if op in DRIVER_OPS and op != "hello":
         fields["client"] = stage.client(name)
-    number, future = stage.driver.start(op, **fields)
+    begun = [stage.driver.start(op, **fields) for _ in range(step.get("at_once", 1))]
     if op == "open" and "error" not in step:
         stage.clients.add(name)
     elif op == "close":
         stage.clients.discard(name)
     if "background" in step:
-        stage.calls[step["background"]] = (number, future)
+        stage.calls[step["background"]] = begun
         return
-    _look_at(stage, step, future)
+    _look_at_all(stage, step, begun)
 
 
-def _look_at(stage: Stage, step: Mapping[str, Any], future: Future[Reply]) -> None:
+def _look_at_all(stage: Stage, step: Mapping[str, Any], begun: Calls) -> None:
+    came = [_look_at(stage, step, future) for _, future in begun]
+    if "as" in step:
+        name, last = step["as"], came if len(came) > 1 else came[0]
+        stage.known[name] = [*stage.known.get(name, []), last] if step.get("times", 1) > 1 else last
+
+
+def _look_at(stage: Stage, step: Mapping[str, Any], future: Future[Reply]) -> Any:
+    """Waits for a reply, compares it with what the step expects, and returns it."""
     try:
         reply = future.result(stage.patience_seconds)
     except FutureTimeoutError:
@@ -126,9 +134,7 @@ def _look_at(stage: Stage, step: Mapping[str, Any], future: Future[Reply]) -> No
             raise Unlike(f"expected an answer, got the error {shown(reply['error'])}")
         came, expected = reply["result"], step.get("expect", {})
     _compare(stage, expected, came)
-    if "as" in step:
-        name = step["as"]
-        stage.known[name] = [*stage.known.get(name, []), came] if step.get("times", 1) > 1 else came
+    return came
 
 
 def _compare(stage: Stage, expected: Any, came: Any) -> None:
@@ -156,14 +162,14 @@ def _until(
 def _await(stage: Stage, step: Mapping[str, Any]) -> None:
     if step["await"] not in stage.calls:
         raise CaseError(f"await {step['await']}: nothing of that name was begun in the background")
-    _look_at(stage, step, stage.calls[step["await"]][1])
+    _look_at_all(stage, step, stage.calls[step["await"]])
 
 
 def _cancel(stage: Stage, step: Mapping[str, Any]) -> None:
-    number, _ = stage.calls[step["cancel"]]
-    reply = stage.driver.ask("cancel", stage.patience_seconds, target=number)
-    if "error" in reply:
-        raise Unlike(f"cancel: {shown(reply['error'])}")
+    for number, _ in stage.calls[step["cancel"]]:
+        reply = stage.driver.ask("cancel", stage.patience_seconds, target=number)
+        if "error" in reply:
+            raise Unlike(f"cancel: {shown(reply['error'])}")
 
 
 def _provider(stage: Stage, step: Mapping[str, Any]) -> None:
@@ -308,9 +314,10 @@ def _close(stage: Stage) -> None:
 def _abandon(stage: Stage) -> None:
     """Leaves nothing running in the driver after a case that went wrong; one that does not heed it is ended."""
     try:
-        for number, future in stage.calls.values():
-            if not future.done():
-                stage.driver.ask("cancel", stage.patience_seconds, target=number)
+        for begun in stage.calls.values():
+            for number, future in begun:
+                if not future.done():
+                    stage.driver.ask("cancel", stage.patience_seconds, target=number)
         for name in stage.clients:
             stage.driver.ask("close", stage.patience_seconds, client=stage.client(name))
     except (DriverGone, FutureTimeoutError):

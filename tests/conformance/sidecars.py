@@ -281,7 +281,7 @@ class Sidecar:
             },
             "routing": {"provider_order": list(PROVIDERS), "policies": {"default": {"strategy": "PRIORITY"}}},
             # Cases fail on purpose, one soon after the other.
-            "failover": {"retry_budget_ratio": 1.0, "throttle_multiplier": None},
+            "failover": {"retry_budget_ratio": 1.0, "throttle_multiplier": None, "connect_timeout_seconds": 60},
             "drain_seconds": 1,
         }
         whole: dict[str, Any] = _laid_over(usual, self.asked.settings)

@@ -30,6 +30,9 @@ MAIN = "main"
 PATIENCE_SECONDS = 90.0
 """How long a reply or a condition is waited for: longer than any deadline in a case, on a machine that is busy."""
 
+Calls = list[tuple[int, Future[Reply]]]
+"""Operations of the driver that were begun together, by their ids."""
+
 WORDS = json.dumps({"words": " ".join(f"word{number}" for number in range(1, 41))}, separators=(",", ":"))
 """What simulated models answer to `${words}`: they keep to the schema, which allows nothing else."""
 
@@ -80,7 +83,7 @@ class Stage:
     script: BreakingSidecar | None = None
     relay: Relay | None = None
     collector: Collector | None = None
-    calls: dict[str, tuple[int, Future[Reply]]] = field(default_factory=dict)
+    calls: dict[str, Calls] = field(default_factory=dict)
     clients: set[str] = field(default_factory=set)
     prefix: str = ""
     began_at: float = 0.0

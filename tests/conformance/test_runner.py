@@ -156,6 +156,7 @@ def test_a_missing_toolchain_is_told_before_anything_is_run() -> None:
         ("about: x\nsteps: [{pause: 1, expect: {}}]", "pause has no expect"),
         ("about: x\nsteps: [{op: route, expects: {}}]", "step 1: route has no expects"),
         ("about: x\nsteps: [{op: route, background: a, expect: {}}]", "step 1: what runs in the background"),
+        ("about: x\nsteps: [{op: route, at_once: 2, times: 2}]", "step 1: is done at_once, or one after another"),
         ("about: x\nsteps: [{op: route, background: a}]", "a runs in the background and is never awaited"),
         ("about: x\nsidecar: {listen: http}\nsteps: [{pause: 1}]", "sidecar.listen is one of"),
         ("about: x\nsidecar: {}\nscripted: {}\nsteps: [{pause: 1}]", "take one of them"),

@@ -105,7 +105,8 @@ type AdminServiceClient interface {
 	ClearHistory(ctx context.Context, in *ClearHistoryRequest, opts ...grpc.CallOption) (*ClearHistoryResponse, error)
 	// Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY.
 	ListShadowDifferences(ctx context.Context, in *ListShadowDifferencesRequest, opts ...grpc.CallOption) (*ListShadowDifferencesResponse, error)
-	// Returns the sidecar's state as one document. Errors: PERMISSION_DENIED.
+	// Returns the sidecar's state as one document. One that is larger than a message may be is refused. Errors:
+	// INVALID_REQUEST, PERMISSION_DENIED.
 	ExportState(ctx context.Context, in *ExportStateRequest, opts ...grpc.CallOption) (*ExportStateResponse, error)
 	// Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
 	// budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
@@ -430,7 +431,8 @@ type AdminServiceServer interface {
 	ClearHistory(context.Context, *ClearHistoryRequest) (*ClearHistoryResponse, error)
 	// Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY.
 	ListShadowDifferences(context.Context, *ListShadowDifferencesRequest) (*ListShadowDifferencesResponse, error)
-	// Returns the sidecar's state as one document. Errors: PERMISSION_DENIED.
+	// Returns the sidecar's state as one document. One that is larger than a message may be is refused. Errors:
+	// INVALID_REQUEST, PERMISSION_DENIED.
 	ExportState(context.Context, *ExportStateRequest) (*ExportStateResponse, error)
 	// Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
 	// budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:

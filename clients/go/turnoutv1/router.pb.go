@@ -6679,6 +6679,11 @@ type TargetState struct {
 	// Calls that may be under way: as configured, or as learned from its refusals where that is less; at least 1. Absent: no
 	// limit.
 	ConcurrencyLimit *int64 `protobuf:"varint,34,opt,name=concurrency_limit,json=concurrencyLimit,proto3,oneof" json:"concurrency_limit,omitempty"`
+	// What its score is multiplied by in decisions since it does worse than its own past, 0.5 to 1. Absent: it does as usual.
+	Drift *float64 `protobuf:"fixed64,35,opt,name=drift,proto3,oneof" json:"drift,omitempty"`
+	// What it does worse in than usual, as the event `drifting` names it: time_to_first_token, seconds_per_output_token, latency,
+	// error_rate. Empty: nothing.
+	DriftingMeasures []string `protobuf:"bytes,36,rep,name=drifting_measures,json=driftingMeasures,proto3" json:"drifting_measures,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -6949,6 +6954,20 @@ func (x *TargetState) GetConcurrencyLimit() int64 {
 		return *x.ConcurrencyLimit
 	}
 	return 0
+}
+
+func (x *TargetState) GetDrift() float64 {
+	if x != nil && x.Drift != nil {
+		return *x.Drift
+	}
+	return 0
+}
+
+func (x *TargetState) GetDriftingMeasures() []string {
+	if x != nil {
+		return x.DriftingMeasures
+	}
+	return nil
 }
 
 // How well something is estimated before a call; the latest answers count most.
@@ -7816,7 +7835,7 @@ const file_turnout_v1_router_proto_rawDesc = "" +
 	"\x03min\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03min\x12+\n" +
 	"\x03max\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03max\x12-\n" +
 	"\x04mean\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04mean\x12@\n" +
-	"\x0emoving_average\x18\a \x01(\v2\x19.google.protobuf.DurationR\rmovingAverage\"\xe4\x0e\n" +
+	"\x0emoving_average\x18\a \x01(\v2\x19.google.protobuf.DurationR\rmovingAverage\"\xb6\x0f\n" +
 	"\vTargetState\x12*\n" +
 	"\x06target\x18\x01 \x01(\v2\x12.turnout.v1.TargetR\x06target\x12/\n" +
 	"\x06health\x18\x02 \x01(\x0e2\x17.turnout.v1.HealthStateR\x06health\x12\x14\n" +
@@ -7855,7 +7874,9 @@ const file_turnout_v1_router_proto_rawDesc = "" +
 	"\x0foutput_estimate\x18\x1f \x01(\v2\x1c.turnout.v1.EstimateAccuracyR\x0eoutputEstimate\x12A\n" +
 	"\rcost_estimate\x18  \x01(\v2\x1c.turnout.v1.EstimateAccuracyR\fcostEstimate\x12\x1a\n" +
 	"\bthrottle\x18! \x01(\x01R\bthrottle\x120\n" +
-	"\x11concurrency_limit\x18\" \x01(\x03H\x05R\x10concurrencyLimit\x88\x01\x01\x1a=\n" +
+	"\x11concurrency_limit\x18\" \x01(\x03H\x05R\x10concurrencyLimit\x88\x01\x01\x12\x19\n" +
+	"\x05drift\x18# \x01(\x01H\x06R\x05drift\x88\x01\x01\x12+\n" +
+	"\x11drifting_measures\x18$ \x03(\tR\x10driftingMeasures\x1a=\n" +
 	"\x0fErrorRatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x0f\n" +
@@ -7864,7 +7885,8 @@ const file_turnout_v1_router_proto_rawDesc = "" +
 	"\x15_cost_per_request_usdB\x0e\n" +
 	"\f_utilisationB\v\n" +
 	"\t_headroomB\x14\n" +
-	"\x12_concurrency_limit\"y\n" +
+	"\x12_concurrency_limitB\b\n" +
+	"\x06_drift\"y\n" +
 	"\x10EstimateAccuracy\x12.\n" +
 	"\x13mean_absolute_error\x18\x01 \x01(\x01R\x11meanAbsoluteError\x12\x12\n" +
 	"\x04bias\x18\x02 \x01(\x01R\x04bias\x12!\n" +

@@ -20,8 +20,11 @@ Spanning = pb.GetSpendRequest | pb.ListDecisionsRequest | pb.GetStatisticsReques
 def routing_request(policy: str, values: Mapping[str, Any], undo: Iterable[str], etag: str) -> pb.UpdateRoutingRequest:
     """Returns the request that changes the fields whose value is not None, and gives back what `undo` names.
 
-    Raises ValueError where nothing is to be changed, or a name is both.
+    Raises ValueError where nothing is to be changed, a name is both, or a string stands where a list belongs.
     """
+    for name in ("provider_order", "preferences"):
+        _check_list(name, values.get(name))
+    _check_list("undo", undo)
     given = {name: value for name, value in values.items() if value is not None}
     back = list(undo)
     both = [name for name in back if name in given]
@@ -37,6 +40,13 @@ def routing_request(policy: str, values: Mapping[str, Any], undo: Iterable[str],
     )
     request.update_mask.paths.extend([*given, *(f"weights.{name}" for name in weights), *back])
     return request
+
+
+def _check_list(name: str, value: Any) -> None:
+    """A string is a sequence of strings, too: its letters."""
+    if isinstance(value, str):
+        msg = f"{name} is {value!r}: give a list of names"
+        raise ValueError(msg)  # noqa: TRY004 - every mistake in an argument of a client is a ValueError
 
 
 def _weights(weights: Mapping[str, float]) -> router_pb2.Weights:
@@ -180,6 +190,7 @@ def _between(request: Spanning, start: datetime | timedelta | None, end: datetim
 
 def _timestamp(at: datetime | timedelta) -> Timestamp:
     """Raises ValueError for a time without a zone: it would be somebody else's clock. A timedelta is so long ago."""
+    _check_kind(at, "time: give a datetime with a time zone, or a timedelta for so long ago", datetime, timedelta)
     if isinstance(at, timedelta):
         at = datetime.now(UTC) - at
     if at.tzinfo is None:
@@ -191,6 +202,13 @@ def _timestamp(at: datetime | timedelta) -> Timestamp:
 
 
 def _duration(length: timedelta) -> Duration:
+    _check_kind(length, "length of time: give a timedelta", timedelta)
     duration = Duration()
     duration.FromTimedelta(length)
     return duration
+
+
+def _check_kind(value: object, wanted: str, *kinds: type) -> None:
+    if not isinstance(value, kinds):
+        msg = f"{value!r} is no {wanted}"
+        raise ValueError(msg)  # noqa: TRY004 - every mistake in an argument of a client is a ValueError

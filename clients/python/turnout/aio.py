@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from turnout import rpcs
 from turnout.answer import Answer, answer_from_response
+from turnout.asking import Asking
 from turnout.attempt import PlanAttempt
-from turnout.calling import AsyncCalls, Terms
+from turnout.calling import AsyncCalls, Terms, closed_error
 from turnout.connection import Tls, connect
 from turnout.errors import TurnoutError
 from turnout.fallback import Fallback, StaticOrder
 from turnout.plan import Plan
-from turnout.planning import Asking, Choice, Planner
+from turnout.planning import Choice, Planner
 from turnout.reporter import TaskReporter
 from turnout.requests import (
     ExecuteSettings,
@@ -62,6 +64,7 @@ class AsyncClient:
         order = StaticOrder(fallback)
         self.address = connection.address
         self._calls = AsyncCalls(Terms(connection, max_retry_count))
+        self._closed = False
         self._made_stub: router_pb2_grpc.RouterServiceAsyncStub | None = None
         self._planner = Planner(caching=plan_cache, fallback=order, rng=random.Random())  # noqa: S311 - spreads load
         self._reporter = TaskReporter(self._send_outcomes, random.Random())  # noqa: S311 - jitter, not a secret
@@ -100,9 +103,10 @@ class AsyncClient:
         A plan that is still good for such a request is used again without asking the sidecar (`reused`); with the
         sidecar away the last one, or `fallback`, is used (`stale`).
         """
-        found = self._planner.start(route_request(settings), time.monotonic())
+        request, seconds = route_request(settings), rpcs.ROUTE.seconds(settings.get("timeout_seconds"))
+        found = self._planner.start(request, time.monotonic(), seconds)
         if isinstance(found, Asking):
-            found = await self._asked(found, settings.get("timeout_seconds"))
+            found = await self._asked(found)
         return Plan(found, self._noted)
 
     async def call(
@@ -224,6 +228,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Reports what is left, within 2 s, and closes the connection. Running calls end."""
         await self._reporter.close(rpcs.REPORT_CLOSE_SECONDS)
+        self._closed = True
         await self._calls.close()
 
     async def __aenter__(self) -> Self:
@@ -234,25 +239,31 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _asked(self, asking: Asking, timeout_seconds: float | None) -> Choice:
-        """Asks the sidecar for a plan, and falls back where it is away."""
+    async def _asked(self, asking: Asking) -> Choice:
+        """Asks the sidecar for a plan, or waits for who asks the same; falls back where it is away."""
         try:
-            seconds = asking.timeout_seconds(rpcs.ROUTE.seconds(timeout_seconds))
-            deadline = time.monotonic() + seconds
+            while asking.waits_for is not None:
+                ended = asyncio.wrap_future(asking.waits_for.ended)
+                await asyncio.wait({ended}, timeout=max(0.0, asking.wait_until - time.monotonic()))
+                if self._closed:
+                    raise closed_error()
+                found = self._planner.again(asking, time.monotonic())
+                if isinstance(found, Choice):
+                    return found
             if self._reporter.pressing:
-                await self._reporter.send_pressing(seconds / 2)
+                await self._reporter.send_pressing((asking.ends_at - time.monotonic()) / 2)
                 asking.uninformed = self._reporter.pressing
             asking.sent_at = time.monotonic()
             retry_count = asking.retry_count(self._calls.terms.max_retry_count)
             # However late it is, as after a pause of the whole process: too late is not the caller's mistake.
-            left = max(rpcs.LEAST_SECONDS, deadline - asking.sent_at)
+            left = max(rpcs.LEAST_SECONDS, asking.ends_at - asking.sent_at)
             response = await self._calls.unary(self._stub.Route, asking.request, rpcs.ROUTE, left, retry_count)
             return self._planner.answered(asking, response.decision, time.monotonic())
         except TurnoutError as error:
-            found = self._planner.failed(asking, error, time.monotonic())
-            if found is None:
+            fallback = self._planner.failed(asking, error, time.monotonic())
+            if fallback is None:
                 raise
-            return found
+            return fallback
         finally:
             self._planner.end(asking)
 

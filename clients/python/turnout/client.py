@@ -6,18 +6,20 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from turnout import rpcs
 from turnout.answer import Answer, answer_from_response
+from turnout.asking import Asking
 from turnout.attempt import PlanAttempt
-from turnout.calling import Calls, Terms
+from turnout.calling import Calls, Terms, closed_error
 from turnout.connection import Tls, connect
 from turnout.errors import TurnoutError
 from turnout.fallback import Fallback, StaticOrder
 from turnout.plan import Plan
-from turnout.planning import Asking, Choice, Planner
+from turnout.planning import Choice, Planner
 from turnout.reporter import ThreadReporter
 from turnout.requests import (
     ExecuteSettings,
@@ -68,6 +70,7 @@ class Client:
         order = StaticOrder(fallback)
         self.address = connection.address
         self._calls = Calls(Terms(connection, max_retry_count))
+        self._closed = False
         self._stub = router_pb2_grpc.RouterServiceStub(self._calls.channel)
         self._planner = Planner(caching=plan_cache, fallback=order, rng=random.Random())  # noqa: S311 - spreads load
         self._reporter = ThreadReporter(self._send_outcomes, random.Random())  # noqa: S311 - jitter, not a secret
@@ -106,9 +109,10 @@ class Client:
         A plan that is still good for such a request is used again without asking the sidecar (`reused`); with the
         sidecar away the last one, or `fallback`, is used (`stale`).
         """
-        found = self._planner.start(route_request(settings), time.monotonic())
+        request, seconds = route_request(settings), rpcs.ROUTE.seconds(settings.get("timeout_seconds"))
+        found = self._planner.start(request, time.monotonic(), seconds)
         if isinstance(found, Asking):
-            found = self._asked(found, settings.get("timeout_seconds"))
+            found = self._asked(found)
         return Plan(found, self._noted)
 
     def call(self, function: Callable[[PlanAttempt], Result], **settings: Unpack[RouteSettings]) -> Result:
@@ -224,6 +228,7 @@ class Client:
     def close(self) -> None:
         """Reports what is left, within 2 s, and closes the connection. Running calls end."""
         self._reporter.close(rpcs.REPORT_CLOSE_SECONDS)
+        self._closed = True
         self._calls.channel.close()
 
     def __enter__(self) -> Self:
@@ -234,25 +239,30 @@ class Client:
     ) -> None:
         self.close()
 
-    def _asked(self, asking: Asking, timeout_seconds: float | None) -> Choice:
-        """Asks the sidecar for a plan, and falls back where it is away."""
+    def _asked(self, asking: Asking) -> Choice:
+        """Asks the sidecar for a plan, or waits for who asks the same; falls back where it is away."""
         try:
-            seconds = asking.timeout_seconds(rpcs.ROUTE.seconds(timeout_seconds))
-            deadline = time.monotonic() + seconds
+            while asking.waits_for is not None:
+                wait([asking.waits_for.ended], max(0.0, asking.wait_until - time.monotonic()))
+                if self._closed:
+                    raise closed_error()
+                found = self._planner.again(asking, time.monotonic())
+                if isinstance(found, Choice):
+                    return found
             if self._reporter.pressing:
-                self._reporter.send_pressing(seconds / 2)
+                self._reporter.send_pressing((asking.ends_at - time.monotonic()) / 2)
                 asking.uninformed = self._reporter.pressing
             asking.sent_at = time.monotonic()
             retry_count = asking.retry_count(self._calls.terms.max_retry_count)
             # However late it is, as after a pause of the whole process: too late is not the caller's mistake.
-            left = max(rpcs.LEAST_SECONDS, deadline - asking.sent_at)
+            left = max(rpcs.LEAST_SECONDS, asking.ends_at - asking.sent_at)
             response = self._calls.unary(self._stub.Route, asking.request, rpcs.ROUTE, left, retry_count)
             return self._planner.answered(asking, response.decision, time.monotonic())
         except TurnoutError as error:
-            found = self._planner.failed(asking, error, time.monotonic())
-            if found is None:
+            fallback = self._planner.failed(asking, error, time.monotonic())
+            if fallback is None:
                 raise
-            return found
+            return fallback
         finally:
             self._planner.end(asking)
 

@@ -103,16 +103,19 @@ class Connection:
             return None
         return grpc.ssl_channel_credentials(self.tls.ca, self.tls.key, self.tls.certificate)
 
-    def channel(self) -> grpc.Channel:
+    def channel(self, message_bytes: int = MESSAGE_BYTES) -> grpc.Channel:
         """Opens a blocking channel for any service, with the token beside every call. Raises ValueError as the rest.
 
-        A token that was replaced meanwhile is not looked for; `Client` does that.
+        Messages may be as large as told, each way. A token that was replaced meanwhile is not looked for; `Client` does
+        that.
         """
         credentials, token = self.credentials, self.token_source()
+        sizes = {"grpc.max_receive_message_length": message_bytes, "grpc.max_send_message_length": message_bytes}
+        options = tuple({**dict(self.options), **sizes}.items())
         if credentials is None:
-            channel = grpc.insecure_channel(self.address, self.options)
+            channel = grpc.insecure_channel(self.address, options)
         else:
-            channel = grpc.secure_channel(self.address, credentials, self.options)
+            channel = grpc.secure_channel(self.address, credentials, options)
         return grpc.intercept_channel(channel, WithToken(token)) if token.text else channel
 
     def token_source(self) -> TokenSource:

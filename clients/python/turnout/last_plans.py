@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from turnout.plan_cache import MAX_PLAN_COUNT
+from turnout.plan_cache import MAX_PLAN_COUNT, may_serve_again
 from turnout.targets import allowed
 from turnout.v1 import router_pb2 as pb
 
@@ -51,6 +51,11 @@ class LastPlans:
         self._plans.move_to_end(key)
         if len(self._plans) > self._max_count:
             self._plans.popitem(last=False)
+
+    def served_once(self, key: bytes) -> bool:
+        """Tells whether the last answer to such a request was for its asker alone."""
+        plan = self._plans.get(key)
+        return plan is not None and not may_serve_again(plan.decision)
 
     def find(self, key: bytes, request: pb.RouteRequest) -> LastPlan | None:
         """Returns the last plan for an equal request, else the newest for the same task and tenant; None for none.

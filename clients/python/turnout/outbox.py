@@ -27,6 +27,7 @@ class Outbox:
         self._max_pending_count = max_pending_count
         self._urgent_number = 0
         self._quiet = False
+        self._full = False
         self.added_count = 0
         self.settled_count = 0
         self.dropped_count = 0
@@ -72,12 +73,19 @@ class Outbox:
     def sent(self, batch: Sequence[pb.Outcome], response: pb.ReportOutcomeResponse) -> None:
         """Notes the sidecar's results; a rejection is a mistake that somebody should see."""
         self._quiet = False
+        self._full = self._full and bool(self._pending)
         self.settled_count += len(batch)
         for result in response.results:
             if result.status == pb.OUTCOME_STATUS_REJECTED:
                 logger.warning("the sidecar rejected a reported outcome: %s", result.reason)
 
     def _drop_oldest(self) -> None:
+        if len(self._pending) > self._max_pending_count and not self._full:
+            self._full = True
+            logger.warning(
+                "more than %d outcomes wait to be reported: the oldest are dropped, and counted as unreported",
+                self._max_pending_count,
+            )
         while len(self._pending) > self._max_pending_count:
             self._pending.popleft()
             self.dropped_count += 1

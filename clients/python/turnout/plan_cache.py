@@ -56,7 +56,7 @@ class KeptPlan:
 
     def serves(self, tokens: Tokens) -> bool:
         """Tells whether a request of so many tokens is no larger than the one that the plan was made for."""
-        return all(_no_more(mine, plans) for mine, plans in zip(tokens, self.tokens, strict=True))
+        return no_more_tokens(tokens, self.tokens)
 
 
 class PlanCache:
@@ -73,8 +73,7 @@ class PlanCache:
     def keep(self, key: bytes, tokens: Tokens, decision: pb.Decision, sent_at: float) -> None:
         """Keeps the answer to a request that was sent at a time; what may not be used again takes no place."""
         self._plans.pop(key, None)
-        valid_seconds = decision.valid_for.seconds + decision.valid_for.nanos / 1e9
-        if not decision.reusable or valid_seconds <= 0 or not decision.candidates:
+        if not may_serve_again(decision):
             return
         candidates = tuple(decision.candidates)
         self._plans[key] = KeptPlan(
@@ -83,7 +82,7 @@ class PlanCache:
             targets=frozenset(target_name(candidate.target) for candidate in candidates),
             shares=_shares(candidates),
             tokens=tokens,
-            ends_at=sent_at + valid_seconds,
+            ends_at=sent_at + _valid_seconds(decision),
         )
         if len(self._plans) > self._max_count:
             self._plans.popitem(last=False)
@@ -122,11 +121,25 @@ class PlanCache:
         return candidates
 
 
+def may_serve_again(decision: pb.Decision) -> bool:
+    """Tells whether the sidecar lets a decision serve further requests."""
+    return decision.reusable and _valid_seconds(decision) > 0 and len(decision.candidates) > 0
+
+
+def _valid_seconds(decision: pb.Decision) -> float:
+    return decision.valid_for.seconds + decision.valid_for.nanos / 1e9
+
+
 def _shares(candidates: Sequence[pb.Candidate]) -> tuple[float, ...]:
     """Scales the shares of those listed to 1; empty where nobody has one: then the order stands."""
     shares = [max(0.0, candidate.share) for candidate in candidates]
     total = sum(shares)
     return tuple(share / total for share in shares) if total > 0 else ()
+
+
+def no_more_tokens(mine: Tokens, plans: Tokens) -> bool:
+    """Tells whether a plan made for so many tokens serves a request of mine: unknown only where that was unknown."""
+    return _no_more(mine[0], plans[0]) and _no_more(mine[1], plans[1])
 
 
 def _no_more(mine: int | None, plans: int | None) -> bool:

@@ -1,18 +1,21 @@
 """Decides where a plan comes from: one that is kept, the sidecar, or what is left while the sidecar is away.
 
 Pure but for a lock, as clients are used from many threads: nothing here waits, speaks to the network or reads a clock.
-Whoever gets an `Asking` asks the sidecar, tells how that went, and ends it.
+Whoever gets an `Asking` asks the sidecar, or waits for the question it names and starts `again`; tells how that went,
+and ends it.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from turnout import forking
 from turnout.answer import target_name
+from turnout.asking import Asking, Questions
 from turnout.errors import (
     DeadlineError,
     DrainCutError,
@@ -55,29 +58,6 @@ class Choice:
     stale_reason: str = ""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Asking:
-    """A question to the sidecar. `falls_back`: without an answer there is something else to go by."""
-
-    request: pb.RouteRequest
-    key: bytes
-    tokens: Tokens
-    failure_count: int
-    falls_back: bool
-    alone: bool
-    sent_at: float = 0.0
-    uninformed: bool = field(default=False)
-    """Whether the sidecar may not know of a failure yet: then its answer serves once only."""
-
-    def timeout_seconds(self, asked: float) -> float:
-        """Returns how long the question may take: less where there is something to fall back on."""
-        return min(asked, FALLING_BACK_SECONDS) if self.falls_back else asked
-
-    def retry_count(self, most: int) -> int:
-        """Returns how often the question may be put again."""
-        return 0 if self.falls_back else most
-
-
 class Planner:
     """The plans of one client. `caching` False: each plan is asked for, and none is kept for a sidecar that is away."""
 
@@ -104,30 +84,22 @@ class Planner:
         """Begins with nobody asking; the plans stay good in a forked child."""
         self._lock = threading.Lock()
         self._asked_alone = False
+        self._questions = Questions()
 
-    def start(self, request: pb.RouteRequest, now: float) -> Choice | Asking:
-        """Returns a plan that needs no question, or the question."""
+    def start(self, request: pb.RouteRequest, now: float, seconds: float = math.inf) -> Choice | Asking:
+        """Returns a plan that needs no question, or the question; `seconds` is the time that the caller has."""
         key, tokens = plan_key(request), tokens_of(request)
         with self._lock:
-            found = self._cache.find(key, tokens, now)
-            if found is not None:
-                decision, candidates = found
-                return Choice(request=request, decision=decision, candidates=candidates, reused=True)
-            stale = self._stale(key, request, now)
-            alone = self._away is not None and stale is not None
-            if alone:
-                if self._asked_alone or now < self._ask_again_at:
-                    assert stale is not None
-                    return stale
-                self._asked_alone = True
-            return Asking(
-                request=request,
-                key=key,
-                tokens=tokens,
-                failure_count=self._failures.count,
-                falls_back=stale is not None,
-                alone=alone,
-            )
+            kept = self._kept(request, key, tokens, now)
+            if kept is not None:
+                return kept
+            return self._asking(Asking(request=request, key=key, tokens=tokens, ends_at=now + seconds), now)
+
+    def again(self, asking: Asking, now: float) -> Choice | Asking:
+        """Returns what there is after a wait for another question: a plan, or the question, to be asked or to wait."""
+        with self._lock:
+            kept = self._kept(asking.request, asking.key, asking.tokens, now)
+            return self._asking(asking, now) if kept is None else kept
 
     def answered(self, asking: Asking, decision: pb.Decision, now: float) -> Choice:
         """Takes the sidecar's answer, and keeps it as far as it may be used again."""
@@ -142,6 +114,7 @@ class Planner:
     def failed(self, asking: Asking, error: TurnoutError, now: float) -> Choice | None:
         """Takes an error; returns what to go by instead of an answer, None where the error is to come out."""
         with self._lock:
+            asking.refused = True
             if not is_away(error):
                 self._away = None
                 return None
@@ -150,10 +123,12 @@ class Planner:
             return self._stale(asking.key, asking.request, now)
 
     def end(self, asking: Asking) -> None:
-        """Ends a question, however it went: to be called once for each."""
-        if asking.alone:
-            with self._lock:
+        """Ends a question, however it went, so that nobody waits for it: to be called once for each."""
+        with self._lock:
+            self._questions.end(asking)
+            if asking.alone:
                 self._asked_alone = False
+        asking.ended.set_result(None)
 
     def noted(self, outcomes: Iterable[pb.Outcome], now: float) -> None:
         """Takes how calls ended: a target that failed is used by no kept plan before the sidecar was asked anew."""
@@ -163,6 +138,30 @@ class Planner:
                 with self._lock:
                     self._failures.add(name, now)
                     self._cache.drop(name)
+
+    def _kept(self, request: pb.RouteRequest, key: bytes, tokens: Tokens, now: float) -> Choice | None:
+        found = self._cache.find(key, tokens, now)
+        if found is None:
+            return None
+        decision, candidates = found
+        return Choice(request=request, decision=decision, candidates=candidates, reused=True)
+
+    def _asking(self, asking: Asking, now: float) -> Choice | Asking:
+        stale = self._stale(asking.key, asking.request, now)
+        if stale is not None:
+            if self._away is not None:
+                if self._asked_alone or now < self._ask_again_at:
+                    return stale
+                self._asked_alone = asking.alone = True
+            asking.ends_at = min(asking.ends_at, now + FALLING_BACK_SECONDS)
+        asking.falls_back = stale is not None
+        asking.failure_count = self._failures.count
+        # To wait for an answer that will serve its asker alone would only cost time.
+        if self._caching and not asking.alone and not self._last.served_once(asking.key):
+            self._questions.join(asking, now)
+        else:
+            self._questions.ask(asking)
+        return asking
 
     def _failed_since(self, asking: Asking, decision: pb.Decision) -> bool:
         return asking.failure_count != self._failures.count and any(

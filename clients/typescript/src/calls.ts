@@ -192,6 +192,11 @@ export class Calls {
     if (this.#closed) throw new UsageError("the client is closed: make calls before close()");
   }
 
+  /** Throws what ends a call in whose middle the client was closed. */
+  checkRunning(): void {
+    if (this.#closed) throw closedInMid(undefined);
+  }
+
   #once<O extends DescMessage>(prepared: Prepared, output: O): Promise<MessageShape<O>> {
     this.checkOpen(prepared.signal);
     return new Promise((resolve, reject) => {

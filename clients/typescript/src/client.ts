@@ -142,6 +142,10 @@ export class Client {
       planner: this.#planner,
       reporter: this.#reporter,
       clock: systemClock,
+      timer: systemTimer,
+      checkRunning: () => {
+        this.#calls.checkRunning();
+      },
       maxRetryCount: this.#maxRetryCount,
       route: (asked) => this.#calls.unary(ROUTE, message, asked),
     });

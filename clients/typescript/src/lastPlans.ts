@@ -2,7 +2,7 @@
 
 import { setNewest } from "./bounded.js";
 import type { Decision, RouteRequest } from "./gen/turnout/v1/router_pb.js";
-import { MAX_PLAN_COUNT, type Ordered, withoutProbe } from "./planCache.js";
+import { MAX_PLAN_COUNT, mayServeAgain, type Ordered, withoutProbe } from "./planCache.js";
 import { isAllowed } from "./target.js";
 
 /** A plan and when it was made, in seconds on the monotonic clock. */
@@ -40,6 +40,12 @@ export class LastPlans {
       same: true,
     };
     setNewest(this.#plans, key, plan, this.#maxCount);
+  }
+
+  /** Whether the last answer to such a request was for its asker alone. */
+  servedOnce(key: string): boolean {
+    const last = this.#plans.get(key);
+    return last !== undefined && !mayServeAgain(last.decision);
   }
 
   /**

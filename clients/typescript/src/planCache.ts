@@ -79,9 +79,8 @@ export class PlanCache {
   /** Keeps the answer to a request that was sent at a time; what may not be used again takes no place. */
   keep(key: string, tokens: Tokens, decision: Decision, sentAt: number): void {
     this.#plans.delete(key);
-    const validSeconds = decision.validFor === undefined ? 0 : secondsOf(decision.validFor);
     const { candidates } = decision;
-    if (!decision.reusable || validSeconds <= 0 || candidates.length === 0) return;
+    if (!mayServeAgain(decision)) return;
     const kept: Kept = {
       decision,
       // A probe is one call's trial: with it a plan would not be reusable, and none is handed out twice in any case.
@@ -89,7 +88,7 @@ export class PlanCache {
       tokens,
       targets: new Set(candidates.map(({ target }) => targetName(target))),
       shares: candidates.reduce((sum, { share }) => sum + Math.max(0, share), 0),
-      endsAt: sentAt + validSeconds,
+      endsAt: sentAt + validSeconds(decision),
     };
     setNewest(this.#plans, key, kept, this.#maxCount);
   }
@@ -102,7 +101,7 @@ export class PlanCache {
       this.#plans.delete(key);
       return undefined;
     }
-    if (!noMore(tokens.input, kept.tokens.input) || !noMore(tokens.output, kept.tokens.output)) return undefined;
+    if (!noMoreTokens(tokens, kept.tokens)) return undefined;
     setNewest(this.#plans, key, kept, this.#maxCount);
     return { decision: kept.decision, candidates: this.#drawn(kept) };
   }
@@ -134,6 +133,20 @@ export function withoutProbe(candidate: Candidate): Candidate {
   if (candidate.probe === undefined) return candidate;
   const { probe: _probe, ...others } = candidate;
   return others;
+}
+
+/** Whether the sidecar lets a decision serve further requests. */
+export function mayServeAgain(decision: Decision): boolean {
+  return decision.reusable && validSeconds(decision) > 0 && decision.candidates.length > 0;
+}
+
+/** Whether a plan that was asked for with certain tokens serves a request of others. */
+export function noMoreTokens(asked: Tokens, kept: Tokens): boolean {
+  return noMore(asked.input, kept.input) && noMore(asked.output, kept.output);
+}
+
+function validSeconds({ validFor }: Decision): number {
+  return validFor === undefined ? 0 : secondsOf(validFor);
 }
 
 /** Whether a count is surely no more than another; of an unknown one that is sure only of another unknown one. */

@@ -1,8 +1,8 @@
 /**
  * Decides where a plan comes from: one that is kept, the sidecar, or what is left while the sidecar is away.
  *
- * Nothing here waits, speaks to the network or reads a clock: whoever gets an `Asking` asks the sidecar, tells how that
- * went, and ends it. All times are seconds on the monotonic clock.
+ * Nothing here waits, speaks to the network or reads a clock: whoever gets an `Asking` asks the sidecar, or waits for the
+ * question it names and starts `again`; tells how that went, and ends it. All times are seconds on the monotonic clock.
  */
 
 import { create } from "@bufbuild/protobuf";
@@ -24,7 +24,8 @@ import {
   type RouteRequest,
 } from "./gen/turnout/v1/router_pb.js";
 import { LastPlans } from "./lastPlans.js";
-import { PlanCache, planKey, type Tokens, tokensOf } from "./planCache.js";
+import { PlanCache, planKey, tokensOf } from "./planCache.js";
+import { type Asking, Questions } from "./questions.js";
 import { SeenFailures, speaksAgainst } from "./seenFailures.js";
 import { targetName } from "./target.js";
 
@@ -52,18 +53,6 @@ export interface Choice {
   readonly staleReason: string;
 }
 
-/** A question to the sidecar. */
-export interface Asking {
-  readonly request: RouteRequest;
-  readonly key: string;
-  readonly tokens: Tokens;
-  readonly failureCount: number;
-  /** Whether there is something else to go by without an answer. */
-  readonly fallsBack: boolean;
-  /** Whether all others go on with stale plans meanwhile. */
-  readonly alone: boolean;
-}
-
 /** How the question was put. */
 export interface Asked {
   readonly sentAt: number;
@@ -87,6 +76,7 @@ export class Planner {
   readonly #cache: PlanCache;
   readonly #last: LastPlans;
   readonly #failures = new SeenFailures();
+  readonly #questions = new Questions();
   #away: TurnoutError | undefined;
   #askAgainAt = 0;
   #askedAlone = false;
@@ -98,24 +88,41 @@ export class Planner {
     this.#last = new LastPlans(maxCount);
   }
 
-  /** Returns a plan that needs no question, or the question. */
-  start(request: RouteRequest, now: number): Choice | Asking {
+  /** Returns a plan that needs no question, or the question; `seconds` is the time that the caller has. */
+  start(request: RouteRequest, now: number, seconds = Infinity): Choice | Asking {
     const key = this.#caching ? planKey(request) : "";
     const tokens = tokensOf(request);
-    const found = this.#cache.find(key, tokens, now);
-    if (found !== undefined) return { request, ...found, reused: true, staleReason: "" };
-    const stale = this.#stale(key, request, now);
-    const alone = this.#away !== undefined && stale !== undefined;
-    if (alone) {
-      if (this.#askedAlone || now < this.#askAgainAt) return stale;
-      this.#askedAlone = true;
-    }
-    return { request, key, tokens, failureCount: this.#failures.count, fallsBack: stale !== undefined, alone };
+    const kept = this.#cache.find(key, tokens, now);
+    if (kept !== undefined) return { request, ...kept, reused: true, staleReason: "" };
+    return this.#asking(
+      {
+        request,
+        key,
+        tokens,
+        endsAt: now + seconds,
+        failureCount: 0,
+        fallsBack: false,
+        alone: false,
+        refused: false,
+        waitsFor: undefined,
+        waitUntil: 0,
+        waitedCount: 0,
+        waiters: new Set(),
+      },
+      now,
+    );
   }
 
-  /** Returns how long a question may take: less where there is something to fall back on. */
-  timeoutSeconds({ fallsBack }: Asking, asked: number): number {
-    return fallsBack ? Math.min(asked, FALLING_BACK_SECONDS) : asked;
+  /** Returns what there is after a wait for another question: a plan, or the question, to be asked or to wait. */
+  again(asking: Asking, now: number): Choice | Asking {
+    const { request } = asking;
+    const kept = this.#cache.find(asking.key, asking.tokens, now);
+    return kept === undefined ? this.#asking(asking, now) : { request, ...kept, reused: true, staleReason: "" };
+  }
+
+  /** How many questions are under way that callers may wait for. */
+  get questionCount(): number {
+    return this.#questions.size;
   }
 
   /** Takes the sidecar's answer, and keeps it as far as it may be used again. */
@@ -132,6 +139,7 @@ export class Planner {
 
   /** Takes an error; returns what to go by instead of an answer, undefined where the error is to come out. */
   failed(asking: Asking, error: TurnoutError, now: number): Choice | undefined {
+    asking.refused = true;
     if (!isAway(error)) {
       this.#away = undefined;
       return undefined;
@@ -141,9 +149,10 @@ export class Planner {
     return this.#stale(asking.key, asking.request, now);
   }
 
-  /** Ends a question, however it went: to be called once for each. */
-  end({ alone }: Asking): void {
-    if (alone) this.#askedAlone = false;
+  /** Ends a question, however it went, so that nobody waits for it: to be called once for each. */
+  end(asking: Asking): void {
+    if (asking.alone) this.#askedAlone = false;
+    this.#questions.end(asking);
   }
 
   /** Takes how calls ended: a target that failed is used by no kept plan before the sidecar was asked anew. */
@@ -154,6 +163,24 @@ export class Planner {
       this.#failures.add(name, now);
       this.#cache.drop(name);
     }
+  }
+
+  #asking(asking: Asking, now: number): Choice | Asking {
+    const stale = this.#stale(asking.key, asking.request, now);
+    if (stale !== undefined) {
+      if (this.#away !== undefined) {
+        if (this.#askedAlone || now < this.#askAgainAt) return stale;
+        this.#askedAlone = true;
+        asking.alone = true;
+      }
+      asking.endsAt = Math.min(asking.endsAt, now + FALLING_BACK_SECONDS);
+    }
+    asking.fallsBack = stale !== undefined;
+    asking.failureCount = this.#failures.count;
+    // To wait for an answer that will serve its asker alone would only cost time.
+    if (this.#caching && !asking.alone && !this.#last.servedOnce(asking.key)) this.#questions.join(asking, now);
+    else this.#questions.ask(asking);
+    return asking;
   }
 
   /** A failure that came after the question was put: the answer may not know of it. */

@@ -46,7 +46,8 @@ export function errorFromRpc(error: ServiceError, context: StatusContext = {}): 
   // gRPC's rule: a negative or unreadable value forbids retries.
   const retryForbidden = pushback !== undefined && pushbackSeconds === undefined;
   const kind = errorClass(code, details.reason, retryForbidden);
-  const message = error.details || code;
+  // grpc-js writes this before a note that there mostly is none of.
+  const message = (error.details || "").replace(/\.? Resolution note: *$/, "") || code;
   return new kind(
     kind === UnreachableError ? `the sidecar cannot be reached: ${message}; is it running there?` : message,
     {

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { DrainingError, NoEligibleTargetError, TransportError, UnreachableError, UsageError } from "@turnout/client";
 import { FailureKind } from "@turnout/client/v1";
 import { type Fallback, StaticOrder } from "#internal/fallback.js";
-import { type Asking, type Choice, Planner } from "#internal/planner.js";
+import { type Choice, Planner } from "#internal/planner.js";
+import type { Asking } from "#internal/questions.js";
 import { decision, names, outcome, request } from "./plans.js";
 import { draws } from "./virtual.js";
 
@@ -90,15 +91,15 @@ test("an answer by a sidecar that may not know of a failure serves once only", (
 
 test("with something to fall back on a question has a second", () => {
   const plans = planner();
-  const question = asking(plans.start(CHAT, 0));
+  const question = asking(plans.start(CHAT, 0, 2));
 
   assert.equal(question.fallsBack, false);
-  assert.equal(plans.timeoutSeconds(question, 2), 2);
+  assert.equal(question.endsAt, 2);
   learn(plans);
   const later = asking(plans.start(CHAT, 20));
   assert.equal(later.fallsBack, true);
-  assert.equal(plans.timeoutSeconds(later, 2), 1);
-  assert.equal(plans.timeoutSeconds(later, 0.3), 0.3);
+  assert.equal(later.endsAt, 21);
+  assert.equal(asking(plans.start(CHAT, 20, 0.5)).endsAt, 20.5);
 });
 
 test("while the sidecar is away the last plan serves, then that of the task, then the fixed order", () => {

@@ -5,6 +5,7 @@ import {
   AllTargetsUnavailableError,
   type CallOptions,
   ContractError,
+  TransportError,
   UnreachableError,
   UsageError,
 } from "@turnout/client";
@@ -24,6 +25,7 @@ class World {
   answers: (() => RouteResponse)[] = [];
   pressing = false;
   reportArrives = true;
+  closed = false;
   readonly parts: PlanningParts;
 
   constructor(fallback: string[] = []) {
@@ -31,6 +33,10 @@ class World {
     this.parts = {
       planner: new Planner({ caching: true, fallback: new StaticOrder(fallback), random: draws(0) }),
       clock: this.time,
+      timer: this.time.timer,
+      checkRunning: () => {
+        if (this.closed) throw new TransportError("closed", { code: "CANCELLED" });
+      },
       maxRetryCount: 3,
       reporter: {
         get pressing() {

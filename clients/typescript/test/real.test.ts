@@ -227,6 +227,8 @@ describe("advise mode with a real sidecar", { skip: withoutSidecar }, () => {
 
   test("a plan is used again without asking, and a failing target is left within one outcome", async () => {
     client = new Client({ address: running.address });
+    // Connected: plans have the client's own short deadline.
+    await client.route({}, { timeoutSeconds: 60 });
     const called: string[] = [];
     const first = await client.plan(CHAT, ({ name }) => called.push(name));
     const again = await client.plan(CHAT, ({ name }) => called.push(name));

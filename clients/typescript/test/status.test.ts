@@ -32,6 +32,13 @@ function ofReason(code: status, reason: string, trailing: Record<string, string>
   return errorFromRpc(rpcError(code, [packed(ErrorInfoSchema, { domain: DOMAIN, reason })], trailing));
 }
 
+test("a lost connection is told without the note that grpc-js leaves empty", () => {
+  const details = "No connection established. Last error: connect ECONNREFUSED 127.0.0.1:1. Resolution note: ";
+  const told = errorFromRpc(Object.assign(rpcError(status.UNAVAILABLE), { details })).message;
+
+  assert.match(told, /Last error: connect ECONNREFUSED 127\.0\.0\.1:1; is it running there\?$/);
+});
+
 test("every reason of the contract has a class of its own name or kind", () => {
   const reasons = Object.values(ErrorReason).filter((name): name is string => typeof name === "string");
   for (const reason of reasons.filter((name) => name !== "UNSPECIFIED")) {

@@ -62,6 +62,8 @@ ${provider("south", "anthropic")}
 routing:
   provider_order: [north, south]
   policies: {default: {strategy: PRIORITY}}
+  plan_valid_seconds: 300
+failover: {connect_timeout_seconds: 60, first_token_timeout_seconds: 300}
 drain_seconds: 1
 `,
     );

@@ -41,6 +41,8 @@ providers:
 routing:
   provider_order: [north, south]
   policies: {default: {strategy: PRIORITY}}
+  plan_valid_seconds: 300
+failover: {connect_timeout_seconds: 60}
 drain_seconds: 1
 `
 

@@ -320,7 +320,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportState(self, request, context):
-        """Returns the sidecar's state as one document. Errors: PERMISSION_DENIED.
+        """Returns the sidecar's state as one document. One that is larger than a message may be is refused. Errors:
+        INVALID_REQUEST, PERMISSION_DENIED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

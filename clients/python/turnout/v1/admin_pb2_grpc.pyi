@@ -94,7 +94,9 @@ class AdminServiceStub:
     ListShadowDifferences: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListShadowDifferencesRequest, _admin_pb2.ListShadowDifferencesResponse]
     """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
     ExportState: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExportStateRequest, _admin_pb2.ExportStateResponse]
-    """Returns the sidecar's state as one document. Errors: PERMISSION_DENIED."""
+    """Returns the sidecar's state as one document. One that is larger than a message may be is refused. Errors:
+    INVALID_REQUEST, PERMISSION_DENIED.
+    """
     ImportState: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportStateRequest, _admin_pb2.ImportStateResponse]
     """Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
     budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
@@ -169,7 +171,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListShadowDifferences: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListShadowDifferencesRequest, _admin_pb2.ListShadowDifferencesResponse]  # type: ignore[assignment]
     """Lists decisions that a shadow policy would have made otherwise, newest first. Errors: INVALID_REQUEST, UNKNOWN_POLICY."""
     ExportState: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExportStateRequest, _admin_pb2.ExportStateResponse]  # type: ignore[assignment]
-    """Returns the sidecar's state as one document. Errors: PERMISSION_DENIED."""
+    """Returns the sidecar's state as one document. One that is larger than a message may be is refused. Errors:
+    INVALID_REQUEST, PERMISSION_DENIED.
+    """
     ImportState: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportStateRequest, _admin_pb2.ImportStateResponse]  # type: ignore[assignment]
     """Takes over a state that ExportState returned: of targets that were not called here yet what is known of them, and of
     budgets what is spent, where that is more. One that is damaged or none of ours changes nothing. Errors:
@@ -373,7 +377,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ExportStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ExportStateResponse, _abc.Awaitable[_admin_pb2.ExportStateResponse]]:
-        """Returns the sidecar's state as one document. Errors: PERMISSION_DENIED."""
+        """Returns the sidecar's state as one document. One that is larger than a message may be is refused. Errors:
+        INVALID_REQUEST, PERMISSION_DENIED.
+        """
 
     @_abc_1.abstractmethod
     def ImportState(

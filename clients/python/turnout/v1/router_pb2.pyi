@@ -3750,6 +3750,8 @@ class TargetState(_message.Message):
     COST_ESTIMATE_FIELD_NUMBER: _builtins.int
     THROTTLE_FIELD_NUMBER: _builtins.int
     CONCURRENCY_LIMIT_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    DRIFTING_MEASURES_FIELD_NUMBER: _builtins.int
     health: Global___HealthState.ValueType
     """Its health; never UNSPECIFIED."""
     score: _builtins.float
@@ -3792,6 +3794,8 @@ class TargetState(_message.Message):
     """Calls that may be under way: as configured, or as learned from its refusals where that is less; at least 1. Absent: no
     limit.
     """
+    drift: _builtins.float
+    """What its score is multiplied by in decisions since it does worse than its own past, 0.5 to 1. Absent: it does as usual."""
     @_builtins.property
     def target(self) -> Global___Target:
         """The target; always set."""
@@ -3850,6 +3854,12 @@ class TargetState(_message.Message):
     def cost_estimate(self) -> Global___EstimateAccuracy:
         """How well the cost is estimated, likewise. Absent: no samples."""
 
+    @_builtins.property
+    def drifting_measures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it does worse in than usual, as the event `drifting` names it: time_to_first_token, seconds_per_output_token, latency,
+        error_rate. Empty: nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -3887,15 +3897,19 @@ class TargetState(_message.Message):
         cost_estimate: Global___EstimateAccuracy | None = ...,
         throttle: _builtins.float = ...,
         concurrency_limit: _builtins.int | None = ...,
+        drift: _builtins.float | None = ...,
+        drifting_measures: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit", "_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "concurrency_limit", b"concurrency_limit", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "headroom", b"headroom", "input_estimate", b"input_estimate", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "success_rate", b"success_rate", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit", "_cost_per_request_usd", b"_cost_per_request_usd", "_drift", b"_drift", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "concurrency_limit", b"concurrency_limit", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "drift", b"drift", "headroom", b"headroom", "input_estimate", b"input_estimate", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "success_rate", b"success_rate", "target", b"target", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit", "_cost_per_request_usd", b"_cost_per_request_usd", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "availability", b"availability", "breaker", b"breaker", "concurrency_limit", b"concurrency_limit", "consecutive_failures", b"consecutive_failures", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "cost_usd", b"cost_usd", "drained", b"drained", "error_rates", b"error_rates", "headroom", b"headroom", "health", b"health", "in_flight", b"in_flight", "input_estimate", b"input_estimate", "input_tokens", b"input_tokens", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens", b"output_tokens", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "request_count", b"request_count", "sample_count", b"sample_count", "score", b"score", "success_rate", b"success_rate", "suspect", b"suspect", "target", b"target", "throttle", b"throttle", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit", "_cost_per_request_usd", b"_cost_per_request_usd", "_drift", b"_drift", "_headroom", b"_headroom", "_output_tokens_per_second", b"_output_tokens_per_second", "_success_rate", b"_success_rate", "_utilisation", b"_utilisation", "availability", b"availability", "breaker", b"breaker", "concurrency_limit", b"concurrency_limit", "consecutive_failures", b"consecutive_failures", "cool_down_until", b"cool_down_until", "cost_estimate", b"cost_estimate", "cost_per_request_usd", b"cost_per_request_usd", "cost_usd", b"cost_usd", "drained", b"drained", "drift", b"drift", "drifting_measures", b"drifting_measures", "error_rates", b"error_rates", "headroom", b"headroom", "health", b"health", "in_flight", b"in_flight", "input_estimate", b"input_estimate", "input_tokens", b"input_tokens", "last_check_time", b"last_check_time", "last_request_time", b"last_request_time", "last_success_time", b"last_success_time", "latency", b"latency", "output_estimate", b"output_estimate", "output_tokens", b"output_tokens", "output_tokens_per_second", b"output_tokens_per_second", "predicted_latency", b"predicted_latency", "rate_limit", b"rate_limit", "reopen_time", b"reopen_time", "request_count", b"request_count", "sample_count", b"sample_count", "score", b"score", "success_rate", b"success_rate", "suspect", b"suspect", "target", b"target", "throttle", b"throttle", "time_to_first_token", b"time_to_first_token", "utilisation", b"utilisation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__concurrency_limit: _TypeAlias = _typing.Literal["concurrency_limit"]  # noqa: Y015
     _WhichOneofArgType__concurrency_limit: _TypeAlias = _typing.Literal["_concurrency_limit", b"_concurrency_limit"]  # noqa: Y015
     _WhichOneofReturnType__cost_per_request_usd: _TypeAlias = _typing.Literal["cost_per_request_usd"]  # noqa: Y015
     _WhichOneofArgType__cost_per_request_usd: _TypeAlias = _typing.Literal["_cost_per_request_usd", b"_cost_per_request_usd"]  # noqa: Y015
+    _WhichOneofReturnType__drift: _TypeAlias = _typing.Literal["drift"]  # noqa: Y015
+    _WhichOneofArgType__drift: _TypeAlias = _typing.Literal["_drift", b"_drift"]  # noqa: Y015
     _WhichOneofReturnType__headroom: _TypeAlias = _typing.Literal["headroom"]  # noqa: Y015
     _WhichOneofArgType__headroom: _TypeAlias = _typing.Literal["_headroom", b"_headroom"]  # noqa: Y015
     _WhichOneofReturnType__output_tokens_per_second: _TypeAlias = _typing.Literal["output_tokens_per_second"]  # noqa: Y015
@@ -3908,6 +3922,8 @@ class TargetState(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrency_limit) -> _WhichOneofReturnType__concurrency_limit | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_per_request_usd) -> _WhichOneofReturnType__cost_per_request_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drift) -> _WhichOneofReturnType__drift | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__headroom) -> _WhichOneofReturnType__headroom | None: ...
     @_typing.overload

@@ -3,9 +3,12 @@ package dev.turnout;
 import com.google.protobuf.MessageLite;
 import dev.turnout.errors.ContractException;
 import dev.turnout.errors.ErrorDetails;
+import dev.turnout.errors.TransportException;
 import io.grpc.Channel;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import java.time.Duration;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
@@ -79,14 +82,23 @@ final class Caller {
         }
     }
 
+    /** Throws what ends a call in whose middle the client was closed. */
+    void checkRunning() {
+        if (closed) {
+            throw new TransportException(
+                    "the client was closed while the call ran", ErrorDetails.of(Status.Code.CANCELLED));
+        }
+    }
+
     /** A unary call; the future ends it when it is cancelled, or completed by anybody else. */
     <Q extends MessageLite, S> CompletableFuture<S> unary(
             MethodDescriptor<Q, S> method, Q request, Rpc rpc, Duration timeout) {
-        return unary(method, request, rpc, timeout, true, NOW);
+        return unary(method, request, rpc, timeout, true, NOW, TraceContext.current());
     }
 
     /**
-     * The same, begun once {@code first} has ended, and retried only if told so; the time of {@code first} counts.
+     * The same, begun once {@code first} has ended, and retried only if told so; the time of {@code first} counts. The
+     * trace is that of whoever wants the answer.
      */
     <Q extends MessageLite, S> CompletableFuture<S> unary(
             MethodDescriptor<Q, S> method,
@@ -94,12 +106,13 @@ final class Caller {
             Rpc rpc,
             Duration timeout,
             boolean retried,
-            CompletableFuture<?> first) {
+            CompletableFuture<?> first,
+            Map<String, String> trace) {
         checkOpen();
         Tries tries = new Tries(rpc.retries(), rpc.timeout(timeout), retried ? maxRetryCount : 0, clock, random);
         CompletableFuture<S> result = new CompletableFuture<>();
         RetriedCall<Q, S> call = new RetriedCall<>(
-                this, method, request, tries, new RetriedCall.Rules<S>() {}, new One<>(result), 2);
+                this, method, request, tries, new RetriedCall.Rules<S>() {}, new One<>(result), 2, trace);
         result.whenComplete((value, error) -> call.cancel("the caller's future was completed"));
         first.whenComplete((value, error) -> call.begin());
         return result;
@@ -116,7 +129,8 @@ final class Caller {
             int window) {
         checkOpen();
         Tries tries = new Tries(rpc.retries(), rpc.timeout(timeout), maxRetryCount, clock, random);
-        return new RetriedCall<>(this, method, request, tries, rules, sink, window);
+        return new RetriedCall<>(
+                this, method, request, tries, rules, sink, window, TraceContext.current());
     }
 
     /** Takes the one message of a unary call. */

@@ -74,11 +74,21 @@ final class ErrorReader {
                 : status;
     }
 
-    /** What was said; of an error of the connection also why: "io exception" alone helps nobody. */
+    /**
+     * What was said; of an error of the connection also why, to the bottom of it: "io exception" alone helps nobody, nor
+     * does the handshake's word without the certificate's. The lines that the transport writes below are its own parts.
+     */
     private static String message(Status status) {
         String message = status.getDescription() == null ? status.getCode().name() : status.getDescription();
-        String why = status.getCause() == null ? null : status.getCause().getMessage();
-        return why == null || message.contains(why) ? message : message + ": " + why;
+        if (status.getCause() == null) {
+            return message;
+        }
+        String told = message.lines().findFirst().orElse(message);
+        for (Throwable cause : List.of(status.getCause(), root(status.getCause()))) {
+            String why = cause.getMessage();
+            told = why == null || told.contains(why) ? told : told + ": " + why;
+        }
+        return told;
     }
 
     private static Throwable root(Throwable cause) {

@@ -33,6 +33,12 @@ final class LastPlans {
         }
     }
 
+    /** Whether the last answer to such a request was for its asker alone. */
+    boolean servedOnce(PlanKey key) {
+        Last own = plans.get(key);
+        return own != null && !PlanCache.mayServeAgain(own.decision());
+    }
+
     /**
      * The last plan for an equal request, else the newest for the same task and tenant. Another request's plan was not made
      * under this one's limits: what names and regions rule out is left out of it.

@@ -48,13 +48,18 @@ final class PlanCache {
     /** Keeps the answer to a question that was sent at {@code sentAt}; what may not be used again takes no place. */
     void keep(PlanKey key, Tokens tokens, Decision decision, long sentAt) {
         plans.remove(key);
-        if (!decision.getReusable() || decision.getCandidatesCount() == 0) {
+        if (!mayServeAgain(decision)) {
             return;
         }
         plans.put(key, new Kept(decision, tokens, sentAt, nanos(decision.getValidFor())));
         if (plans.size() > MAX_PLAN_COUNT) {
             plans.remove(plans.keySet().iterator().next());
         }
+    }
+
+    /** Whether the sidecar lets a decision serve further requests. */
+    static boolean mayServeAgain(Decision decision) {
+        return decision.getReusable() && decision.getCandidatesCount() > 0 && nanos(decision.getValidFor()) > 0;
     }
 
     /** Drops every plan in which the target is a candidate. */

@@ -60,16 +60,26 @@ final class RetriedCall<Q extends MessageLite, S> {
     private final Rules<S> rules;
     private final Sink<S> sink;
     private final int window;
-    private final Map<String, String> trace = TraceContext.current();
+    private final Map<String, String> trace;
     private final Context context = Context.current();
 
     private ClientCall<Q, S> running;
     private Future<?> waiting;
     private boolean finished;
 
-    /** {@code window} is how many messages may come before the sink asks for more. */
+    /**
+     * {@code window} is how many messages may come before the sink asks for more; {@code trace} is what goes with it of the
+     * caller's trace.
+     */
     RetriedCall(
-            Caller caller, MethodDescriptor<Q, S> method, Q request, Tries tries, Rules<S> rules, Sink<S> sink, int window) {
+            Caller caller,
+            MethodDescriptor<Q, S> method,
+            Q request,
+            Tries tries,
+            Rules<S> rules,
+            Sink<S> sink,
+            int window,
+            Map<String, String> trace) {
         this.caller = caller;
         this.method = method;
         this.request = request;
@@ -77,6 +87,7 @@ final class RetriedCall<Q extends MessageLite, S> {
         this.rules = rules;
         this.sink = sink;
         this.window = window;
+        this.trace = trace;
     }
 
     /** Makes the call. */

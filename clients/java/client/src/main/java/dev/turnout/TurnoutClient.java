@@ -48,6 +48,7 @@ public final class TurnoutClient implements AutoCloseable {
     private final Transport transport;
     private final Caller caller;
     private final Reporter reporter;
+    private final ThreadWaits waits;
     private final Planner planner;
 
     private TurnoutClient(Builder builder) {
@@ -55,14 +56,15 @@ public final class TurnoutClient implements AutoCloseable {
                 builder.address, builder.token, builder.tokenFile, builder.tls, builder.environment);
         StaticOrder order = StaticOrder.of(builder.fallback);
         TokenSource token = new TokenSource(connection.token(), connection.tokenFile());
-        timer = new ScheduledThreadPoolExecutor(1, TurnoutClient::daemon);
+        timer = new ScheduledThreadPoolExecutor(1, work -> daemon(work, "turnout-timer"));
         timer.setRemoveOnCancelPolicy(true);
         transport = opened();
         LongSupplier clock = System::nanoTime;
         RandomGenerator random = new Chance();
         caller = new Caller(transport.channel(), token, timer, clock, random, builder.maxRetryCount);
         reporter = new Reporter(this::send, random);
-        planner = new Planner(new OfPlanner(), builder.planCache, order, clock, random);
+        waits = new ThreadWaits(timer, work -> daemon(work, "turnout-plan"), caller::checkRunning);
+        planner = new Planner(new OfPlanner(), waits, builder.planCache, order, clock, random);
     }
 
     /**
@@ -225,7 +227,13 @@ public final class TurnoutClient implements AutoCloseable {
     public CompletableFuture<RouteResponse> routeAsync(RouteRequest request, Duration timeout) {
         Duration time = Rpc.ROUTE.timeout(timeout);
         return caller.unary(
-                RouterServiceGrpc.getRouteMethod(), request, Rpc.ROUTE, time, true, reporter.tell(time.dividedBy(2)));
+                RouterServiceGrpc.getRouteMethod(),
+                request,
+                Rpc.ROUTE,
+                time,
+                true,
+                reporter.tell(time.dividedBy(2)),
+                TraceContext.current());
     }
 
     /**
@@ -409,6 +417,7 @@ public final class TurnoutClient implements AutoCloseable {
         caller.close();
         timer.shutdownNow();
         transport.close();
+        waits.close();
     }
 
     @Override
@@ -454,7 +463,8 @@ public final class TurnoutClient implements AutoCloseable {
                 Rpc.REPORT_OUTCOME,
                 REPORT_TIME,
                 false,
-                CompletableFuture.completedFuture(null));
+                CompletableFuture.completedFuture(null),
+                TraceContext.current());
     }
 
     private static ChatInput prompt(String prompt) {
@@ -479,8 +489,8 @@ public final class TurnoutClient implements AutoCloseable {
         return UUID.randomUUID().toString();
     }
 
-    private static Thread daemon(Runnable work) {
-        Thread thread = new Thread(work, "turnout-timer");
+    private static Thread daemon(Runnable work, String name) {
+        Thread thread = new Thread(work, name);
         thread.setDaemon(true);
         return thread;
     }
@@ -494,8 +504,12 @@ public final class TurnoutClient implements AutoCloseable {
 
         @Override
         public CompletableFuture<RouteResponse> route(
-                RouteRequest request, Duration timeout, boolean retried, CompletableFuture<Boolean> told) {
-            return caller.unary(RouterServiceGrpc.getRouteMethod(), request, Rpc.ROUTE, timeout, retried, told);
+                RouteRequest request,
+                Duration timeout,
+                boolean retried,
+                CompletableFuture<Boolean> told,
+                Map<String, String> trace) {
+            return caller.unary(RouterServiceGrpc.getRouteMethod(), request, Rpc.ROUTE, timeout, retried, told, trace);
         }
     }
 

@@ -26,12 +26,14 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import java.net.ConnectException;
 import java.nio.channels.ClosedChannelException;
+import java.security.cert.CertPathBuilderException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.TreeSet;
+import javax.net.ssl.SSLHandshakeException;
 import org.junit.jupiter.api.Test;
 
 class ErrorReaderTest {
@@ -145,6 +147,20 @@ class ErrorReaderTest {
         assertFalse(read(Status.UNKNOWN, new Metadata()) instanceof UnreachableException);
         Status refused = Status.UNAVAILABLE.withDescription("io exception").withCause(new ConnectException("refused by x"));
         assertTrue(ErrorReader.read(refused, new Metadata(), null).getMessage().contains("io exception: refused by x"));
+    }
+
+    @Test
+    void aCertificateThatIsNotTrustedIsNamedAndNoPipelineOfTheTransport() {
+        SSLHandshakeException handshake = new SSLHandshakeException("General engine problem");
+        handshake.initCause(new CertPathBuilderException("unable to find valid certification path"));
+        Status refused = Status.UNAVAILABLE
+                .withDescription("io exception\nChannel Pipeline: [SslHandler#0, DefaultChannelPipeline$TailContext#0]")
+                .withCause(handshake);
+
+        assertEquals(
+                "the sidecar cannot be reached: io exception: General engine problem: "
+                        + "unable to find valid certification path; is it running there?",
+                ErrorReader.read(refused, new Metadata(), null).getMessage());
     }
 
     @Test

@@ -51,7 +51,11 @@ class PlannerTest {
 
         @Override
         public CompletableFuture<RouteResponse> route(
-                RouteRequest request, Duration timeout, boolean retried, CompletableFuture<Boolean> told) {
+                RouteRequest request,
+                Duration timeout,
+                boolean retried,
+                CompletableFuture<Boolean> told,
+                Map<String, String> trace) {
             Question question = new Question(timeout, retried, new CompletableFuture<>());
             questions.add(question);
             return question.answer();
@@ -79,7 +83,7 @@ class PlannerTest {
     private Planner planner = planner(true, Map.of());
 
     private Planner planner(boolean caching, Map<String, List<String>> fallback) {
-        return new Planner(sidecar, caching, StaticOrder.of(fallback), clock, new FixedChance(0));
+        return new Planner(sidecar, new VirtualWaits(clock), caching, StaticOrder.of(fallback), clock, new FixedChance(0));
     }
 
     private PlanOrigin answered(RouteRequest request, Decision decision) {
