@@ -1,4 +1,4 @@
-"""Measures deciding alone, without gRPC: microseconds of `Router.route` over a fleet of so many targets."""
+"""Measures deciding alone, without gRPC: microseconds of `Deciding.route` over a fleet of so many targets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def deciding_us(target_count: int, *, decisions: int) -> float:
     for block in range(BLOCKS + 1):
         start = time.process_time()
         for n in range(decisions):
-            decision = router.route(queries[n % len(queries)])
+            decision = router.deciding.route(queries[n % len(queries)])
             if n % EVERY == 0:
-                router.report([_outcome(decision.candidates[0].target, f"{block}-{n}")], [])
+                router.reports.take([_outcome(decision.candidates[0].target, f"{block}-{n}")], [])
         blocks.append((time.process_time() - start) / decisions * 1e6)
     return median(blocks[1:])
 

@@ -86,7 +86,7 @@ class Turnout:
 
     def tick(self) -> None:
         """Does what the composition root does four times a second; an operator's new price table is loaded too."""
-        self._router.expire()
+        self._router.passing_time.expire()
         if self._providers.prices_change and (factors := self._known_factors()) != self._factors:
             self._factors = factors
             self._router.adopt(self._fleet(), SETTINGS)

@@ -301,14 +301,14 @@ def _watch_counts(
     metrics: Metrics, router: Router, server: ApiServer, request_logging: RequestLogging, tracing: Tracing | None
 ) -> None:
     metrics.config_taken(time.time())
-    metrics.watch_routing(lambda: router.settings.routing.policy_version)
+    metrics.watch_routing(lambda: router.configured.settings.routing.policy_version)
     metrics.watch_request_log(lambda: request_logging.present)
-    metrics.watch(router.gauges)
-    metrics.watch_policies(lambda: router.settings.routing.policies)
-    metrics.watch_budgets(router.budgets)
+    metrics.watch(router.status.gauges)
+    metrics.watch_policies(lambda: router.configured.settings.routing.policies)
+    metrics.watch_budgets(router.budgets.reports)
     metrics.watch_answers(server.answering.once, server.answering.cache)
     metrics.watch_shed(lambda: server.shed_counts)
-    metrics.watch_retry_budget(router.retries_remaining)
+    metrics.watch_retry_budget(router.further_attempts.retries_remaining)
     metrics.watch_dropped("request_log", request_logging.dropped_count)
     if tracing is not None:
         metrics.watch_dropped("traces", lambda: tracing.export.dropped_count)
@@ -338,9 +338,9 @@ def _log_start(log: FilteringBoundLogger, loaded: Loaded, listening: Listening, 
         health=listening.health,
         metrics=listening.metrics,
         config=loaded.origin or "none",
-        providers=list(router.fleet.providers),
-        target_count=len(router.fleet.specs),
-        policy_version=router.settings.routing.policy_version,
+        providers=list(router.configured.fleet.providers),
+        target_count=len(router.configured.fleet.specs),
+        policy_version=router.configured.settings.routing.policy_version,
         version=listening.version,
     )
 
@@ -352,9 +352,9 @@ async def _expire(
         due_at = time.monotonic() + EXPIRE_EVERY_SECONDS
         await asyncio.sleep(EXPIRE_EVERY_SECONDS)
         metrics.loop_delay(max(0.0, time.monotonic() - due_at))
-        router.expire()
+        router.passing_time.expire()
         answering.expire()
-        router.tell_repeated()
+        router.passing_time.tell_repeated()
         telling.due(time.monotonic())
         access_log.due()
 
@@ -380,7 +380,7 @@ async def _ask_shadows(router: Router, metrics: Metrics, log: FilteringBoundLogg
 async def _look_for_alarms(router: Router, every_seconds: float) -> None:
     while True:
         await asyncio.sleep(every_seconds)
-        for _ in router.alarms():
+        for _ in router.passing_time.alarms():
             # Calls must not wait until hundreds of targets have been looked at.
             await asyncio.sleep(0)
 

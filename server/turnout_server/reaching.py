@@ -58,7 +58,7 @@ class Reaching:
         """Returns the endpoints of the fleet as it is: it may have changed."""
         return {
             (spec.target.provider, spec.target.endpoint, spec.base_url)
-            for spec in self._router.fleet.specs
+            for spec in self._router.configured.fleet.specs
             if spec.target.provider in self._upstreams
         }
 
@@ -68,7 +68,7 @@ class Reaching:
             # Another configuration may have been taken while it waited: what is gone need not be reached.
             reason = "" if upstream is None else await upstream.reach(base_url)
         before = self._endpoints[(provider, endpoint, base_url)]
-        self._router.looked_at_endpoint(provider, endpoint, reason)
+        self._router.status.looked_at_endpoint(provider, endpoint, reason)
         if reason != before:
             where = {"provider": provider} | ({"endpoint": endpoint} if endpoint else {})
             if reason:

@@ -36,17 +36,17 @@ class ShadowTurns:
         self._failed = False
         # Not the context of the call that happens to come first: spans hang on it.
         self._context = Context()
-        router.wake_shadows = self._wake
+        router.shadows.wake = self._wake
 
     def close(self) -> None:
         """Ends it: whatever still waits is not decided."""
-        self._router.wake_shadows = _nobody
+        self._router.shadows.wake = _nobody
         if self._next is not None:
             self._next.cancel()
 
     def shed_counts(self) -> Mapping[tuple[str, str], int]:
         """Returns how many decisions were not compared since too many waited, by policy and shadow."""
-        shadowing = self._router.shadowing
+        shadowing = self._router.shadows.shadowing
         return {} if shadowing is None else {pair: tally.shed for pair, tally in shadowing.tallies()}
 
     def _wake(self) -> None:
@@ -55,7 +55,7 @@ class ShadowTurns:
 
     def _turn(self) -> None:
         self._next = None
-        shadowing = self._router.shadowing
+        shadowing = self._router.shadows.shadowing
         if shadowing is None:
             return
         began_at = self._clock()

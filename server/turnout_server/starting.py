@@ -154,7 +154,7 @@ def make_keeper(
 
     return Keeper(
         wanted.snapshot_file,
-        router.memory(),
+        router.state_transfer.memory(),
         interval_seconds=wanted.snapshot_interval_seconds,
         clock=time.monotonic,
         wall=time.time,

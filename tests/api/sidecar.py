@@ -214,8 +214,8 @@ async def running(
         trace_attempt=attempt_of_current,
         trace_hop=deciding_again_in_current,
     )
-    metrics.watch(router.gauges)
-    metrics.watch_policies(lambda: router.settings.routing.policies)
+    metrics.watch(router.status.gauges)
+    metrics.watch_policies(lambda: router.configured.settings.routing.policies)
     # The library's own default draws each traceback with all its variables, which takes seconds on a busy machine.
     log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[structlog.processors.JSONRenderer()])
     server = ApiServer(

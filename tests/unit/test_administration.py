@@ -6,13 +6,13 @@ import pytest
 
 from tests.unit.execution.scripted import spec
 from tests.unit.test_router import EXECUTING, A, Desk
-from turnout_server.administration import NAMES_TOLD
 from turnout_server.core.drains import Drained
 from turnout_server.core.errors import StaleEtagError, UnknownProviderError
 from turnout_server.core.events import EventName
 from turnout_server.core.fleet import Fleet
 from turnout_server.core.model import FailureKind
 from turnout_server.core.settings import Settings
+from turnout_server.use_cases.administration import NAMES_TOLD
 
 NOTHING = Drained(whole=False, targets=frozenset())
 WHOLE = Drained(whole=True, targets=frozenset())
@@ -20,12 +20,12 @@ WHOLE = Drained(whole=True, targets=frozenset())
 
 def test_a_call_from_before_a_reload_calls_no_former_address_of_what_is_drained_now() -> None:
     desk = Desk()
-    under, decision = desk.router.in_force, desk.router.decide_call(EXECUTING)
-    former = desk.router.fleet.specs[0]
+    under, decision = desk.router.configured.in_force, desk.router.deciding.for_call(EXECUTING)
+    former = desk.router.configured.fleet.specs[0]
     desk.router.adopt(Fleet((spec("a/m", base_url="https://elsewhere.example"), spec("b/m"))), Settings())
-    before = desk.router.begin(former, decision, EXECUTING, call_id="one", lease_seconds=1.0, under=under)
+    before = desk.router.attempts.begin(former, decision, EXECUTING, call_id="one", lease_seconds=1.0, under=under)
     desk.router.administration.change_drains("a", Drained(whole=False, targets=frozenset({A})), by="me")
-    after = desk.router.begin(former, decision, EXECUTING, call_id="two", lease_seconds=1.0, under=under)
+    after = desk.router.attempts.begin(former, decision, EXECUTING, call_id="two", lease_seconds=1.0, under=under)
 
     assert before is not None
     assert after is None
@@ -82,7 +82,7 @@ def test_an_event_names_twenty_targets_and_counts_all() -> None:
 def test_a_lease_that_is_over_is_told_before_the_reset_that_would_hide_it() -> None:
     desk = Desk(spec("a/m"))
     desk.open(A)
-    assert desk.router.begin_probe(A, lease_seconds=1.0) is not None
+    assert desk.router.attempts.begin_probe(A, lease_seconds=1.0) is not None
     desk.clock.now += 60.0
     desk.router.administration.reset_health([0], by="me")
 

@@ -80,7 +80,7 @@ class AdministrationMachine(RuleBasedStateMachine):
         )
 
     def entities(self) -> list[Name]:
-        targets = [each.target for each in self.router.fleet.specs]
+        targets = [each.target for each in self.router.configured.fleet.specs]
         return [*dict.fromkeys(each.provider for each in targets), *targets]
 
     def said(self, file: list[str]) -> dict[Name, bool]:
@@ -105,8 +105,8 @@ class AdministrationMachine(RuleBasedStateMachine):
         known=st.sampled_from(["", "now", "old"]),
     )
     def update(self, which: int, whole: bool, picked: int, known: str) -> None:  # noqa: FBT001  # drawn
-        provider = self.router.fleet.providers[which % len(self.router.fleet.providers)]
-        own = [each.target for each in self.router.fleet.specs if each.target.provider == provider]
+        provider = self.router.configured.fleet.providers[which % len(self.router.configured.fleet.providers)]
+        own = [each.target for each in self.router.configured.fleet.specs if each.target.provider == provider]
         targets = frozenset(each for place, each in enumerate(own) if picked >> place & 1)
         report = self.router.administration.provider(provider)
         etag, then = {"": ("", None), "now": (report.etag, None), "old": self.etags.get(provider, ("", None))}[known]
@@ -179,11 +179,11 @@ class AdministrationMachine(RuleBasedStateMachine):
         for permit in list(self.running):
             self.end(self.running.index(permit), None)
         wall = 1_800_000_000.0 + self.now
-        lines = list(self.router.memory().kept(self.now, wall))
+        lines = list(self.router.state_transfer.memory().kept(self.now, wall))
         self.now += 1.0
         self.router = self.made()
         aged = [Aged(line, Since.made(wall, now=self.now, now_wall=wall + 1.0)) for line in lines]
-        self.router.memory().resume(aged, now=self.now, now_wall=wall + 1.0)
+        self.router.state_transfer.memory().resume(aged, now=self.now, now_wall=wall + 1.0)
         self.words = self.said(self.file)
 
     # What callers do.
@@ -195,13 +195,13 @@ class AdministrationMachine(RuleBasedStateMachine):
 
         assert not any(self.drained(target) for target in targets)
         assert {each.target for each in rejections if RejectionReason.DRAINED in each.reasons} == {
-            each.target for each in self.router.fleet.specs if self.drained(each.target)
+            each.target for each in self.router.configured.fleet.specs if self.drained(each.target)
         }
         if not candidates:
             return
         query = RouteQuery(executing=True)
-        decision = self.router.decide_call(query)
-        permit = self.router.begin(
+        decision = self.router.deciding.for_call(query)
+        permit = self.router.attempts.begin(
             decision.candidates[0].spec, decision, query, call_id=f"call {next(self.ids)}", lease_seconds=30.0
         )
         if permit is not None:
@@ -210,14 +210,16 @@ class AdministrationMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9))
     def begin_late(self, which: int) -> None:
         """Somebody acts on a decision from before: what was drained since is not called."""
-        specs = self.router.fleet.specs
+        specs = self.router.configured.fleet.specs
         wanted = specs[which % len(specs)]
         query = RouteQuery(executing=True)
         try:
-            decision = self.router.decide_call(query)
+            decision = self.router.deciding.for_call(query)
         except (AllTargetsUnavailableError, NoEligibleTargetError):
             return
-        permit = self.router.begin(wanted, decision, query, call_id=f"call {next(self.ids)}", lease_seconds=30.0)
+        permit = self.router.attempts.begin(
+            wanted, decision, query, call_id=f"call {next(self.ids)}", lease_seconds=30.0
+        )
         if permit is not None:
             self.running.append(permit)
 
@@ -237,19 +239,19 @@ class AdministrationMachine(RuleBasedStateMachine):
             probe_id=permit.probe_id,
             **facts,
         )
-        self.router.finish(
+        self.router.attempts.finish(
             permit, outcome, AttemptRecord(target=where, attempt_id=attempt_id, started_at_wall=0.0, **facts)
         )
-        self.router.end_call(permit.call_id)
+        self.router.attempts.end_call(permit.call_id)
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 30.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.router.expire()
+        self.router.passing_time.expire()
 
     def decision(self) -> tuple[Any, Any]:
         try:
-            decision = self.router.look_ahead(RouteQuery(executing=True))
+            decision = self.router.deciding.look_ahead(RouteQuery(executing=True))
         except (AllTargetsUnavailableError, NoEligibleTargetError) as error:
             return (), error.rejections
         return decision.candidates, decision.rejections
@@ -258,12 +260,12 @@ class AdministrationMachine(RuleBasedStateMachine):
     def everybody_knows_what_is_drained(self) -> None:
         if not hasattr(self, "router"):
             return
-        expected = {each.target for each in self.router.fleet.specs if self.drained(each.target)}
+        expected = {each.target for each in self.router.configured.fleet.specs if self.drained(each.target)}
 
         assert {each.spec.target for each in self.router.state.targets if each.drained} == expected
-        status = self.router.status()
+        status = self.router.status.report()
         assert {each.target for state in status.providers for each in state.targets if each.drained} == expected
-        for provider in self.router.fleet.providers:
+        for provider in self.router.configured.fleet.providers:
             drained = self.router.administration.provider(provider).drained
             assert drained.whole == self.words[provider]
             own = {each for each in self.words if isinstance(each, Target) and each.provider == provider}

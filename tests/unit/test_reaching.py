@@ -53,7 +53,7 @@ def watched(line: Line) -> tuple[list[str], list[dict[str, object]]]:
         reaching = asyncio.ensure_future(Reaching(made, {"alpha": line}, structlog.get_logger()).watch())
         while not reaching.done():
             await asyncio.sleep(2.0)
-            (provider,) = made.status().providers
+            (provider,) = made.status.report().providers
             if not shown or shown[-1] != provider.endpoints[0].unreachable:
                 shown.append(provider.endpoints[0].unreachable)
         await reaching

@@ -126,7 +126,7 @@ class ReloadingMachine(RuleBasedStateMachine):
 
         assert money == self.money()
         assert remaining == self.router.state.retry_budget._spent_total
-        assert fleet.specs == self.router.fleet.specs
+        assert fleet.specs == self.router.configured.fleet.specs
         for state in self.router.state.targets:
             old = stays.get((state.spec.target, state.spec.wire, state.spec.base_url))
             assert old is None or state is old
@@ -168,9 +168,9 @@ class ReloadingMachine(RuleBasedStateMachine):
             caller=Caller(tenant=tenant),
             executing=True,
         )
-        under = self.router.in_force
+        under = self.router.configured.in_force
         try:
-            decision = self.router.decide_call(query)
+            decision = self.router.deciding.for_call(query)
         except TurnoutError:
             return
         self.accounted(decision, under.fleet)
@@ -180,7 +180,7 @@ class ReloadingMachine(RuleBasedStateMachine):
 
     def attempt(self, call: Call, decision: Decision) -> None:
         for candidate in decision.candidates:
-            call.permit = self.router.begin(
+            call.permit = self.router.attempts.begin(
                 candidate.spec, call.decision, call.query, call_id=call.call_id, lease_seconds=30.0, under=call.under
             )
             if call.permit is not None:
@@ -194,7 +194,7 @@ class ReloadingMachine(RuleBasedStateMachine):
                 self.running[call.permit.attempt_id] = state
                 self.known[id(state)] = state
                 return
-        self.router.end_call(call.call_id)
+        self.router.attempts.end_call(call.call_id)
         self.calls.remove(call)
 
     @precondition(lambda self: self.calls)
@@ -214,15 +214,15 @@ class ReloadingMachine(RuleBasedStateMachine):
             **facts,
         )
         record = AttemptRecord(target=permit.spec.target, attempt_id=permit.attempt_id, started_at_wall=0.0, **facts)
-        self.router.finish(permit, outcome, record)
+        self.router.attempts.finish(permit, outcome, record)
         call.tried.add(permit.spec.target)
         kept = self.router.looking_back.decision(call.decision.decision_id)
         assert permit.attempt_id in {each.outcome.attempt_id for each in kept.attempts}
         if kind is None or not moves:
-            self.router.end_call(call.call_id)
+            self.router.attempts.end_call(call.call_id)
             self.calls.remove(call)
             return
-        hop = self.router.decide_hop(
+        hop = self.router.deciding.for_hop(
             call.query, call.decision, Hop(tried=frozenset(call.tried)), call_id=call.call_id, under=call.under
         )
         self.accounted(hop, call.under.fleet)
@@ -232,11 +232,13 @@ class ReloadingMachine(RuleBasedStateMachine):
     @rule()
     def plan(self) -> None:
         try:
-            decision = self.router.route(RouteQuery(profile=RequestProfile(input_tokens=100, max_output_tokens=10)))
+            decision = self.router.deciding.route(
+                RouteQuery(profile=RequestProfile(input_tokens=100, max_output_tokens=10))
+            )
         except TurnoutError:
             return
-        self.accounted(decision, self.router.fleet)
-        self.plans.append((decision, self.router.fleet))
+        self.accounted(decision, self.router.configured.fleet)
+        self.plans.append((decision, self.router.configured.fleet))
 
     @precondition(lambda self: self.plans)
     @rule(which=st.integers(0, 50), ok=st.booleans())
@@ -253,14 +255,14 @@ class ReloadingMachine(RuleBasedStateMachine):
             usage=Usage(input_tokens=100, output_tokens=10),
             latency_seconds=1.0,
         )
-        (recorded,) = self.router.report([outcome], []).outcomes
+        (recorded,) = self.router.reports.take([outcome], []).outcomes
 
         assert recorded.result is RecordResult.ACCEPTED
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 30.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.router.expire()
+        self.router.passing_time.expire()
 
     def accounted(self, decision: Decision, fleet: Fleet) -> None:
         """Every target of the configuration in force is a candidate or a rejection, once."""
@@ -288,7 +290,7 @@ class ReloadingMachine(RuleBasedStateMachine):
     @invariant()
     def status_and_vitals_can_be_told(self) -> None:
         state = self.router.state
-        told = self.router.status()
+        told = self.router.status.report()
 
         assert len(state.vitals(self.now).each) == len(state.fleet.specs)
         assert told.aggregate.target_count == len(state.fleet.specs)
@@ -299,7 +301,7 @@ class ReloadingMachine(RuleBasedStateMachine):
             self.end(self.calls.index(call), None, moves=False, cost=1)
         if hasattr(self, "router"):
             self.now += 1000.0
-            self.router.expire()
+            self.router.passing_time.expire()
 
             assert not self.router.state._running
             assert not self.router._spending._ledger._claims

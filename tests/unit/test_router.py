@@ -81,11 +81,11 @@ class Desk:
             latency_seconds=1.0,
             **facts,  # type: ignore[arg-type]  # tests name fields
         )
-        return self.router.report([outcome], []).outcomes[0].result
+        return self.router.reports.take([outcome], []).outcomes[0].result
 
     def plan_id(self) -> str:
         try:
-            return self.router.route(RouteQuery()).decision_id
+            return self.router.deciding.route(RouteQuery()).decision_id
         except AllTargetsUnavailableError as error:
             return error.decision_id
 
@@ -98,12 +98,12 @@ class Desk:
         self.clock.now += 6.0
 
     def names(self, query: RouteQuery | None = None) -> list[str]:
-        return [str(candidate.target) for candidate in self.router.route(query or RouteQuery()).candidates]
+        return [str(candidate.target) for candidate in self.router.deciding.route(query or RouteQuery()).candidates]
 
 
 def test_route_ranks_all_targets_and_keeps_the_decision() -> None:
     desk = Desk()
-    decision = desk.router.route(RouteQuery())
+    decision = desk.router.deciding.route(RouteQuery())
 
     assert [str(candidate.target) for candidate in decision.candidates] == ["a/m", "b/m"]
     assert desk.router.looking_back.decision(decision.decision_id).decision == decision
@@ -113,7 +113,7 @@ def test_route_ranks_all_targets_and_keeps_the_decision() -> None:
 def test_route_leases_the_trial_of_a_half_open_first_candidate() -> None:
     desk = Desk()
     desk.open(A)
-    decision = desk.router.route(RouteQuery())
+    decision = desk.router.deciding.route(RouteQuery())
     probe = decision.candidates[0].probe
 
     assert decision.candidates[0].target == A
@@ -125,8 +125,8 @@ def test_route_leases_the_trial_of_a_half_open_first_candidate() -> None:
 def test_second_plan_leaves_out_a_target_whose_trial_is_taken() -> None:
     desk = Desk()
     desk.open(A)
-    desk.router.route(RouteQuery())
-    decision = desk.router.route(RouteQuery())
+    desk.router.deciding.route(RouteQuery())
+    decision = desk.router.deciding.route(RouteQuery())
 
     assert [str(candidate.target) for candidate in decision.candidates] == ["b/m"]
     assert [(r.target, r.reasons) for r in decision.rejections] == [(A, (RejectionReason.BREAKER_OPEN,))]
@@ -135,19 +135,19 @@ def test_second_plan_leaves_out_a_target_whose_trial_is_taken() -> None:
 def test_half_open_target_that_is_not_first_waits_and_takes_no_lease() -> None:
     desk = Desk()
     desk.open(B)
-    first = desk.router.route(RouteQuery())
-    second = desk.router.route(RouteQuery())
+    first = desk.router.deciding.route(RouteQuery())
+    second = desk.router.deciding.route(RouteQuery())
 
     assert [str(c.target) for c in first.candidates] == [str(c.target) for c in second.candidates] == ["a/m"]
     assert [(r.target, r.reasons) for r in second.rejections] == [(B, (RejectionReason.BREAKER_OPEN,))]
-    assert desk.router.begin_probe(B, lease_seconds=1.0) is not None
+    assert desk.router.attempts.begin_probe(B, lease_seconds=1.0) is not None
 
 
 def test_every_target_is_accounted_for_while_trials_run() -> None:
     desk = Desk(spec("a/m"), spec("b/m"), spec("c/m"))
     desk.open(A)
     desk.open(B)
-    decision = desk.router.route(RouteQuery())
+    decision = desk.router.deciding.route(RouteQuery())
 
     assert len(decision.candidates) + len(decision.rejections) == 3
 
@@ -155,9 +155,9 @@ def test_every_target_is_accounted_for_while_trials_run() -> None:
 def test_only_target_with_its_trial_taken_is_told_with_the_time_to_come_again() -> None:
     desk = Desk(spec("a/m"))
     desk.open(A)
-    desk.router.route(RouteQuery())
+    desk.router.deciding.route(RouteQuery())
     with pytest.raises(AllTargetsUnavailableError) as caught:
-        desk.router.route(RouteQuery())
+        desk.router.deciding.route(RouteQuery())
 
     assert caught.value.retry_after_seconds is not None
     assert 0 < caught.value.retry_after_seconds < 10.0
@@ -166,10 +166,12 @@ def test_only_target_with_its_trial_taken_is_told_with_the_time_to_come_again() 
 def test_caller_is_told_when_a_trial_of_ours_should_end_and_not_when_its_lease_does() -> None:
     desk = Desk(spec("a/m"))
     desk.open(A)
-    decision = desk.router.decide_call(EXECUTING)
-    permit = desk.router.begin(decision.candidates[0].spec, decision, EXECUTING, call_id="c", lease_seconds=60.0)
+    decision = desk.router.deciding.for_call(EXECUTING)
+    permit = desk.router.attempts.begin(
+        decision.candidates[0].spec, decision, EXECUTING, call_id="c", lease_seconds=60.0
+    )
     with pytest.raises(AllTargetsUnavailableError) as caught:
-        desk.router.decide_call(EXECUTING)
+        desk.router.deciding.for_call(EXECUTING)
 
     assert permit is not None
     assert permit.probe_id
@@ -180,19 +182,29 @@ def test_caller_is_told_when_a_trial_of_ours_should_end_and_not_when_its_lease_d
 def test_new_secret_behind_a_label_is_tried_at_once_and_told_to_those_who_watch() -> None:
     desk = Desk(spec("a/m", credentials=(CredentialSpec(label="k"),), needs_credential=True), spec("b/m"))
     desk.report(A, FailureKind.QUOTA_EXHAUSTED, credential="k", retry_after_seconds=600.0)
-    decision = desk.router.decide_call(EXECUTING)
-    permit = desk.router.begin(desk.router.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0)
+    decision = desk.router.deciding.for_call(EXECUTING)
+    permit = desk.router.attempts.begin(
+        desk.router.targets.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0
+    )
     assert permit is not None
     outcome = Outcome(target=A, failure=FailureKind.QUOTA_EXHAUSTED, credential="k", attempt_id=permit.attempt_id)
-    desk.router.finish(permit, outcome, AttemptRecord(target=A, attempt_id=permit.attempt_id, started_at_wall=0.0))
+    desk.router.attempts.finish(
+        permit, outcome, AttemptRecord(target=A, attempt_id=permit.attempt_id, started_at_wall=0.0)
+    )
     before = desk.router.state.revision
 
-    assert desk.router.begin(desk.router.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0) is None
+    assert (
+        desk.router.attempts.begin(desk.router.targets.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0)
+        is None
+    )
 
-    desk.router.credential_changed("a", "k")
+    desk.router.administration.credential_changed("a", "k")
 
-    assert desk.router.begin(desk.router.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0) is not None
-    assert desk.router.status_changes(before).changed == (0,)
+    assert (
+        desk.router.attempts.begin(desk.router.targets.spec(A), decision, EXECUTING, call_id="c", lease_seconds=60.0)
+        is not None
+    )
+    assert desk.router.status.changes(before).changed == (0,)
     assert EventName.CREDENTIAL_BACK in [event.name for event in desk.events]
 
 
@@ -203,9 +215,9 @@ def test_adopting_swaps_fleet_and_settings_and_tells_what_came_and_went() -> Non
 
     assert [str(target) for target in adopted.added] == ["c/m"]
     assert adopted.removed == (A,)
-    assert desk.router.settings is settings
+    assert desk.router.configured.settings is settings
     assert sorted(desk.names()) == ["b/m", "c/m"]
-    assert not desk.router.may_retry(A)
+    assert not desk.router.targets.may_retry(A)
 
 
 def test_trial_of_a_silent_target_goes_to_patient_callers_only() -> None:
@@ -219,7 +231,7 @@ def test_reported_trials_close_the_breaker_and_the_event_is_told() -> None:
     desk = Desk(spec("a/m"))
     desk.open(A)
     for _ in range(2):
-        decision = desk.router.route(RouteQuery())
+        decision = desk.router.deciding.route(RouteQuery())
         probe = decision.candidates[0].probe
         assert probe is not None
         desk.report(A, decision_id=decision.decision_id, probe_id=probe.probe_id)
@@ -237,10 +249,10 @@ def test_reported_trials_close_the_breaker_and_the_event_is_told() -> None:
 def test_trial_never_reported_lapses_and_the_next_plan_gets_it() -> None:
     desk = Desk(spec("a/m"))
     desk.open(A)
-    first = desk.router.route(RouteQuery()).candidates[0].probe
+    first = desk.router.deciding.route(RouteQuery()).candidates[0].probe
     assert first is not None
     desk.clock.now = first.expires_at
-    second = desk.router.route(RouteQuery()).candidates[0].probe
+    second = desk.router.deciding.route(RouteQuery()).candidates[0].probe
 
     assert second is not None
     assert second.probe_id != first.probe_id
@@ -251,7 +263,7 @@ def test_trial_never_reported_lapses_and_the_next_plan_gets_it() -> None:
 def test_report_counts_once() -> None:
     desk = Desk()
     outcome = Outcome(target=A, decision_id=desk.plan_id(), attempt_id="one", reported=True)
-    results = desk.router.report([outcome, outcome], []).outcomes
+    results = desk.router.reports.take([outcome, outcome], []).outcomes
 
     assert [result.result for result in results] == [RecordResult.ACCEPTED, RecordResult.DUPLICATE]
     assert desk.instruments.outcomes == ["accepted", "duplicate"]
@@ -259,7 +271,7 @@ def test_report_counts_once() -> None:
 
 def test_report_about_an_unknown_target_is_rejected_alone() -> None:
     desk = Desk()
-    results = desk.router.report(
+    results = desk.router.reports.take(
         [
             Outcome(target=Target("x", "y"), attempt_id="1", reported=True),
             Outcome(target=A, attempt_id="2", reported=True),
@@ -280,7 +292,7 @@ def test_accepted_reports_are_counted_as_attempts_and_others_are_not() -> None:
         finished_at_wall=100.0,
         latency_seconds=4.0,
     )
-    desk.router.report([outcome, outcome], [])
+    desk.router.reports.take([outcome, outcome], [])
 
     assert [(a.target, a.failure, a.started_at_wall) for a in desk.instruments.attempts] == [
         (A, FailureKind.TIMEOUT, 96.0)
@@ -294,18 +306,18 @@ def test_report_without_a_cost_is_charged_by_the_catalog_and_one_with_a_cost_is_
     desk = Desk(priced)
     usage = Usage(input_tokens=1000, output_tokens=500)
     desk.report(A, decision_id=desk.plan_id(), usage=usage)
-    by_catalog = desk.router.status().aggregate.cost_nano_usd
+    by_catalog = desk.router.status.report().aggregate.cost_nano_usd
     desk.report(A, decision_id=desk.plan_id(), usage=usage, cost_nano_usd=7)
 
     assert by_catalog == 2_000_000
-    assert desk.router.status().aggregate.cost_nano_usd == 2_000_007
+    assert desk.router.status.report().aggregate.cost_nano_usd == 2_000_007
 
 
 def test_feedback_joins_its_attempt() -> None:
     desk = Desk()
     plan = desk.plan_id()
     desk.report(A, decision_id=plan)
-    results = desk.router.report(
+    results = desk.router.reports.take(
         [],
         [
             Feedback(decision_id=plan, attempt_id="attempt-0", quality=0.9),
@@ -319,31 +331,31 @@ def test_feedback_joins_its_attempt() -> None:
 
 def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(UnknownProviderError, match="the providers are: a, b"):
-        Desk().router.status(["x"])
+        Desk().router.status.report(["x"])
 
 
 def test_status_tells_of_the_providers_asked_for() -> None:
     desk = Desk()
 
-    assert [p.provider for p in desk.router.status().providers] == ["a", "b"]
-    assert [p.provider for p in desk.router.status(["b"]).providers] == ["b"]
+    assert [p.provider for p in desk.router.status.report().providers] == ["a", "b"]
+    assert [p.provider for p in desk.router.status.report(["b"]).providers] == ["b"]
 
 
 def test_changes_of_status_are_told_since_a_revision() -> None:
     desk = Desk()
-    before = desk.router.status_changes(0).revision
+    before = desk.router.status.changes(0).revision
     desk.report(B)
-    changes = desk.router.status_changes(before)
+    changes = desk.router.status.changes(before)
 
     assert changes.changed == (1,)
-    assert desk.router.status_changes(changes.revision).changed == ()
+    assert desk.router.status.changes(changes.revision).changed == ()
 
 
 def test_half_opening_is_a_change_although_nothing_was_reported() -> None:
     desk = Desk()
     desk.open(A)
     before = desk.router.state.revision
-    changes = desk.router.status_changes(before)
+    changes = desk.router.status.changes(before)
 
     assert changes.changed == (0,)
 
@@ -357,7 +369,7 @@ def test_decisions_are_listed_newest_first_those_without_candidates_included() -
     desk = Desk()
     first = desk.plan_id()
     with pytest.raises(NoEligibleTargetError) as caught:
-        desk.router.route(RouteQuery(options=RoutingOptions(min_quality=99.0)))
+        desk.router.deciding.route(RouteQuery(options=RoutingOptions(min_quality=99.0)))
     page = desk.router.looking_back.decisions(DecisionFilter(), page_size=10)
 
     assert [record.decision.decision_id for record in page.records] == [caught.value.decision_id, first]
@@ -369,15 +381,17 @@ def test_round_robin_takes_turns_and_other_strategies_do_not_advance_it() -> Non
     firsts = []
     for _ in range(4):
         firsts.append(desk.names()[0])
-        desk.router.route(quality)
+        desk.router.deciding.route(quality)
 
     assert firsts == ["a/m", "b/m", "a/m", "b/m"]
 
 
 def test_attempt_is_in_flight_until_it_is_finished() -> None:
     desk = Desk()
-    decision = desk.router.decide_call(EXECUTING)
-    permit = desk.router.begin(decision.candidates[0].spec, decision, EXECUTING, call_id="call", lease_seconds=10.0)
+    decision = desk.router.deciding.for_call(EXECUTING)
+    permit = desk.router.attempts.begin(
+        decision.candidates[0].spec, decision, EXECUTING, call_id="call", lease_seconds=10.0
+    )
     assert permit is not None
 
     assert desk.router.state.targets[0].in_flight == 1
@@ -387,12 +401,12 @@ def test_attempt_is_in_flight_until_it_is_finished() -> None:
 def test_target_that_cannot_be_called_after_all_is_not_permitted_and_nothing_is_taken(why: str) -> None:
     wanted = spec("a/m", max_concurrency=1, credentials=(CredentialSpec(label="k"),), needs_credential=True)
     desk = Desk(wanted, spec("b/m"))
-    decision = desk.router.decide_call(EXECUTING)
-    wanted = desk.router.fleet.specs[0]
+    decision = desk.router.deciding.for_call(EXECUTING)
+    wanted = desk.router.configured.fleet.specs[0]
     tried = frozenset[str]()
     match why:
         case "full":
-            desk.router.begin(wanted, decision, EXECUTING, call_id="other", lease_seconds=1.0)
+            desk.router.attempts.begin(wanted, decision, EXECUTING, call_id="other", lease_seconds=1.0)
         case "drained":
             desk.router.state.set_drained(0, drained=True)
         case "open":
@@ -400,13 +414,15 @@ def test_target_that_cannot_be_called_after_all_is_not_permitted_and_nothing_is_
             desk.clock.now -= 6.0
         case "half-open and taken":
             desk.open(A)
-            desk.router.begin_probe(A, lease_seconds=60.0)
+            desk.router.attempts.begin_probe(A, lease_seconds=60.0)
         case "no key left":
             tried = frozenset({"k"})
         case _:
             wanted = spec("x/y")
     before = [target.in_flight for target in desk.router.state.targets]
-    permit = desk.router.begin(wanted, decision, EXECUTING, call_id="call", lease_seconds=1.0, tried_credentials=tried)
+    permit = desk.router.attempts.begin(
+        wanted, decision, EXECUTING, call_id="call", lease_seconds=1.0, tried_credentials=tried
+    )
 
     assert permit is None
     assert before == [target.in_flight for target in desk.router.state.targets]
@@ -415,16 +431,18 @@ def test_target_that_cannot_be_called_after_all_is_not_permitted_and_nothing_is_
 def test_call_takes_the_trial_of_a_half_open_target_when_its_attempt_begins() -> None:
     desk = Desk(spec("a/m"))
     desk.open(A)
-    decision = desk.router.decide_call(EXECUTING)
+    decision = desk.router.deciding.for_call(EXECUTING)
     assert decision.candidates[0].probe is None
-    permit = desk.router.begin(decision.candidates[0].spec, decision, EXECUTING, call_id="call", lease_seconds=10.0)
+    permit = desk.router.attempts.begin(
+        decision.candidates[0].spec, decision, EXECUTING, call_id="call", lease_seconds=10.0
+    )
 
     assert permit is not None
     assert permit.probe_id
 
 
 def test_closed_target_is_not_probed() -> None:
-    assert Desk().router.begin_probe(A, lease_seconds=1.0) is None
+    assert Desk().router.attempts.begin_probe(A, lease_seconds=1.0) is None
 
 
 def test_failures_that_go_on_are_told_outside_of_calls_with_their_count() -> None:
@@ -434,8 +452,8 @@ def test_failures_that_go_on_are_told_outside_of_calls_with_their_count() -> Non
         desk.report(A, FailureKind.SERVER_ERROR, decision_id=decision_id)
     first = [event.fields["count"] for event in desk.events if event.name is EventName.FAILURE]
     desk.clock.now += 10.0
-    desk.router.expire()
-    desk.router.tell_repeated()
+    desk.router.passing_time.expire()
+    desk.router.passing_time.tell_repeated()
 
     told = [event.fields["count"] for event in desk.events if event.name is EventName.FAILURE]
     assert (first, told) == ([1], [1, 6])

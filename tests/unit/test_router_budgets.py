@@ -60,10 +60,10 @@ class Desk:
             reported=True,
             usage=Usage(input_tokens=1000, output_tokens=10),
         )
-        self.router.report([dataclasses.replace(outcome, **facts)], [])  # type: ignore[arg-type]  # tests name fields
+        self.router.reports.take([dataclasses.replace(outcome, **facts)], [])  # type: ignore[arg-type]  # tests name fields
 
     def sums(self, key: str = "acme") -> tuple[int, int]:
-        accounts = self.router.budget("monthly").accounts
+        accounts = self.router.budgets.report("monthly").accounts
         return next(((each.spent, each.reserved) for each in accounts if each.key == key), (0, 0))
 
 
@@ -72,7 +72,7 @@ COST = 1000 * 1000 + 10 * 2000
 
 def test_a_plan_reserves_its_first_candidate_at_worst_and_a_report_settles_it() -> None:
     desk = Desk(TENANTS)
-    decision = desk.router.route(QUERY)
+    decision = desk.router.deciding.route(QUERY)
 
     assert desk.sums() == (0, NEEDED)
 
@@ -83,23 +83,23 @@ def test_a_plan_reserves_its_first_candidate_at_worst_and_a_report_settles_it() 
 
 def test_a_plan_that_is_not_reported_lets_go_once_plan_and_attempt_can_have_ended() -> None:
     desk = Desk(TENANTS)
-    decision = desk.router.route(QUERY)
+    decision = desk.router.deciding.route(QUERY)
     desk.now += 5.0 + decision.candidates[0].attempt_timeout_seconds - 0.1
-    desk.router.expire()
+    desk.router.passing_time.expire()
 
     assert desk.sums() == (0, NEEDED)
 
     desk.now += 0.2
-    desk.router.expire()
+    desk.router.passing_time.expire()
 
     assert desk.sums() == (0, 0)
 
 
 def test_a_report_after_that_is_charged_to_whom_the_decision_was_for() -> None:
     desk = Desk(TENANTS)
-    decision = desk.router.route(QUERY)
+    decision = desk.router.deciding.route(QUERY)
     desk.now += 500.0
-    desk.router.expire()
+    desk.router.passing_time.expire()
     desk.report(decision)
 
     assert desk.sums() == (COST, 0)
@@ -114,7 +114,7 @@ def test_a_report_of_a_call_that_was_never_decided_here_is_charged_to_whom_it_na
 
 def test_a_report_counts_once() -> None:
     desk = Desk(TENANTS)
-    decision = desk.router.route(QUERY)
+    decision = desk.router.deciding.route(QUERY)
     for _ in range(3):
         desk.report(decision, attempt_id="the-same")
 
@@ -123,7 +123,7 @@ def test_a_report_counts_once() -> None:
 
 def test_a_report_of_a_failure_keeps_the_plans_room_for_the_next_attempt() -> None:
     desk = Desk(TENANTS)
-    decision = desk.router.route(QUERY)
+    decision = desk.router.deciding.route(QUERY)
     desk.report(decision, failure=FailureKind.RATE_LIMITED, usage=None, possibly_billed=False)
 
     assert desk.sums() == (0, NEEDED)
@@ -132,56 +132,56 @@ def test_a_report_of_a_failure_keeps_the_plans_room_for_the_next_attempt() -> No
 def test_plans_cannot_promise_more_than_there_is() -> None:
     desk = Desk(TENANTS)
     for _ in range(10):
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
     with pytest.raises(BudgetExhaustedError) as caught:
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
 
     assert desk.sums() == (0, 10 * NEEDED)
     assert desk.router.looking_back.decision(caught.value.decision_id).decision.candidates == ()
-    assert desk.router.route(dataclasses.replace(QUERY, caller=Caller(tenant="zeta"))).candidates
+    assert desk.router.deciding.route(dataclasses.replace(QUERY, caller=Caller(tenant="zeta"))).candidates
 
 
 def test_a_trial_of_our_own_is_paid_for_and_leaves_nothing_reserved() -> None:
     desk = Desk(budget(limit=10 * NEEDED))
     state = desk.router.state.targets[0]
     for number in range(3):
-        decision = desk.router.route(dataclasses.replace(QUERY, request_id=str(number)))
+        decision = desk.router.deciding.route(dataclasses.replace(QUERY, request_id=str(number)))
         desk.report(decision, failure=FailureKind.TIMEOUT, usage=None, possibly_billed=False)
         desk.now += 1.0
     desk.now += 600.0
-    desk.router.expire()
+    desk.router.passing_time.expire()
 
     assert not state.breaker.closed
     assert desk.sums("") == (0, 0)
 
-    permit = desk.router.begin_probe(Target("a", "m"), lease_seconds=10.0)
+    permit = desk.router.attempts.begin_probe(Target("a", "m"), lease_seconds=10.0)
 
     assert permit is not None
     assert desk.sums("") == (0, 64 * 1000 + 2000)
-    assert desk.router.begin_probe(Target("a", "m"), lease_seconds=10.0) is None
+    assert desk.router.attempts.begin_probe(Target("a", "m"), lease_seconds=10.0) is None
     assert desk.sums("") == (0, 64 * 1000 + 2000)
 
     made = {"target": permit.spec.target, "attempt_id": permit.attempt_id, "cost_nano_usd": 9000}
     outcome = Outcome(**made, probe_id=permit.probe_id, off_path=True)  # type: ignore[arg-type]  # as above
-    desk.router.finish(permit, outcome, AttemptRecord(**made, started_at_wall=0.0))  # type: ignore[arg-type]
+    desk.router.attempts.finish(permit, outcome, AttemptRecord(**made, started_at_wall=0.0))  # type: ignore[arg-type]
 
     assert desk.sums("") == (9000, 0)
 
 
 def test_another_configuration_keeps_what_is_spent_and_its_new_budgets_hold_at_once() -> None:
     desk = Desk(TENANTS)
-    desk.report(desk.router.route(QUERY))
+    desk.report(desk.router.deciding.route(QUERY))
     narrow = budget("narrow", limit=NEEDED - 1, scope=BudgetScope.TASK)
-    desk.router.adopt(desk.router.fleet, dataclasses.replace(desk.settings, budgets=(TENANTS, narrow)))
+    desk.router.adopt(desk.router.configured.fleet, dataclasses.replace(desk.settings, budgets=(TENANTS, narrow)))
 
     assert desk.sums() == (COST, 0)
     with pytest.raises(BudgetExhaustedError, match="budget narrow"):
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
 
-    desk.router.adopt(desk.router.fleet, dataclasses.replace(desk.settings, budgets=()))
+    desk.router.adopt(desk.router.configured.fleet, dataclasses.replace(desk.settings, budgets=()))
 
-    assert desk.router.route(QUERY).reusable
-    assert desk.router.budgets() == []
+    assert desk.router.deciding.route(QUERY).reusable
+    assert desk.router.budgets.reports() == []
 
 
 async def test_a_list_of_budgets_lets_others_have_their_turn_and_minds_what_is_deleted_meanwhile() -> None:
@@ -190,7 +190,7 @@ async def test_a_list_of_budgets_lets_others_have_their_turn_and_minds_what_is_d
     # The first is summed up, and the list waits for others to have their turn.
     await asyncio.sleep(0)
     assert not listing.done()
-    desk.router.budget_changes.delete("b", by="test")
+    desk.router.budgets.delete("b", by="test")
 
     assert [each.name for each in (await listing).budgets] == ["a", "c"]
 
@@ -198,36 +198,36 @@ async def test_a_list_of_budgets_lets_others_have_their_turn_and_minds_what_is_d
 def test_what_calls_and_plans_hold_is_let_go_though_all_budgets_were_taken_out() -> None:
     desk = Desk(TENANTS)
     query = dataclasses.replace(QUERY, executing=True)
-    decision = desk.router.decide_call(query)
+    decision = desk.router.deciding.for_call(query)
     spec = decision.candidates[0].spec
-    permit = desk.router.begin(spec, decision, query, call_id="call", lease_seconds=30.0)
-    desk.router.route(QUERY)
+    permit = desk.router.attempts.begin(spec, decision, query, call_id="call", lease_seconds=30.0)
+    desk.router.deciding.route(QUERY)
     without = dataclasses.replace(desk.settings, budgets=())
-    desk.router.adopt(desk.router.fleet, without)
+    desk.router.adopt(desk.router.configured.fleet, without)
     assert permit is not None
     facts = {"target": spec.target, "attempt_id": permit.attempt_id, "cost_nano_usd": COST}
     outcome = Outcome(decision_id=permit.decision_id, **facts)  # type: ignore[arg-type]  # named as both have them
-    desk.router.finish(permit, outcome, AttemptRecord(started_at_wall=0.0, **facts))  # type: ignore[arg-type]  # likewise
-    desk.router.end_call("call")
+    desk.router.attempts.finish(permit, outcome, AttemptRecord(started_at_wall=0.0, **facts))  # type: ignore[arg-type]  # likewise
+    desk.router.attempts.end_call("call")
     desk.now += 100.0
-    desk.router.expire()
+    desk.router.passing_time.expire()
 
     assert not desk.router._spending._ledger._claims
     assert not desk.router._spending.settles
 
-    desk.router.adopt(desk.router.fleet, desk.settings)
+    desk.router.adopt(desk.router.configured.fleet, desk.settings)
 
     assert desk.sums() == (COST, 0)
 
 
 def test_models_that_are_found_later_do_not_undo_a_change_of_a_budget() -> None:
     desk = Desk(TENANTS)
-    desk.router.budget_changes.change(dataclasses.replace(TENANTS, limit_nano_usd=5), by="a test")
-    desk.router.adopt(Fleet((*desk.router.fleet.specs, spec("c/m", 2))), desk.settings)
+    desk.router.budgets.change(dataclasses.replace(TENANTS, limit_nano_usd=5), by="a test")
+    desk.router.adopt(Fleet((*desk.router.configured.fleet.specs, spec("c/m", 2))), desk.settings)
 
-    assert desk.router.budget("monthly").spec.limit_nano_usd == 5
+    assert desk.router.budgets.report("monthly").spec.limit_nano_usd == 5
 
 
 def test_without_a_budget_a_plan_may_be_used_again() -> None:
-    assert Desk().router.route(QUERY).reusable
-    assert not Desk(TENANTS).router.route(QUERY).reusable
+    assert Desk().router.deciding.route(QUERY).reusable
+    assert not Desk(TENANTS).router.deciding.route(QUERY).reusable

@@ -119,19 +119,21 @@ class Life:
             getattr(self, f"_{step.kind}")(step)
         except TurnoutError as error:
             self.told.append(str(error))
-        shadowing = self.router.shadowing
+        shadowing = self.router.shadows.shadowing
         for _ in range(step.asked if shadowing is not None else 0):
             assert shadowing is not None
             shadowing.step()
 
     def _plan(self, step: Step) -> None:
-        self._decided(self.router.route(step.query))
+        self._decided(self.router.deciding.route(step.query))
 
     def _call(self, step: Step) -> None:
         query = replace(step.query, executing=True)
-        made = self._decided(self.router.decide_call(query))
+        made = self._decided(self.router.deciding.for_call(query))
         for candidate in made.candidates:
-            permit = self.router.begin(candidate.spec, made, query, call_id=made.decision_id, lease_seconds=5.0)
+            permit = self.router.attempts.begin(
+                candidate.spec, made, query, call_id=made.decision_id, lease_seconds=5.0
+            )
             self.told.append(permit)
             if permit is not None:
                 self._running.append((made, permit))
@@ -150,14 +152,14 @@ class Life:
         record = AttemptRecord(
             target=outcome.target, attempt_id=permit.attempt_id, started_at_wall=0.0, cost_nano_usd=1_000_000
         )
-        self.router.finish(permit, outcome, record)
-        self.router.end_call(made.decision_id)
+        self.router.attempts.finish(permit, outcome, record)
+        self.router.attempts.end_call(made.decision_id)
 
     def _report(self, step: Step) -> None:
         if self._made:
             made = self._made[-1]
             outcome = self._outcome(made, step.failure, attempt_id=f"reported-{next(self._numbers)}")
-            self.told.append(self.router.report([replace(outcome, reported=True)], []))
+            self.told.append(self.router.reports.take([replace(outcome, reported=True)], []))
 
     def _drain(self, step: Step) -> None:
         index = int(step.seconds * 100) % len(SPECS)
@@ -168,7 +170,7 @@ class Life:
 
     def _wait(self, step: Step) -> None:
         self.clock.now += 10.0 * step.seconds
-        self.router.expire()
+        self.router.passing_time.expire()
 
     def _decided(self, decision: Decision) -> Decision:
         self.told.append((decision, tuple(decision.candidates), tuple(decision.rejections)))
@@ -220,7 +222,7 @@ def test_twins_choose_the_same_for_the_same_price(steps: list[Step], strategy: S
         # WEIGHTED draws a key's side by the policy's name.
         options = replace(step.query.options, sticky_key="") if strategy is Strategy.WEIGHTED else step.query.options
         life.live(replace(step, query=replace(step.query, options=options)))
-    shadowing = life.router.shadowing
+    shadowing = life.router.shadows.shadowing
     assert shadowing is not None
     while shadowing.waiting_count:
         shadowing.step()

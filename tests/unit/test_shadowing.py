@@ -34,7 +34,7 @@ from turnout_server.core.model import (
 from turnout_server.core.settings import Policy, PolicySelector, RoutingSettings, Settings
 from turnout_server.router import Router
 from turnout_server.shadow_turns import AFTER_SECONDS, PAUSE_FACTOR, ShadowTurns
-from turnout_server.shadowing import DIFFERENCES_MAXIMUM, WAITING_MAXIMUM, Shadowing
+from turnout_server.use_cases.shadowing import DIFFERENCES_MAXIMUM, WAITING_MAXIMUM, Shadowing
 
 A, B, C = Target("a", "m"), Target("b", "m"), Target("c", "m")
 SPECS = (spec("a/m"), spec("b/m", 1), spec("c/m", 2))
@@ -76,8 +76,8 @@ class Desk:
 
     @property
     def shadowing(self) -> Shadowing:
-        assert self.router.shadowing is not None
-        return self.router.shadowing
+        assert self.router.shadows.shadowing is not None
+        return self.router.shadows.shadowing
 
     def asked(self) -> Comparison:
         """What the shadow of the decision that waits longest says."""
@@ -89,7 +89,7 @@ class Desk:
     def fail(self, target: Target, times: int) -> None:
         """Reports failures of plans until the target's breaker is open."""
         for number in range(times):
-            made = self.router.route(replace(QUERY, options=RoutingOptions(force_target=str(target))))
+            made = self.router.deciding.route(replace(QUERY, options=RoutingOptions(force_target=str(target))))
             self.shadowing.step()
             self.clock.now += 1.0
             outcome = Outcome(
@@ -100,7 +100,7 @@ class Desk:
                 reported=True,
                 latency_seconds=0.1,
             )
-            self.router.report([outcome], [])
+            self.router.reports.take([outcome], [])
 
 
 def first(decision: Decision) -> Target:
@@ -113,13 +113,13 @@ def first(decision: Decision) -> Target:
 def test_without_a_shadow_there_is_nothing_at_all() -> None:
     desk = Desk(Policy(), OTHER)
 
-    assert desk.router.shadowing is None
-    assert desk.router.route(QUERY).shadow is None
+    assert desk.router.shadows.shadowing is None
+    assert desk.router.deciding.route(QUERY).shadow is None
 
 
 def test_a_policy_without_a_shadow_beside_one_that_has_one_is_not_watched() -> None:
     desk = Desk(OWN, OTHER, Policy(name="plain"))
-    made = desk.router.route(replace(QUERY, options=RoutingOptions(policy="plain")))
+    made = desk.router.deciding.route(replace(QUERY, options=RoutingOptions(policy="plain")))
 
     assert (made.shadow, desk.shadowing.waiting_count) == (None, 0)
 
@@ -131,8 +131,8 @@ def test_a_trial_that_the_plan_has_leased_is_free_for_its_shadow() -> None:
     desk = Desk(OWN, TWIN)
     desk.fail(A, 3)
     desk.clock.now += 30.0
-    made = desk.router.route(QUERY)
-    other = desk.router.route(QUERY)
+    made = desk.router.deciding.route(QUERY)
+    other = desk.router.deciding.route(QUERY)
 
     assert (first(made), made.candidates[0].probe is not None, first(other)) == (A, True, B)
     assert desk.asked().shadow_chosen.target == A
@@ -141,9 +141,9 @@ def test_a_trial_that_the_plan_has_leased_is_free_for_its_shadow() -> None:
 
 def test_the_last_place_that_the_call_has_taken_is_free_for_its_shadow() -> None:
     desk = Desk(OWN, TWIN, specs=(replace(SPECS[0], max_concurrency=1), *SPECS[1:]))
-    made = desk.router.decide_call(EXECUTING)
-    permit = desk.router.begin(made.candidates[0].spec, made, EXECUTING, call_id="call", lease_seconds=10.0)
-    full = desk.router.decide_call(EXECUTING)
+    made = desk.router.deciding.for_call(EXECUTING)
+    permit = desk.router.attempts.begin(made.candidates[0].spec, made, EXECUTING, call_id="call", lease_seconds=10.0)
+    full = desk.router.deciding.for_call(EXECUTING)
 
     assert permit is not None
     assert (first(made), first(full)) == (A, B)
@@ -153,9 +153,9 @@ def test_the_last_place_that_the_call_has_taken_is_free_for_its_shadow() -> None
 def test_what_the_plan_has_reserved_is_there_for_its_shadow() -> None:
     # 1,000 tokens in and 100 out at 1,000 and 2,000 nano-USD each: room for one.
     desk = Desk(OWN, TWIN, specs=SPECS[:1], budgets=(budget("narrow", limit=2_000_000),))
-    made = desk.router.route(QUERY)
+    made = desk.router.deciding.route(QUERY)
     with pytest.raises(TurnoutError, match="budget narrow"):
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
     allowed, refused = desk.asked(), desk.asked()
 
     assert (allowed.chosen.target, allowed.shadow_chosen.target) == (A, A)
@@ -166,7 +166,7 @@ def test_what_the_plan_has_reserved_is_there_for_its_shadow() -> None:
 
 def test_a_target_that_failed_since_is_as_well_for_the_shadow_as_it_was() -> None:
     desk = Desk(OWN, TWIN)
-    made = desk.router.route(QUERY)
+    made = desk.router.deciding.route(QUERY)
     for number in range(5):
         desk.clock.now += 1.0
         outcome = Outcome(
@@ -176,8 +176,8 @@ def test_a_target_that_failed_since_is_as_well_for_the_shadow_as_it_was() -> Non
             attempt_id=f"late-{number}",
             reported=True,
         )
-        desk.router.report([outcome], [])
-    later = desk.router.route(QUERY)
+        desk.router.reports.take([outcome], [])
+    later = desk.router.deciding.route(QUERY)
 
     assert (first(made), first(later)) == (A, B)
     assert (desk.asked().shadow_chosen.target, desk.asked().shadow_chosen.target) == (A, B)
@@ -186,8 +186,8 @@ def test_a_target_that_failed_since_is_as_well_for_the_shadow_as_it_was() -> Non
 def test_a_credential_that_is_free_again_is_as_blocked_for_the_shadow_as_it_was() -> None:
     keyed = replace(SPECS[0], credentials=(CredentialSpec(label="main"),), needs_credential=True)
     desk = Desk(OWN, TWIN, specs=(keyed, *SPECS[1:]))
-    made = desk.router.decide_call(EXECUTING)
-    permit = desk.router.begin(made.candidates[0].spec, made, EXECUTING, call_id="call", lease_seconds=10.0)
+    made = desk.router.deciding.for_call(EXECUTING)
+    permit = desk.router.attempts.begin(made.candidates[0].spec, made, EXECUTING, call_id="call", lease_seconds=10.0)
     assert permit is not None
     limited = Outcome(
         target=A,
@@ -198,10 +198,10 @@ def test_a_credential_that_is_free_again_is_as_blocked_for_the_shadow_as_it_was(
         retry_after_seconds=60.0,
     )
     record = AttemptRecord(target=A, attempt_id=permit.attempt_id, started_at_wall=desk.clock.wall(), credential="main")
-    desk.router.finish(permit, limited, record)
-    blocked = desk.router.decide_call(EXECUTING)
-    desk.router.credential_changed("a", "main")
-    free = desk.router.decide_call(EXECUTING)
+    desk.router.attempts.finish(permit, limited, record)
+    blocked = desk.router.deciding.for_call(EXECUTING)
+    desk.router.administration.credential_changed("a", "main")
+    free = desk.router.deciding.for_call(EXECUTING)
 
     assert [A, B, A] == [first(made), first(blocked), first(free)]
     assert [A, B, A] == [desk.asked().shadow_chosen.target for _ in range(3)]
@@ -210,7 +210,7 @@ def test_a_credential_that_is_free_again_is_as_blocked_for_the_shadow_as_it_was(
 def test_answers_that_were_longer_since_cost_the_shadow_what_was_expected_then() -> None:
     desk = Desk(OWN, TWIN)
     query = replace(QUERY, profile=RequestProfile(input_tokens=1000))
-    made = desk.router.route(query)
+    made = desk.router.deciding.route(query)
     long = Outcome(
         target=A,
         decision_id=made.decision_id,
@@ -219,8 +219,8 @@ def test_answers_that_were_longer_since_cost_the_shadow_what_was_expected_then()
         latency_seconds=9.0,
         usage=Usage(input_tokens=1000, output_tokens=7000),
     )
-    desk.router.report([long], [])
-    later = desk.router.route(query)
+    desk.router.reports.take([long], [])
+    later = desk.router.deciding.route(query)
     before, after = desk.asked(), desk.asked()
 
     assert made.candidates[0].expected_cost_nano_usd != later.candidates[0].expected_cost_nano_usd
@@ -231,10 +231,10 @@ def test_a_key_that_was_answered_elsewhere_since_stays_where_it_was_for_the_shad
     twins = (Policy(shadow_policy="other"), Policy(name="other"))
     desk = Desk(*twins, specs=(spec("a/m"), spec("b/m")))
     query = replace(QUERY, options=RoutingOptions(sticky_key="talk"))
-    desk.router.route(query)
+    desk.router.deciding.route(query)
     for target in (A, B):
-        made = desk.router.route(query)
-        desk.router.report(
+        made = desk.router.deciding.route(query)
+        desk.router.reports.take(
             [
                 Outcome(
                     target=target,
@@ -248,7 +248,7 @@ def test_a_key_that_was_answered_elsewhere_since_stays_where_it_was_for_the_shad
             ],
             [],
         )
-    kept = [desk.router.route(query) for _ in range(5)]
+    kept = [desk.router.deciding.route(query) for _ in range(5)]
     found = [desk.asked() for _ in range(8)]
 
     assert {B} == {first(made) for made in kept}
@@ -260,7 +260,7 @@ def test_a_shadow_holds_nothing_of_the_text_and_decides_as_with_it() -> None:
     profile = RequestProfile(text_hint=hint, input_bytes=len(hint), max_output_tokens=4000)
     hybrids = (Policy(shadow_policy="other"), Policy(name="other"))
     desk = Desk(*hybrids, specs=(spec("a/m", quality=95.0), spec("b/m", quality=40.0)))
-    made = desk.router.route(RouteQuery(profile=profile))
+    made = desk.router.deciding.route(RouteQuery(profile=profile))
     held = desk.shadowing._waiting[0].query
 
     assert held.profile.text_hint == ""
@@ -275,9 +275,11 @@ def test_a_shadow_holds_nothing_of_the_text_and_decides_as_with_it() -> None:
 def test_a_shadow_takes_turns_of_its_own_and_none_of_the_policys() -> None:
     turning = Policy(name="other", strategy=Strategy.ROUND_ROBIN)
     desk = Desk(OWN, turning)
-    made = [first(desk.router.route(QUERY)) for _ in range(4)]
+    made = [first(desk.router.deciding.route(QUERY)) for _ in range(4)]
     shadows = [desk.asked().shadow_chosen.target for _ in range(4)]
-    turned = [first(desk.router.route(replace(QUERY, options=RoutingOptions(policy="other")))) for _ in range(2)]
+    turned = [
+        first(desk.router.deciding.route(replace(QUERY, options=RoutingOptions(policy="other")))) for _ in range(2)
+    ]
 
     assert [A, A, A, A] == made
     assert [A, B, C, A] == shadows
@@ -292,7 +294,7 @@ def test_a_shadow_that_takes_turns_beside_a_policy_that_does_takes_the_same() ->
     )
     beside = replace(QUERY, options=RoutingOptions(policy="beside"))
     for query in (beside, QUERY, QUERY, beside, QUERY, QUERY):
-        desk.router.route(query)
+        desk.router.deciding.route(query)
     found = [desk.asked() for _ in range(6)]
 
     assert [A, B, C, A] == [each.chosen.target for each in found if each.policy == "default"]
@@ -302,9 +304,9 @@ def test_a_shadow_that_takes_turns_beside_a_policy_that_does_takes_the_same() ->
 
 def test_an_answer_that_was_kept_is_compared_with_nothing() -> None:
     desk = Desk()
-    made = desk.router.route(QUERY)
+    made = desk.router.deciding.route(QUERY)
     desk.shadowing.step()
-    kept = desk.router.answered_before(made, A, QUERY, age_seconds=1.0)
+    kept = desk.router.deciding.answered_before(made, A, QUERY, age_seconds=1.0)
 
     assert (made.shadow is not None, kept.shadow) == (True, None)
     assert 0 == desk.shadowing.waiting_count
@@ -318,14 +320,14 @@ def test_shadow_decides_beside_a_policy_that_callers_are_bound_to() -> None:
     bound = PolicySelector(policy="default", binding=True)
     routing = replace(desk.settings.routing, select=(bound,))
     desk.router.adopt(Fleet(SPECS), replace(desk.settings, routing=routing))
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
 
     assert desk.asked().shadow_chosen.target == B
 
 
 def test_what_finds_no_room_is_shed_and_counted_and_the_call_goes_on() -> None:
     desk = Desk()
-    made = [desk.router.route(QUERY) for _ in range(WAITING_MAXIMUM + 3)]
+    made = [desk.router.deciding.route(QUERY) for _ in range(WAITING_MAXIMUM + 3)]
 
     assert [True] * WAITING_MAXIMUM + [False] * 3 == [each.shadow is not None for each in made]
     assert WAITING_MAXIMUM == desk.shadowing.waiting_count
@@ -336,17 +338,17 @@ def test_what_finds_no_room_is_shed_and_counted_and_the_call_goes_on() -> None:
 
     assert ("default", "other") == pair
     assert (0, WAITING_MAXIMUM, 3) == (tally.agreed, tally.differed, tally.shed)
-    assert desk.router.route(QUERY).shadow is not None
+    assert desk.router.deciding.route(QUERY).shadow is not None
 
 
 def test_the_oldest_differences_are_pushed_out_and_pages_go_on_over_new_ones() -> None:
     desk = Desk()
     for _ in range(DIFFERENCES_MAXIMUM + 5):
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
         desk.shadowing.step()
     newest = desk.shadowing.differences(page_size=DIFFERENCES_MAXIMUM + 5)
     page = desk.shadowing.differences(page_size=2)
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
     desk.shadowing.step()
     following = desk.shadowing.differences(page_size=2, page_token=page.next_page_token)
     numbers = [each.number for each in newest.differences]
@@ -362,7 +364,7 @@ def test_differences_before_a_moment_are_forgotten() -> None:
     for _ in range(3):
         desk.clock.now += 10.0
         at.append(desk.clock.wall())
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
         desk.shadowing.step()
     desk.shadowing.clear(at[1])
 
@@ -371,20 +373,20 @@ def test_differences_before_a_moment_are_forgotten() -> None:
 
 def test_what_waits_across_another_configuration_is_decided_under_its_own() -> None:
     desk = Desk()
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
     desk.router.adopt(Fleet(SPECS[1:]), desk.settings_of(Policy(strategy=Strategy.PRIORITY)))
     comparison = desk.asked()
 
     assert (A, B) == (comparison.chosen.target, comparison.shadow_chosen.target)
-    assert desk.router.route(QUERY).shadow is None
+    assert desk.router.deciding.route(QUERY).shadow is None
     assert 0 == desk.shadowing.waiting_count
 
 
 def test_a_shadow_that_comes_with_another_configuration_decides_from_then_on() -> None:
     desk = Desk(Policy(strategy=Strategy.PRIORITY), OTHER)
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
     desk.router.adopt(Fleet(SPECS), desk.settings_of(OWN, OTHER))
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
 
     assert B == desk.asked().shadow_chosen.target
 
@@ -410,7 +412,7 @@ async def test_shadows_are_asked_after_the_answer_with_pauses_as_long_as_nine_of
     # Each decision of a shadow takes a second by this clock.
     turns(desk, itertools.count(0.0, 1.0))
     for _ in range(3):
-        desk.router.route(QUERY)
+        desk.router.deciding.route(QUERY)
 
     assert [] == at
     await asyncio.sleep(100.0)
@@ -430,7 +432,7 @@ async def test_a_fault_of_a_shadow_is_told_once_and_the_next_is_asked() -> None:
     with structlog.testing.capture_logs() as log:
         turns(desk)
         for _ in range(4):
-            desk.router.route(QUERY)
+            desk.router.deciding.route(QUERY)
         await asyncio.sleep(1.0)
 
     assert ["shadow.failed"] == [line["event"] for line in log]
@@ -442,9 +444,9 @@ async def test_a_fault_of_a_shadow_is_told_once_and_the_next_is_asked() -> None:
 async def test_once_closed_no_shadow_is_asked() -> None:
     desk = Desk()
     turned = turns(desk)
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
     turned.close()
-    desk.router.route(QUERY)
+    desk.router.deciding.route(QUERY)
     await asyncio.sleep(1.0)
 
     assert ([], 2) == (desk.instruments.comparisons, desk.shadowing.waiting_count)

@@ -9,7 +9,7 @@ from turnout_server.core.model import RouteQuery
 def test_trial_of_a_plan_is_leased_for_as_long_as_the_plan_and_its_attempt_may_last() -> None:
     desk = Desk()
     desk.open(A)
-    first = desk.router.route(RouteQuery()).candidates[0]
+    first = desk.router.deciding.route(RouteQuery()).candidates[0]
 
     assert first.probe is not None
     assert first.probe.expires_at - desk.clock.now == pytest.approx(5.0 + first.attempt_timeout_seconds)
@@ -18,12 +18,12 @@ def test_trial_of_a_plan_is_leased_for_as_long_as_the_plan_and_its_attempt_may_l
 def test_trial_of_a_plan_that_nobody_reports_goes_to_the_next_plan() -> None:
     desk = Desk()
     desk.open(A)
-    first = desk.router.route(RouteQuery()).candidates[0]
+    first = desk.router.deciding.route(RouteQuery()).candidates[0]
 
     assert first.probe is not None
 
     desk.clock.now = first.probe.expires_at
-    second = desk.router.route(RouteQuery()).candidates[0]
+    second = desk.router.deciding.route(RouteQuery()).candidates[0]
 
     assert second.target == A
     assert second.probe is not None

@@ -78,12 +78,14 @@ class AdminService:
         failing: Failing,
         checking: Checking,
         changing: Changing | None = None,
+        max_message_bytes: int,
     ) -> None:
         self._router = router
         self._checking = checking
         self._changing = changing
         self._events = events
         self._failing = failing
+        self._max_message_bytes = max_message_bytes
         self._importing = asyncio.Lock()
         self._answers = Answers()
 
@@ -92,7 +94,7 @@ class AdminService:
     ) -> pb.ListDecisionsResponse:
         """Lists past decisions, newest first."""
         try:
-            wanted = decision_filter(request, self._router.fleet)
+            wanted = decision_filter(request, self._router.configured.fleet)
             return await self._listed(wanted, page_size(request), request.page_token)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
@@ -139,7 +141,7 @@ class AdminService:
     ) -> pb.CompareTargetsResponse:
         """Returns what was measured of several targets, side by side."""
         try:
-            specs, wanted = looking_back.comparison_query(request, self._router.fleet)
+            specs, wanted = looking_back.comparison_query(request, self._router.configured.fleet)
             targets = [spec.target for spec in specs]
             return looking_back.comparison(specs, self._router.looking_back.compare(targets, wanted))
         except Exception as error:  # noqa: BLE001  # the outermost edge
@@ -150,7 +152,7 @@ class AdminService:
     ) -> pb.GetTrendResponse:
         """Returns one measure of a target or a provider over time."""
         try:
-            places, wanted = looking_back.trend_query(request, self._router.fleet)
+            places, wanted = looking_back.trend_query(request, self._router.configured.fleet)
             return looking_back.trend(self._router.looking_back.trend(places, wanted))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
@@ -162,8 +164,8 @@ class AdminService:
         try:
             before = looking_back.clear_before(request)
             removed = self._router.looking_back.clear_history(before)
-            if self._router.shadowing is not None:
-                self._router.shadowing.clear(before)
+            if self._router.shadows.shadowing is not None:
+                self._router.shadows.shadowing.clear(before)
             self._router.administration.history_cleared(removed, by=who(context))
             return pb.ClearHistoryResponse(removed_count=removed)
         except Exception as error:  # noqa: BLE001  # the outermost edge
@@ -249,7 +251,9 @@ class AdminService:
             name = administration.provider_name(request)
             known = None if changing is None else changing.registered(name)
             if changing is None or known is None:
-                return administration.update_provider(request, router.administration, router.fleet, by=who(context))
+                return administration.update_provider(
+                    request, router.administration, router.configured.fleet, by=who(context)
+                )
             return await registering.update_registered(request, router, changing, known, by=who(context))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
@@ -279,7 +283,7 @@ class AdminService:
         try:
             from turnout_server.api import state_transfer  # noqa: PLC0415 - seldom asked for
 
-            return await state_transfer.export_state(request, self._router)
+            return await state_transfer.export_state(request, self._router, self._max_message_bytes)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -300,7 +304,7 @@ class AdminService:
         """Forgets what is held against targets."""
         try:
             router = self._router
-            return administration.reset_health(request, router.administration, router.fleet, by=who(context))
+            return administration.reset_health(request, router.administration, router.configured.fleet, by=who(context))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -309,7 +313,7 @@ class AdminService:
     ) -> pb.CheckHealthResponse:
         """Makes active checks now."""
         try:
-            return await checks.check_health(request, self._checking, self._router.fleet, by=who(context))
+            return await checks.check_health(request, self._checking, self._router.configured.fleet, by=who(context))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 
@@ -318,7 +322,7 @@ class AdminService:
     ) -> pb.GetRoutingResponse:
         """Returns the routing rules in force."""
         try:
-            return routing_rules.get_routing(request, self._router.settings, self._router.fleet)
+            return routing_rules.get_routing(request, self._router.configured.settings, self._router.configured.fleet)
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 

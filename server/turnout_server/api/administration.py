@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from turnout.v1 import router_pb2
-    from turnout_server.administration import Administration, ProviderReport
     from turnout_server.core.fleet import Fleet, TargetSpec
+    from turnout_server.use_cases.administration import Administration, ProviderReport
 
 MAX_DRAINED = 4096
 MAX_FIELDS = 100

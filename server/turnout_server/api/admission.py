@@ -204,6 +204,6 @@ class Admission:
     def _overloaded(self, bound: str, why: str) -> SidecarOverloadedError:
         self.shed_counts[bound] += 1
         return SidecarOverloadedError(
-            f"the sidecar has no room for more {self._name}: {why}; nothing was sent, try again",
+            f"the sidecar has no room for more {self._name}: {why}; nothing was sent",
             retry_after_seconds=self._limits.wait_seconds,
         )

@@ -55,33 +55,33 @@ async def list_budgets(request: pb.ListBudgetsRequest, router: Router) -> pb.Lis
     size, after, scope = wanted_page(request)
     found = [
         spec.name
-        for spec in router.budget_specs()
+        for spec in router.budgets.specs()
         if spec.name > after and scope in {pb.BUDGET_SCOPE_UNSPECIFIED, SCOPE_TO_WIRE[spec.scope]}
     ]
     response = pb.ListBudgetsResponse(next_page_token=_token(found[size - 1]) if len(found) > size else "")
     for name in found[:size]:
         # One may be deleted meanwhile.
         with suppress(UnknownBudgetError):
-            response.budgets.append(budget(router.budget(name)))
+            response.budgets.append(budget(router.budgets.report(name)))
         await asyncio.sleep(0)
     return response
 
 
 def update_budget(request: pb.UpdateBudgetRequest, router: Router, *, by: str) -> pb.UpdateBudgetResponse:
     """Changes a budget. Raises InvalidRequestError, UnknownBudgetError or StaleEtagError."""
-    known = router.budget(wanted_budget(request))
+    known = router.budgets.report(wanted_budget(request))
     changed = changed_budget(request, known.spec)
-    return pb.UpdateBudgetResponse(budget=budget(router.budget_changes.change(changed, request.etag, by=by)))
+    return pb.UpdateBudgetResponse(budget=budget(router.budgets.change(changed, request.etag, by=by)))
 
 
 def create_budget(request: pb.CreateBudgetRequest, router: Router, *, by: str) -> pb.CreateBudgetResponse:
     """Adds a budget. Raises InvalidRequestError or AlreadyExistsError."""
-    return pb.CreateBudgetResponse(budget=budget(router.budget_changes.create(new_budget(request), by=by)))
+    return pb.CreateBudgetResponse(budget=budget(router.budgets.create(new_budget(request), by=by)))
 
 
 def delete_budget(request: pb.DeleteBudgetRequest, router: Router, *, by: str) -> pb.DeleteBudgetResponse:
     """Takes a budget out. Raises InvalidRequestError, UnknownBudgetError or StaleEtagError."""
-    router.budget_changes.delete(unwanted_budget(request), request.etag, by=by)
+    router.budgets.delete(unwanted_budget(request), request.etag, by=by)
     return pb.DeleteBudgetResponse()
 
 

@@ -17,9 +17,9 @@ from turnout_server.core.model import Target
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout_server.checks import CheckReport
     from turnout_server.core.fleet import Fleet
     from turnout_server.execution.checking import Checking
+    from turnout_server.use_cases.checks import CheckReport
 
 DEFAULT_SECONDS = 10.0
 LONGEST_SECONDS = 600.0

@@ -65,7 +65,7 @@ class Entrance:
 
     def _overloaded(self) -> SidecarOverloadedError:
         return SidecarOverloadedError(
-            f"the sidecar has no room for more {self._name}: {self._most} are in; nothing was sent, try again",
+            f"the sidecar has no room for more {self._name}: {self._most} are in; nothing was sent",
             retry_after_seconds=RETRY_AFTER_SECONDS,
         )
 

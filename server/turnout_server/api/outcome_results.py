@@ -41,7 +41,7 @@ def report(
     judgements: list[Feedback | str] = _read(request.feedback, lambda message: _own(feedback(message), tenant, router))
     told = [read for read in outcomes if not isinstance(read, str)]
     judged = [read for read in judgements if not isinstance(read, str)]
-    recorded = router.report(told, judged)
+    recorded = router.reports.take(told, judged)
     tell_reports(span, told, judged, (*recorded.outcomes, *recorded.feedback))
     return pb.ReportOutcomeResponse(
         results=_woven(outcomes, recorded.outcomes), feedback_results=_woven(judgements, recorded.feedback)

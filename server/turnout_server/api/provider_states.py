@@ -184,6 +184,8 @@ def _target(state: core.TargetStatus, times: _Times) -> pb.TargetState:
         cost_estimate=_accuracy(state.estimates.cost),
         throttle=state.throttle,
         concurrency_limit=state.concurrency_limit,
+        drift=state.drift if state.worse_in else None,
+        drifting_measures=[measure.value for measure in state.worse_in],
     )
 
 

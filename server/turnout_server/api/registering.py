@@ -16,10 +16,10 @@ from turnout_server.core.errors import StaleEtagError
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from turnout_server.administration import ProviderReport
     from turnout_server.core.model import Capability
     from turnout_server.ports import Changing
     from turnout_server.router import Router
+    from turnout_server.use_cases.administration import ProviderReport
 
 MAX_URL_LENGTH = 2048
 MAX_CONCURRENCY = 10_000_000
@@ -55,7 +55,7 @@ async def update_registered(
     report = administration.provider(known.name)
     change = provider_change(request, report)
     facts = merged_facts(request.provider, known, change.fields)
-    drained = wanted_drains(change, report, router.fleet)
+    drained = wanted_drains(change, report, router.configured.fleet)
     check_one_kind(facts != known, drained, report)
 
     def still() -> None:
@@ -187,7 +187,8 @@ def provider_facts(given: pb.RegisteredProvider) -> ProviderFacts:
     if not faults.text(given.base_url, f"{where}.base_url", MAX_URL_LENGTH):
         faults.add(f"{where}.base_url", "is missing; give its address, as in https://llm.example.com/v1")
     faults.text(given.credential, f"{where}.credential", MAX_NAME_LENGTH)
-    faults.text(given.region, f"{where}.region", MAX_NAME_LENGTH)
+    if not faults.text(given.region, f"{where}.region", MAX_NAME_LENGTH).isprintable():
+        faults.add(f"{where}.region", "holds characters that cannot be printed")
     concurrency = None
     if given.HasField("max_concurrency"):
         concurrency = faults.whole(given.max_concurrency, f"{where}.max_concurrency", 1, MAX_CONCURRENCY)
@@ -265,6 +266,8 @@ def _capabilities(
         for place, name in enumerate(given.custom_capabilities):
             if not faults.text(name, f"{where}.custom_capabilities[{place}]", MAX_ID_LENGTH):
                 faults.add(f"{where}.custom_capabilities[{place}]", "is empty")
+            elif not name.isprintable():
+                faults.add(f"{where}.custom_capabilities[{place}]", "holds characters that cannot be printed")
     return tuple(found), tuple(given.custom_capabilities)
 
 

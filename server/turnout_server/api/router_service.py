@@ -86,12 +86,12 @@ class RouterService(RouterServiceServicer):
             query = route_query(request, faults=faults)
             faults.raise_any()
             line.asked(query)
-            decision = self._router.route(query)
+            decision = self._router.deciding.route(query)
             line.decided(decision)
             span.decided(decision)
             tell_decision(context, decision.decision_id)
             response = route_response(decision, self._answers, query.options.detail)
-            response = with_notices(response, self._router.notices(decision, query))
+            response = with_notices(response, self._router.budgets.notices(decision, query))
             span.answered()
         except Exception as error:  # noqa: BLE001  # the outermost edge
             line.failed(error)
@@ -198,7 +198,7 @@ class RouterService(RouterServiceServicer):
         """Tells the state of providers."""
         try:
             providers, window_seconds = status_query(request)
-            return await provider_status(self._router.status_steps(providers, window_seconds))
+            return await provider_status(self._router.status.steps(providers, window_seconds))
         except Exception as error:  # noqa: BLE001  # the outermost edge
             await self._failing.fail(context, error)
 

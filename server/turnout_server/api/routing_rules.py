@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,12 @@ async def update_routing(
     request: pb.UpdateRoutingRequest, router: Router, changing: Changing, *, by: str
 ) -> pb.UpdateRoutingResponse:
     """Puts other rules in force. Raises InvalidRequestError, UnknownPolicyError or StaleEtagError."""
-    name = wanted_policy(request) or router.settings.routing.default_policy
-    present = _routing(name, router.settings, router.fleet)
-    change = routing_change(request, present, router.fleet)
+    name = wanted_policy(request) or router.configured.settings.routing.default_policy
+    present = _routing(name, router.configured.settings, router.configured.fleet)
+    change = routing_change(request, present, router.configured.fleet)
 
     def still() -> None:
-        now = _routing(name, router.settings, router.fleet)
+        now = _routing(name, router.configured.settings, router.configured.fleet)
         if request.etag and request.etag != now.etag:
             raise StaleEtagError(
                 "the routing rules were changed since they were read; read them again, then change them"
@@ -60,7 +61,7 @@ async def update_routing(
     still()
     if not change.is_empty:
         await changing.change_routing(change, still=still, by=by)
-    return pb.UpdateRoutingResponse(routing=_routing(name, router.settings, router.fleet))
+    return pb.UpdateRoutingResponse(routing=_routing(name, router.configured.settings, router.configured.fleet))
 
 
 def wanted_policy(request: pb.UpdateRoutingRequest) -> str:
@@ -155,7 +156,9 @@ def _preferences(given: pb.Routing, fleet: Fleet, faults: Faults) -> tuple[str, 
         return ()
     for place, name in enumerate(given.preferences):
         if not fleet.resolve(name):
-            faults.add(f"{field}[{place}]", f'"{name[:MAX_NAME_LENGTH]}" is no target; ProviderStatus lists them')
+            near = get_close_matches(name[:MAX_NAME_LENGTH], [str(spec.target) for spec in fleet.specs], n=1)
+            hint = f'did you mean "{near[0]}"?' if near else "ProviderStatus lists them"
+            faults.add(f"{field}[{place}]", f'"{name[:MAX_NAME_LENGTH]}" is no target; {hint}')
         elif name in given.preferences[:place]:
             faults.add(f"{field}[{place}]", f"is {name} again; name each target once")
     return tuple(given.preferences)

@@ -337,6 +337,7 @@ class ApiServer:
             failing=failing,
             checking=self._checking,
             changing=self._changing,
+            max_message_bytes=settings.max_message_mib * MIB,
         )
         refuse_rest(
             admin_service, admin_pb2.DESCRIPTOR.services_by_name["AdminService"], failing, AdminService.answered

@@ -27,12 +27,12 @@ async def list_differences(
 ) -> pb.ListShadowDifferencesResponse:
     """Lists differences, newest first, with the tallies. Raises InvalidRequestError or UnknownPolicyError."""
     size, policy = wanted_page(request)
-    policies = router.settings.routing.policies
+    policies = router.configured.settings.routing.policies
     if policy and policy not in policies:
         known = ", ".join(sorted(policies))
         raise UnknownPolicyError(f"policy {policy!r} does not exist; the policies are {known}", name=policy)
     response = pb.ListShadowDifferencesResponse()
-    shadowing = router.shadowing
+    shadowing = router.shadows.shadowing
     if shadowing is None:
         return response
     for pair, tally in shadowing.tallies(policy):

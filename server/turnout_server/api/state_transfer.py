@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import contextmanager
+from math import ceil
 from typing import TYPE_CHECKING
 
 from turnout.v1 import admin_pb2 as pb
@@ -27,23 +28,50 @@ if TYPE_CHECKING:
 
 TURN_SECONDS = 0.002
 """For how long lines are taken before others have their turn."""
+MIB = 1024 * 1024
+BESIDE_BYTES = 1024
+"""Room for what a message has beside the lines: the document's heading, and when it was true."""
 COLLECTED_AT_ONCE = 2
 """How many times the youngest objects are looked over before those that stayed are: twenty otherwise."""
 
 
-async def export_state(request: pb.ExportStateRequest, router: Router) -> pb.ExportStateResponse:
-    """Returns the state as one document."""
+async def export_state(
+    request: pb.ExportStateRequest, router: Router, max_message_bytes: int
+) -> pb.ExportStateResponse:
+    """Returns the state as one document. Raises InvalidRequestError where no message may be as large as that."""
     now, now_wall = router.looking_back.now(), router.looking_back.now_wall()
     # As bytes: the lines of hundreds of targets are a million objects, through which the collector would go again.
     lines: list[bytes] = []
+    most_bytes, size = max_message_bytes - BESIDE_BYTES, 0
     until = router.looking_back.now() + TURN_SECONDS
-    for line in exported(router.memory().kept(now, now_wall), now_wall, with_past=request.include_history):
-        lines.append(line)
+    for line in exported(
+        router.state_transfer.memory().kept(now, now_wall), now_wall, with_past=request.include_history
+    ):
+        size += len(line)
+        if size <= most_bytes:
+            lines.append(line)
+        else:
+            # None of it will be sent; the rest is only measured.
+            lines.clear()
         if router.looking_back.now() >= until:
             await asyncio.sleep(0)
             until = router.looking_back.now() + TURN_SECONDS
+    if size > most_bytes:
+        raise too_large(size, max_message_bytes, with_past=request.include_history)
     data = await asyncio.to_thread(document, lines)
     return pb.ExportStateResponse(state=data, as_of=timestamp(now_wall))
+
+
+def too_large(size: int, max_message_bytes: int, *, with_past: bool) -> InvalidRequestError:
+    """Returns the error for a state of `size` bytes that no message can carry."""
+    # Rounded up, so that what is hardly too large is not said to fit.
+    sizes = f"{ceil(10 * size / MIB) / 10} MiB, and a message at most {max_message_bytes / MIB:g} MiB"
+    if not with_past:
+        return InvalidRequestError(
+            [FieldViolation(field="state", description=f"has {sizes}; raise limits.max_message_mib")]
+        )
+    what = f"with the past the state has {sizes}; leave it out, or raise limits.max_message_mib"
+    return InvalidRequestError([FieldViolation(field="include_history", description=what)])
 
 
 async def import_state(
@@ -62,9 +90,14 @@ async def _taken_over(
     # Read, a document takes many times its length.
     async with one_at_a_time:
         document = await asyncio.to_thread(
-            imported, request, router.fleet, router.settings, looking_back.now(), looking_back.now_wall()
+            imported,
+            request,
+            router.configured.fleet,
+            router.configured.settings,
+            looking_back.now(),
+            looking_back.now_wall(),
         )
-        return await in_turns(router.take_over(document, by=by))
+        return await in_turns(router.state_transfer.take_over(document, by=by))
 
 
 def imported(request: pb.ImportStateRequest, fleet: Fleet, settings: Settings, now: float, now_wall: float) -> Received:

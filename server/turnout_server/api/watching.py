@@ -53,15 +53,15 @@ class Watching:
             )
         self._watchers += 1
         try:
-            revision = self._router.status_changes(0).revision
+            revision = self._router.status.changes(0).revision
             if resume_revision is None:
                 yield await self._response(self._all(providers), window_seconds, revision, snapshot=True)
             else:
                 # An unknown provider must be told before a wait without end.
-                self._router.check_providers(providers)
+                self._router.configured.check_providers(providers)
                 revision = self._resumed(resume_revision, revision)
             while True:
-                changes = self._router.status_changes(revision)
+                changes = self._router.status.changes(revision)
                 gone = [t for t in changes.removed if not providers or t.provider in providers]
                 names = self._names(changes.changed, providers)
                 revision = changes.revision
@@ -73,10 +73,10 @@ class Watching:
             self._watchers -= 1
 
     def _all(self, providers: Sequence[str]) -> Sequence[str]:
-        return providers or self._router.fleet.providers
+        return providers or self._router.configured.fleet.providers
 
     def _names(self, changed: Sequence[int], providers: Sequence[str]) -> Sequence[str]:
-        specs = self._router.fleet.specs
+        specs = self._router.configured.fleet.specs
         names = {specs[index].target.provider for index in changed}
         return [name for name in self._all(providers) if name in names]
 
@@ -104,7 +104,7 @@ class Watching:
         removed: Sequence[Target] = (),
         snapshot: bool = False,
     ) -> pb.WatchProviderStatusResponse:
-        report = await in_turns(self._router.status_steps(names, window_seconds))
+        report = await in_turns(self._router.status.steps(names, window_seconds))
         return pb.WatchProviderStatusResponse(
             # Without names it tells of all.
             changed=await in_turns(provider_states(report)) if names or snapshot else [],

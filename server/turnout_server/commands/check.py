@@ -6,6 +6,7 @@ With `--live` it asks the providers, too.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import time
@@ -16,6 +17,7 @@ import click
 from turnout_server.commands.exits import Exit, Failure
 from turnout_server.commands.numbers import MAX_SECONDS, FiniteRange
 from turnout_server.config.build import Parts, build
+from turnout_server.config.catalog import local_row
 from turnout_server.config.faults import ConfigurationError, Fault, dotted
 from turnout_server.config.load import load
 from turnout_server.config.tables_in_force import tables_in_force
@@ -74,7 +76,8 @@ def check(  # an option each
         _print_faults(error.faults, as_json=as_json)
         raise SystemExit(Exit.FAILED) from None
     parts = build(loaded.configuration, os.environ)
-    reports = _ask(parts, timeout_seconds, max_tokens) if live else ()
+    finding = tuple(each.provider for each in parts.connections if each.provider not in parts.fleet.providers)
+    reports = _ask(loaded.configuration, parts, finding, timeout_seconds, max_tokens) if live else ()
     ok = all(report.outcome.good for report in reports)
     if as_json:
         answer: dict[str, Any] = {
@@ -94,7 +97,8 @@ def check(  # an option each
         for warning in loaded.warnings:
             click.echo(f"warning: {warning}", err=True)
         where = loaded.origin or "the environment"
-        click.echo(f"{where}: ok, {len(parts.fleet.providers)} providers, {len(parts.fleet.specs)} targets")
+        found = f"; the models of {', '.join(finding)} are found when it runs" if finding else ""
+        click.echo(f"{where}: ok, {len(parts.connections)} providers, {len(parts.fleet.specs)} targets{found}")
         if with_tables:
             _print_tables(loaded.configuration, parts)
         if live:
@@ -116,7 +120,10 @@ def _tables_as_json(configuration: Configuration, parts: Parts) -> list[dict[str
     return [as_dict(row) for row in tables_in_force(configuration, parts.settings.routing, parts.fleet)]
 
 
-def _ask(parts: Parts, timeout_seconds: float, max_tokens: int) -> tuple[KeyReport, ...]:
+def _ask(
+    configuration: Configuration, parts: Parts, finding: tuple[str, ...], timeout_seconds: float, max_tokens: int
+) -> tuple[KeyReport, ...]:
+    """Asks every provider; `finding` are those that have no target yet, of which only the list of models is asked."""
     # Imported here: a check without --live needs no HTTP.
     from turnout_server.providers.certificates import CertificateError  # noqa: PLC0415
     from turnout_server.providers.key_check import KeyCheck  # noqa: PLC0415
@@ -130,10 +137,16 @@ def _ask(parts: Parts, timeout_seconds: float, max_tokens: int) -> tuple[KeyRepo
         timeout_seconds=timeout_seconds,
         max_output_tokens=max_tokens,
     )
+    # The address to ask at is that of a target: one of no real model stands for those that are to be found.
+    nameless = {name: (local_row("-", None, frozenset()),) for name in finding}
+    specs = build(configuration, os.environ, found=nameless).fleet.specs if finding else parts.fleet.specs
     try:
-        return asyncio.run(asking.all(parts.connections, parts.fleet.specs))
+        reports = asyncio.run(asking.all(parts.connections, specs))
     except CertificateError as error:
         raise Failure(str(error), Exit.FAILED) from None
+    return tuple(
+        dataclasses.replace(report, unlisted_models=()) if report.provider in finding else report for report in reports
+    )
 
 
 def _print_reports(reports: tuple[KeyReport, ...]) -> None:

@@ -22,6 +22,8 @@ PRICES = (
     "cache_write_per_million_usd",
 )
 CREDENTIAL_HELP = "Name of a key in admin.credentials of the sidecar's configuration."
+FAULTS_MAXIMUM = 10
+"""So many faults of a file of models are told at once."""
 MODELS_HELP = "YAML list of models, written as `models` of a provider in the configuration."
 
 
@@ -136,16 +138,32 @@ def _from_file(file: str) -> list[pb.RegisteredModel]:
     import yaml  # noqa: PLC0415
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
 
+    from turnout_server.config.describe import kind_at, known_keys  # noqa: PLC0415
+    from turnout_server.config.faults import did_you_mean, dotted  # noqa: PLC0415
     from turnout_server.config.schema_providers import ModelSection  # noqa: PLC0415
+
+    def told(kind: str, loc: tuple[int | str, ...], message: str) -> str:
+        """In the words of `turnout check`."""
+        match kind:
+            case "list_type":
+                return "a list is needed here, one row for each model"
+            case "missing":
+                message = "the key is required"
+            case "extra_forbidden":
+                near = did_you_mean(str(loc[-1]), known_keys(kind_at(ModelSection, loc[1:-1])))
+                message = f"unknown key{near}"
+            case _:
+                message = message[:1].lower() + message[1:]
+        return f"{dotted(loc)}: {message}"
 
     try:
         rows = TypeAdapter(list[ModelSection]).validate_python(yaml.safe_load(Path(file).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Failure(f"{file} cannot be read: {str(error).splitlines()[0]}", Exit.USAGE) from None
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Failure(f"{file}: {where or 'the whole'}: {first['msg']}", Exit.USAGE) from None
+        faults = error.errors(include_url=False, include_input=False)[:FAULTS_MAXIMUM]
+        words = "; ".join(told(fault["type"], fault["loc"], fault["msg"]) for fault in faults)
+        raise Failure(f"{file}: {words}", Exit.USAGE) from None
     return [_message(row) for row in rows]
 
 

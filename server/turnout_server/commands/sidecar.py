@@ -166,8 +166,6 @@ def _failure(error: TurnoutError, where: str) -> Failure:
     text = _one_line(str(error))
     if isinstance(error, TransportError):
         return Failure(f"the call to {where} failed: {text}", Exit.FAILED)
-    if error.retry_after_seconds:
-        text += f" (try again in {error.retry_after_seconds:.1f} s)"
     if error.decision_id:
         text += f" [turnout explain {error.decision_id}]"
     return Failure(text, Exit.FAILED)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from turnout.answer import target_name
+from turnout.v1 import admin_pb2, admin_pb2_grpc
 from turnout_server.commands.exits import Exit, Failure
 from turnout_server.commands.printing import print_json
-from turnout_server.commands.sidecar import EPILOG, calling, sidecar_options
+from turnout_server.commands.sidecar import EPILOG, connecting, sidecar_options
 
 STATE_SECONDS = 30.0
 STANDARD = "-"
 OWN_FILE = 0o600
+MESSAGE_BYTES = 1024 * 1024 * 1024
+"""The most that `limits.max_message_mib` may be: the sidecar's own limit is what counts."""
+
+
+@contextlib.contextmanager
+def _administering(address: str | None) -> Iterator[admin_pb2_grpc.AdminServiceStub]:
+    with connecting(address) as connection, connection.channel(MESSAGE_BYTES) as channel:
+        yield admin_pb2_grpc.AdminServiceStub(channel)
 
 
 @click.group("state", epilog=EPILOG)
@@ -32,8 +43,9 @@ def export_state(
     *, address: str | None, timeout_seconds: float | None, as_json: bool, file: str, history: bool
 ) -> None:
     """Write the state of the sidecar to FILE, - for the standard output."""
-    with calling(address) as client:
-        data = client.admin.export_state(include_history=history, timeout_seconds=timeout_seconds or STATE_SECONDS)
+    with _administering(address) as admin:
+        request = admin_pb2.ExportStateRequest(include_history=history)
+        data = admin.ExportState(request, timeout=timeout_seconds or STATE_SECONDS).state
     if file == STANDARD:
         sys.stdout.buffer.write(data)
         return
@@ -64,8 +76,9 @@ def import_state(*, address: str | None, timeout_seconds: float | None, as_json:
         data = sys.stdin.buffer.read() if file == STANDARD else Path(file).read_bytes()
     except OSError as error:
         raise Failure(f"{file} cannot be read: {error.strerror or error}", Exit.USAGE) from None
-    with calling(address) as client:
-        answer = client.admin.import_state(data, timeout_seconds=timeout_seconds or STATE_SECONDS)
+    with _administering(address) as admin:
+        request = admin_pb2.ImportStateRequest(state=data)
+        answer = admin.ImportState(request, timeout=timeout_seconds or STATE_SECONDS)
     if as_json:
         print_json(answer)
         return

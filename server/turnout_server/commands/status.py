@@ -47,7 +47,7 @@ def status(
     rows: list[tuple[str, ...]] = [HEADINGS]
     for provider in report.providers:
         breakers = {endpoint.endpoint: endpoint.breaker for endpoint in provider.endpoints}
-        rows += [_row(target, breakers.get(target.target.endpoint, CLOSED)) for target in provider.targets]
+        rows += [target_row(target, breakers.get(target.target.endpoint, CLOSED)) for target in provider.targets]
     if len(rows) == 1:
         click.echo("no targets: no provider is configured")
         return
@@ -138,10 +138,13 @@ def breaker_word(target: pb.TargetState, of_endpoint: int) -> str:
     return enum_word(pb.BreakerState, target.breaker)
 
 
-def _row(target: pb.TargetState, of_endpoint: int) -> tuple[str, ...]:
+def target_row(target: pb.TargetState, of_endpoint: int) -> tuple[str, ...]:
+    """Returns the cells of a target; `of_endpoint` is the breaker of its endpoint."""
     marks = [word for word, on in (("drained", target.drained), ("suspect", target.suspect)) if on]
     if target.throttle:
         marks.append(f"throttled {target.throttle:.0%}")
+    if target.HasField("drift"):
+        marks.append(f"drifting (score x {target.drift:.2f})")
     measured = target.HasField("latency")
     return (
         " ".join([target_name(target.target), *marks]),

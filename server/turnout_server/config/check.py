@@ -128,6 +128,11 @@ def _provider(provider: ResolvedProvider) -> Iterator[Finding]:
             message = f'no model "{name}" is known{did_you_mean(name, provider.known_models)}'
             yield (*path, "enabled_models", place), message
     yield from _twice(path, "models", [model.name for model in section.models])
+    for i, model in enumerate(section.models):
+        for j, capability in enumerate(model.custom_capabilities):
+            if not capability.strip():
+                where = (*path, "models", i, "custom_capabilities", j)
+                yield where, "is empty; name a capability, or leave it out"
     yield from _twice(path, "endpoints", [endpoint.name for endpoint in section.endpoints])
     yield from _credentials(provider, path)
     yield from _token(provider, path)

@@ -11,6 +11,7 @@ from turnout_server.config.schema_routing import PolicySection, SelectSection, W
 
 SAID_MAXIMUM = 5
 """Targets below its least quality that are told of each policy; tables may name hundreds."""
+NONE_KNOWN = "the quality of none is known"
 
 
 def inheritance_findings(name: str, policies: Mapping[str, PolicySection], path: Path) -> Iterator[Finding]:
@@ -77,9 +78,10 @@ def quality_warnings(
 
     `policies` have their inheritance resolved; `named` are the targets that each names.
     """
-    qualities = {
-        f"{provider.name}/{model.name}": model.quality or 0.0 for provider in providers for model in provider.models
-    }
+    models = {f"{provider.name}/{model.name}": model.quality for provider in providers for model in provider.models}
+    unknown = {name for name, quality in models.items() if quality is None}
+    # As at run time: who is not known to be good enough is not used.
+    qualities = {name: quality or 0.0 for name, quality in models.items()}
     finds_models = any(provider.finds_models for provider in providers)
     for name, policy in policies.items():
         least = policy.limits.min_quality
@@ -88,11 +90,12 @@ def quality_warnings(
         where = f"routing.policies.{name}"
         if qualities and not finds_models and max(qualities.values()) < least:
             best = max(qualities, key=qualities.__getitem__)
-            yield f"{where}.limits.min_quality: nobody has {least:g}; the best is {best} with {qualities[best]:g}"
+            found = f"the best is {best} with {qualities[best]:g}" if best not in unknown else NONE_KNOWN
+            yield f"{where}.limits.min_quality: nobody has {least:g}; {found}"
             continue
         low = [target for target in dict.fromkeys(named.get(name, ())) if _quality(target, qualities, least) < least]
         for target in low[:SAID_MAXIMUM]:
-            has = f"{_quality(target, qualities, least):g}"
+            has = "unknown" if _named(target, qualities) in unknown else f"{_quality(target, qualities, least):g}"
             yield f"{where}: {target} is never used, since its quality is {has} and limits.min_quality is {least:g}"
         if len(low) > SAID_MAXIMUM:
             yield f"{where}: {len(low) - SAID_MAXIMUM} more targets are never used for the same reason"
@@ -105,6 +108,9 @@ def _covers(earlier: WhenSection, later: WhenSection) -> bool:
 
 def _quality(target: str, qualities: Mapping[str, float], unknown: float) -> float:
     """Returns a target's quality, whatever its endpoint; `unknown` where it is not one of those known."""
-    if target in qualities:
-        return qualities[target]
-    return qualities.get(target.rpartition("@")[0], unknown)
+    return qualities.get(_named(target, qualities), unknown)
+
+
+def _named(target: str, qualities: Mapping[str, float]) -> str:
+    """Returns a target's name without that of an endpoint."""
+    return target if target in qualities else target.rpartition("@")[0]

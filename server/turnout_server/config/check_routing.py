@@ -37,6 +37,8 @@ def routing_findings(configuration: Configuration, providers: tuple[ResolvedProv
     whole = resolved_policies(routing)
     for name, policy in routing.policies.items():
         path: Path = ("routing", "policies", name)
+        if not name or not name.isprintable():
+            yield path[:-1], f"{name!r} is no name of a policy: give one of printable characters"
         yield from inheritance_findings(name, policies, path)
         yield from shadow_findings(name, policies, path)
         yield from _policy(policy, whole[name], path, configuration)
@@ -51,7 +53,8 @@ def _policy(own: PolicySection, whole: PolicySection, path: Path, configuration:
     if whole.strategy is Strategy.ADAPTIVE:
         yield (*path, "strategy"), "ADAPTIVE is not in this version yet"
     if whole.strategy is Strategy.WEIGHTED and not any(whole.shares.values()):
-        yield (*path, "shares"), "WEIGHTED needs shares: a weight for each target"
+        nothing = "are all 0; give at least one target a share above 0"
+        yield (*path, "shares"), nothing if whole.shares else "WEIGHTED needs shares: a weight for each target"
     if not any((weights.cost, weights.latency, weights.availability, weights.quality, weights.priority)):
         yield (*path, "weights"), "all weights are 0"
     for key in sorted(own.failover.model_fields_set & SHARED_FAILOVER_KEYS):
@@ -135,7 +138,10 @@ def names_by_policy(configuration: Configuration) -> dict[str, list[str]]:
 
 
 def passed_over(configuration: Configuration, known: set[str]) -> Iterator[str]:
-    """Yields a warning for each provider that is named and that is not among the `known` ones."""
+    """Yields a warning for each provider that is named and that is not among the `known` ones.
+
+    In `provider_order` vendors of the catalog are not warned of.
+    """
     absent: dict[str, str] = {}
     for name, policy in configuration.routing.policies.items():
         for _, target in _named_targets(policy, ()):
@@ -148,6 +154,11 @@ def passed_over(configuration: Configuration, known: set[str]) -> Iterator[str]:
             absent.setdefault(provider, f"routing.drained: {target}")
     for provider, where in absent.items():
         yield f"{where} is passed over: no provider {provider} is configured"
+    # The usual order names vendors that few have; only what is nobody's name can be a slip.
+    vendors = set(built_in())
+    for name in configuration.routing.provider_order:
+        if name not in known | vendors:
+            yield f'routing.provider_order: no provider "{name}"{did_you_mean(name, known | vendors)}'
 
 
 def _failover(section: FailoverSection, path: Path) -> Iterator[Finding]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from turnout_server.config.faults import Path
+from turnout_server.config.faults import Path, nearest
 from turnout_server.config.fields import NOT_YET
 from turnout_server.config.schema import Configuration
 
 Kind = Any
 """A type as annotations write it."""
+
+PLACES_MAXIMUM = 3
+"""Of a key that there is at more places (`name`, `enabled`) it cannot be told which of them was meant."""
 
 
 def plain(kind: Kind) -> Kind:
@@ -66,6 +70,48 @@ def kind_at(top: type[BaseModel], path: Path) -> Kind | None:
 def known_keys(kind: Kind) -> tuple[str, ...]:
     """Returns the keys of a block; none for anything else."""
     return tuple(kind.model_fields) if is_section(kind) else ()
+
+
+def belongs(name: str, known: Iterable[str]) -> str:
+    """Returns the middle of a sentence that says where a key of this name belongs, "" for none and for many places.
+
+    Where none of the `known` keys beside it is near, one more or less "s" makes it no other name.
+    """
+    wanted, found = _folded(name), _places()
+    places = found.get(wanted, ())
+    if not places and not nearest(name, known):
+        places = found.get(f"{wanted}s") or found.get(wanted.removesuffix("s"), ())
+    return f"; it belongs at {' or '.join(places)}" if 0 < len(places) <= PLACES_MAXIMUM else ""
+
+
+@cache
+def _places() -> Mapping[str, tuple[str, ...]]:
+    """Every key of the schema with its places as operators write them, in the order of the alphabet."""
+    found: dict[str, list[str]] = {}
+    for key, place in _keys(Configuration, "", frozenset()):
+        found.setdefault(_folded(key), []).append(place)
+    return {key: tuple(sorted(places)) for key, places in found.items()}
+
+
+def _keys(kind: Kind, path: str, above: frozenset[Kind]) -> Iterator[tuple[str, str]]:
+    """Yields the keys below a type with their places; a block that may stand in itself is gone into once."""
+    kind = plain(kind)
+    if is_section(kind):
+        for key, info in kind.model_fields.items() if kind not in above else ():
+            place = f"{path}.{key}" if path else key
+            yield key, place
+            yield from _keys(info.annotation, place, above | {kind})
+    elif is_table(kind):
+        yield from _keys(get_args(kind)[1], f"{path}.<name>", above)
+    else:
+        origin: Any = get_origin(kind)
+        each = "[]" if origin in {tuple, list} else ""
+        for one in get_args(kind) if each or origin in {Union, types.UnionType} else ():
+            yield from _keys(one, path + each, above)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def later_values(section: BaseModel, path: Path = ()) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from turnout_server.config.check import check, warnings_of
-from turnout_server.config.describe import kind_at, known_keys, later_values
+from turnout_server.config.describe import belongs, kind_at, known_keys, later_values
 from turnout_server.config.environment import FILE_VARIABLE, Overlay, lay_over, read_environment
 from turnout_server.config.faults import ConfigurationError, Fault, Path, Place, did_you_mean
 from turnout_server.config.schema import Configuration
@@ -238,7 +238,8 @@ def _unknown(path: Path) -> str:
     if name in _INLINE_SECRETS:
         keys = "token_file or token_env" if path[0] == "listen" else "api_key_file or api_key_env"
         return f"keys and secrets are given by reference only: {keys}"
-    return f"unknown key{did_you_mean(name, known_keys(kind_at(Configuration, path[:-1])))}"
+    known = known_keys(kind_at(Configuration, path[:-1]))
+    return f"unknown key{belongs(name, known)}{did_you_mean(name, known)}"
 
 
 def _real_path(loc: Path, values: Any) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from turnout_server.config.fields import (
     LOWER,
@@ -25,6 +25,16 @@ from turnout_server.config.fields import (
 )
 from turnout_server.core.model import MidStreamPolicy, Strategy
 from turnout_server.core.settings import BackoffKind, Preset
+
+LABEL_PATTERN = r"^$|^[^=]+=.*$"
+"""In the JSON schema: one label, or none."""
+
+
+def _label(value: str) -> str:
+    key, found, _ = value.partition("=")
+    if value and not (key and found):
+        raise ValueError("is no key=value; write one label, as in team=research")
+    return value
 
 
 class QualityFloorWord(StrEnum):
@@ -58,7 +68,11 @@ class WhenSection(Section):
     tenant: str = Field(default="", description="The caller's tenant.")
     task: str = Field(default="", description="The request's task.")
     tier: str = Field(default="", description="The caller's tier.")
-    label: str = Field(default="", pattern=r"^$|^[^=]+=.*$", description="`key=value`: one of the caller's labels.")
+    label: Annotated[str, AfterValidator(_label)] = Field(
+        default="",
+        description="`key=value`: one of the caller's labels.",
+        json_schema_extra={"pattern": LABEL_PATTERN},
+    )
 
 
 class SelectSection(Section):
@@ -211,6 +225,16 @@ class PolicySection(Section):
     mid_stream: Annotated[MidStreamPolicy, UPPER] = Field(
         default=MidStreamPolicy.FAIL, description="What happens when a stream breaks after output began."
     )
+
+    @field_validator("quality_floor", mode="wrap")
+    @classmethod
+    def _floor(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> QualityFloorWord | float:
+        """A union tells of its choices one by one, as if each were the only one."""
+        try:
+            floor: QualityFloorWord | float = handler(value)
+        except ValidationError:
+            raise ValueError("must be auto, none, or a number from 0 to 100") from None
+        return floor
 
 
 class TierSection(Section):

@@ -130,6 +130,8 @@ def budget_faults(spec: BudgetSpec) -> Iterator[FieldViolation]:
     """Yields what no budget may be, by the field's name in configuration and contract alike."""
     if not 1 <= len(spec.name) <= NAME_MAXIMUM:
         yield FieldViolation(field="name", description=f"must have 1 to {NAME_MAXIMUM} characters")
+    if not spec.name.isprintable():
+        yield FieldViolation(field="name", description="holds characters that cannot be printed")
     if not 0 < spec.limit_nano_usd <= LIMIT_MAXIMUM_NANO_USD or spec.own_limit_nano_usd < 1:
         yield FieldViolation(field="limit_usd", description="must be above 0, and at most 1e9")
     if any(not 0.0 < share <= 1.0 for share in spec.alert_at):

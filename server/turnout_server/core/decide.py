@@ -15,7 +15,12 @@ from turnout_server.core.budget_downgrade import EXACT, cheapest, downgrades, wi
 from turnout_server.core.candidates import Candidates
 from turnout_server.core.complexity import infer_complexity
 from turnout_server.core.decision import Decision, Rejection
-from turnout_server.core.errors import AllTargetsUnavailableError, BudgetExhaustedError, NoEligibleTargetError
+from turnout_server.core.errors import (
+    AllTargetsUnavailableError,
+    BudgetExhaustedError,
+    NoEligibleTargetError,
+    try_again,
+)
 from turnout_server.core.expectation import Expectation
 from turnout_server.core.explain import decision_reason, rejected_counts
 from turnout_server.core.filters import Standing, usd
@@ -184,7 +189,7 @@ def unavailable(
     if any(rejection.reasons != TOO_SLOW for rejection in passing):
         waits = [rejection.retry_at - now for rejection in passing if rejection.retry_at is not None]
         retry_after = max(RETRY_AFTER_MINIMUM_SECONDS, min(waits, default=RETRY_AFTER_SECONDS))
-        advice = f"try again in {retry_after:.1f} s"
+        advice = try_again(retry_after)
         if all(RejectionReason.DRAINED in rejection.reasons for rejection in passing):
             advice = "an operator has drained all of them; undrain one"
     return AllTargetsUnavailableError(

@@ -35,6 +35,11 @@ class FieldViolation:
     description: str
 
 
+def try_again(seconds: float) -> str:
+    """Returns the advice to wait for so long; a message has it once, and whoever shows it adds none."""
+    return f"try again in {seconds:.1f} s"
+
+
 class TurnoutError(Exception):
     """Base of all errors that reach a caller. `decision_id` names the decision it belongs to, "" for none."""
 
@@ -147,10 +152,10 @@ class BudgetExhaustedError(TurnoutError):
 
 
 class SidecarOverloadedError(TurnoutError):
-    """The sidecar itself has no room; nothing was sent."""
+    """The sidecar itself has no room; nothing was sent. The message ends with when to try again."""
 
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
-        super().__init__(message)
+        super().__init__(f"{message}; {try_again(retry_after_seconds)}")
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from turnout_server.core.accuracy import EstimateAccuracy
+from turnout_server.core.charts import Measure
 from turnout_server.core.credentials import CredentialStatus
 from turnout_server.core.model import BreakerState, FailureKind, HealthState, RateLimitReading, Target
 
@@ -72,6 +73,10 @@ class TargetStatus:
     """With which probability a call that would go to it goes elsewhere, 0 to below 1; see `throttle`."""
     concurrency_limit: int | None = None
     """Calls that may be in flight, as configured or as learned from its refusals; None without a limit."""
+    drift: float = 1.0
+    """What its score is multiplied by in decisions since it is worse than its own past, 0.5 to 1; see `baseline`."""
+    worse_in: tuple[Measure, ...] = ()
+    """What it is worse in than its own past."""
 
 
 class TargetGauges(NamedTuple):

@@ -166,6 +166,8 @@ class StatusReader:
             estimates=self._accuracies.of(target.spec.target.provider, target.spec.target.model),
             throttle=target.throttle.pressure(now),
             concurrency_limit=target.concurrency_limit(now),
+            drift=target.drift(now),
+            worse_in=target.baseline.worse(now),
         )
 
 

@@ -118,7 +118,7 @@ class Answering:
                     yield event
 
     def _ends_at(self, query: RouteQuery, came_at: float) -> float:
-        return call_times(query.deadline_seconds, self._router.settings.failover, now=came_at).ends_at
+        return call_times(query.deadline_seconds, self._router.configured.settings.failover, now=came_at).ends_at
 
 
 def _whole_digest(query: RouteQuery, chat: ChatInput, digest: bytes) -> bytes:

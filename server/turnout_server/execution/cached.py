@@ -60,9 +60,9 @@ class CachedCalls:
 
     def active(self) -> bool:
         """Whether any policy keeps answers. What was kept under other rules, or for another fleet, is forgotten."""
-        router = self._router
-        if router.settings.routing is not self._routing or router.fleet is not self._fleet:
-            self._routing, self._fleet = router.settings.routing, router.fleet
+        configured = self._router.configured
+        if configured.settings.routing is not self._routing or configured.fleet is not self._fleet:
+            self._routing, self._fleet = configured.settings.routing, configured.fleet
             self._any = any(policy.cache is not None for policy in self._routing.policies.values())
             self.cache.clear()
         return self._any
@@ -114,7 +114,7 @@ class CachedCalls:
 
     async def _place(self, query: RouteQuery, chat: ChatInput, principal: str, digest: bytes | None) -> _Place | None:
         """Returns where the answer belongs, None where it is not to be kept. Raises UnknownPolicyError."""
-        routing, fleet = self._router.settings.routing, self._router.fleet
+        routing, fleet = self._router.configured.settings.routing, self._router.configured.fleet
         policy = select_policy(query, routing)
         if policy.cache is None or not (chat.temperature == 0 or policy.cache.any_temperature):
             return None
@@ -136,7 +136,9 @@ class CachedCalls:
         kept = self.cache.get(place.policy, place.digest, now)
         if kept is None:
             return None
-        decision = self._router.answered_before(kept.decision, kept.target, query, age_seconds=now - kept.kept_at)
+        decision = self._router.deciding.answered_before(
+            kept.decision, kept.target, query, age_seconds=now - kept.kept_at
+        )
         return CallResult(
             output=kept.output,
             target=kept.target,
@@ -145,7 +147,7 @@ class CachedCalls:
             usage=kept.usage,
             cost_nano_usd=0,
             cached=True,
-            notices=self._router.notices(decision, query, kept.target),
+            notices=self._router.budgets.notices(decision, query, kept.target),
         )
 
     def _keep(self, place: _Place, result: CallResult) -> None:

@@ -113,7 +113,7 @@ class Call:
             tokens=facts.decision.input_tokens,
             # Tokens of media would spoil what is learned of text.
             text_bytes=None if profile.extra_input_tokens else profile.input_bytes,
-            tokens_per_byte=self._shell.router.tokens_per_byte(chosen.permit.spec.target),
+            tokens_per_byte=self._shell.router.targets.tokens_per_byte(chosen.permit.spec.target),
         )
         running = Running(
             self._shell,
@@ -204,7 +204,7 @@ class Call:
     def _completed(self, running: Running) -> Completed:
         attempt, record, router = running.attempt, self._records[-1], self._shell.router
         # Nothing follows: what it holds beyond what it cost is free before its caller is told what remains.
-        router.end_call(self._facts.call_id)
+        router.attempts.end_call(self._facts.call_id)
         assert attempt is not None
         assert attempt.finish_reason is not None
         return Completed(
@@ -216,7 +216,7 @@ class Call:
             model=attempt.model,
             response_id=attempt.response_id,
             notices=with_trimming(
-                router.notices(self._facts.decision, self._facts.query, record.target), self._facts.trimming
+                router.budgets.notices(self._facts.decision, self._facts.query, record.target), self._facts.trimming
             ),
         )
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from turnout_server.checks import CheckReport
 from turnout_server.core.checks import Means
 from turnout_server.core.model import FailureKind, Target
 from turnout_server.ports import UpstreamError
+from turnout_server.use_cases.checks import CheckReport
 
 if TYPE_CHECKING:
     from turnout_server.core.checks import Name, Question
@@ -88,7 +88,7 @@ class Checking:
         if (question.provider, question.endpoint) in self._latest:
             # It is being checked, or was not answered since its last turn.
             return
-        target = self._shell.router.fleet.specs[question.place].target
+        target = self._shell.router.configured.fleet.specs[question.place].target
         if question.means is Means.LIST:
             target = Target(question.provider, "", question.endpoint)
         self._begin(target, lambda: self._made_in_turn(target))
@@ -153,7 +153,9 @@ class Checking:
         """Returns by whose address and key an endpoint is asked; in words, why it cannot be."""
         name = (endpoint.provider, endpoint.endpoint)
         specs = [
-            spec for spec in self._shell.router.fleet.specs if (spec.target.provider, spec.target.endpoint) == name
+            spec
+            for spec in self._shell.router.configured.fleet.specs
+            if (spec.target.provider, spec.target.endpoint) == name
         ]
         for spec in specs:
             credential = self._checks.key_for(spec)
@@ -168,10 +170,10 @@ class Checking:
         router = self._shell.router
         report: CheckReport | None = None
         while report is None or report.ok:
-            index = router.fleet.index(target)
+            index = router.configured.fleet.index(target)
             if index is None:
                 return report or _not_made(target, "it was removed")
-            spec = router.fleet.specs[index]
+            spec = router.configured.fleet.specs[index]
             taken = self._checks.pay(spec, asked_for=asked_for)
             if taken is None:
                 why = "its price is not known" if spec.price is None else "checks.max_usd_per_day is spent"

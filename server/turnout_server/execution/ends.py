@@ -16,6 +16,7 @@ from turnout_server.core.errors import (
     DeadlineError,
     ProviderRejectedRequestError,
     StreamInterruptedError,
+    try_again,
 )
 from turnout_server.core.model import FailureKind
 from turnout_server.execution.accounting import total_cost_nano_usd, total_usage
@@ -72,9 +73,11 @@ def error_of(end: CallEnd) -> CallError:
         error, advice = _CALLERS[end.error.kind]
         return error(f"{what}; {advice}", report=report, decision_id=end.decision_id)
     if not any(attempt.possibly_billed for attempt in end.attempts):
-        message = f"{tried} failed, none was billed; the last: {what}; try again later"
+        retry_after = _retry_after_seconds(end)
+        # Before the provider's own words, which may be cut.
+        message = f"{tried} failed, none was billed; {try_again(retry_after)}; the last: {what}"
         return AllAttemptsRefusedError(
-            message, report=report, retry_after_seconds=_retry_after_seconds(end), decision_id=end.decision_id
+            message, report=report, retry_after_seconds=retry_after, decision_id=end.decision_id
         )
     message = f"{tried} failed, some perhaps billed; the last: {what}"
     return AttemptsExhaustedError(message, report=report, decision_id=end.decision_id)

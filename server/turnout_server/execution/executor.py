@@ -85,7 +85,7 @@ class Executor:
         `query.deadline_seconds` is what the caller's deadline leaves, None for no deadline; the profile may be empty,
         since the input says what is needed. `on_decision` is told the decision before anything is sent.
         """
-        short = await self._shortened(query, chat, streaming=False) if self._router.trims(query) else None
+        short = await self._shortened(query, chat, streaming=False) if self._router.configured.trims(query) else None
         facts = self._facts(query, chat, streaming=False, short=short)
         gathered = Gatherer()
         completed: Completed | None = None
@@ -113,7 +113,7 @@ class Executor:
 
         To be closed (`aclosing`) by whoever iterates it: closing it closes the provider's connection.
         """
-        short = await self._shortened(query, chat, streaming=True) if self._router.trims(query) else None
+        short = await self._shortened(query, chat, streaming=True) if self._router.configured.trims(query) else None
         facts = self._facts(query, chat, streaming=True, short=short)
         try:
             yield facts.decision
@@ -138,14 +138,14 @@ class Executor:
 
     async def _shortened(self, query: RouteQuery, chat: ChatInput, *, streaming: bool) -> Shortened | None:
         now = self._clock()
-        times = call_times(query.deadline_seconds, self._router.settings.failover, now=now)
+        times = call_times(query.deadline_seconds, self._router.configured.settings.failover, now=now)
         query = dataclasses.replace(query, executing=True, deadline_seconds=max(0.0, times.ends_at - now))
         return await shortened(self._router, query, chat, streaming=streaming, began_at=now)
 
     def _facts(
         self, query: RouteQuery, chat: ChatInput, *, streaming: bool, short: Shortened | None = None
     ) -> CallFacts:
-        """Decides. Raises as `Router.decide_call` does, and InvalidRequestError where profile and input disagree.
+        """Decides. Raises as `Deciding.for_call` does, and InvalidRequestError where profile and input disagree.
 
         `short` is what is sent in place of `chat`, which is too long.
         """
@@ -153,32 +153,32 @@ class Executor:
         if short is not None:
             now, chat = short.began_at, short.chat
         given_seconds = query.deadline_seconds
-        times = call_times(given_seconds, self._router.settings.failover, now=now)
+        times = call_times(given_seconds, self._router.configured.settings.failover, now=now)
         query = dataclasses.replace(
             query,
             profile=demanded_profile(query.profile, chat, streaming=streaming),
             executing=True,
             deadline_seconds=max(0.0, times.ends_at - now),
         )
-        decision = self._router.decide_call(query)
-        policy = self._router.policy(decision)
+        configured, decision = self._router.configured, self._router.deciding.for_call(query)
+        policy = configured.policy(decision)
         hedging = wants_hedge(policy, query.options) and len(decision.candidates) > 1
         if hedging:
-            self._router.hedgeable_call()
+            self._router.further_attempts.hedgeable_call()
         self._probing.start(decision.probes_wanted, query.caller.tenant)
-        settings = self._router.failover_settings(decision)
+        settings = configured.failover(decision)
         return CallFacts(
             call_id=self._new_id(),
             query=query,
             chat=agreed_input(chat, query.profile),
             decision=decision,
-            under=self._router.in_force,
+            under=configured.in_force,
             policy=policy,
             settings=settings,
             # Only now is the policy known, which may have a time limit of its own.
             times=call_times(given_seconds, settings, now=now),
             streaming=streaming,
-            cap=self._router.cost_cap(query, policy),
+            cap=configured.cost_cap(query, policy),
             hedging=hedging,
             trimming=None if short is None else self._report(short, decision),
             # Last, so that nothing can go wrong between here and whoever gives them back.
@@ -186,7 +186,7 @@ class Executor:
         )
 
     def _report(self, short: Shortened, decision: Decision) -> TrimReport:
-        return short.report(decision, self._router.tokens_per_byte(decision.candidates[0].target))
+        return short.report(decision, self._router.targets.tokens_per_byte(decision.candidates[0].target))
 
     async def _run(self, facts: CallFacts) -> AsyncGenerator[CallEvent]:
         hops = Hops(
@@ -208,7 +208,7 @@ class Executor:
                 watched.report, watched.decision_id = call.report(), facts.decision.decision_id
             raise
         finally:
-            self._router.end_call(facts.call_id)
+            self._router.attempts.end_call(facts.call_id)
             waits = waits_of_call.get()
             if waits is not None:
                 waits.seconds += call.outside_seconds

@@ -105,7 +105,7 @@ class Pair:
             if not lane.running.settled:
                 kept = lane.running.settle(error)
         if self._second is not None:
-            self._shell.router.hedge_ended(self._first.chosen.permit.spec.target, self._result)
+            self._shell.router.further_attempts.hedge_ended(self._first.chosen.permit.spec.target, self._result)
             # Both at once: each may take its time.
             for lane in lanes:
                 self._close(lane)

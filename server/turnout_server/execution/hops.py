@@ -84,7 +84,7 @@ class Hops:
             for candidate in again.candidates
         )
         left = dataclasses.replace(again, candidates=(), rejections=(*again.rejections, *taken))
-        raise self._router.unavailable(left, self._facts.query, call_id=self._facts.call_id)
+        raise self._router.deciding.unavailable(left, self._facts.query, call_id=self._facts.call_id)
 
     async def next(self, failed: Chosen, failure: FailureKind, *, delivered: bool) -> Chosen | None:
         """Goes on after a failure; may pause. None: there is nowhere to go, or nothing more is allowed.
@@ -99,7 +99,7 @@ class Hops:
             chosen = await self._carry_out(step, failed, ahead, f"{step} after {failure}")
             if chosen is not None:
                 if chosen.permit.spec.target != failed.permit.spec.target:
-                    self._router.failed_over(
+                    self._router.further_attempts.failed_over(
                         failed.permit.spec.target,
                         chosen.permit.spec.target,
                         failure,
@@ -116,7 +116,7 @@ class Hops:
         now = self._clock()
         waits = [rejection.retry_at - now for rejection in self.rejections if rejection.retry_at is not None]
         for target in self._tried:
-            free_at = self._router.free_at(target, self._facts.query, self._facts.under)
+            free_at = self._router.targets.free_at(target, self._facts.query, self._facts.under)
             waits.append(asked.get(target, UNKNOWN_SECONDS) if free_at is None else free_at - now)
         return min(waits, default=None)
 
@@ -130,7 +130,7 @@ class Hops:
         if self._hedged:
             return None
         candidate = chosen.candidate
-        return self._router.patience(
+        return self._router.further_attempts.patience(
             chosen.permit,
             self._facts.query,
             input_tokens=self._facts.decision.input_tokens or 0,
@@ -144,8 +144,8 @@ class Hops:
     def hedge(self, first: Chosen, waited: Patience) -> Chosen | None:
         """Takes the best target that may be asked beside a first that is late, once in a call; None: there is none."""
         target = first.permit.spec.target
-        if not self._router.may_hedge() or self._attempt_count >= self._facts.settings.max_attempts:
-            self._router.hedge_ended(target, HedgeResult.NOT_ALLOWED)
+        if not self._router.further_attempts.may_hedge() or self._attempt_count >= self._facts.settings.max_attempts:
+            self._router.further_attempts.hedge_ended(target, HedgeResult.NOT_ALLOWED)
             return None
         reason = f"hedge: {target} had no content within {waited.seconds:.3g} s, {waited.measure}"
         before = self.rejections
@@ -154,14 +154,14 @@ class Hops:
         self.rejections = before
         under = self._facts.under
         for candidate in ahead.candidates:
-            if candidate.half_open or not self._router.may_be_second(candidate.target, under):
+            if candidate.half_open or not self._router.targets.may_be_second(candidate.target, under):
                 continue
             chosen = self._permitted(candidate, ahead, reason)
             if chosen is not None:
                 self._hedged = True
-                self._router.hedged(first.permit, chosen.permit, waited)
+                self._router.further_attempts.hedged(first.permit, chosen.permit, waited)
                 return dataclasses.replace(chosen, hedge=True)
-        self._router.hedge_ended(target, HedgeResult.NOBODY)
+        self._router.further_attempts.hedge_ended(target, HedgeResult.NOBODY)
         return None
 
     def lost(self, first: Chosen, waited_seconds: float) -> None:
@@ -171,7 +171,7 @@ class Hops:
         """
         target = first.permit.spec.target
         self._failed_providers.add(target.provider)
-        if self._router.was_silent(target, waited_seconds, streaming=first.streaming, under=self._facts.under):
+        if self._router.targets.was_silent(target, waited_seconds, streaming=first.streaming, under=self._facts.under):
             self._tried.add(target)
             self._barred.add(target)
 
@@ -207,7 +207,9 @@ class Hops:
         facts = self._facts
         spec = failed.permit.spec
         now = self._clock()
-        cool_down_ends = self._router.cool_down_ends(spec, facts.query) if failure is FailureKind.RATE_LIMITED else None
+        cool_down_ends = (
+            self._router.targets.cool_down_ends(spec, facts.query) if failure is FailureKind.RATE_LIMITED else None
+        )
         return Situation(
             failure=self._as_ruled(failed, failure),
             attempts_left=facts.settings.max_attempts - self._attempt_count,
@@ -256,11 +258,11 @@ class Hops:
             return True
         anybody = step is Step.SAME_AGAIN and self._may_leave
         again = self._tried - self._barred if anybody else {failed.permit.spec.target}
-        return any(self._router.affords(target, facts.query, facts.cap, facts.under) for target in again)
+        return any(self._router.attempts.affords(target, facts.query, facts.cap, facts.under) for target in again)
 
     async def _quick_retry(self, target: Target) -> bool:
         self._quick_retried.add(target)
-        if not self._router.may_retry(target, self._facts.under):
+        if not self._router.targets.may_retry(target, self._facts.under):
             # Others have found out as much: a pause would only keep the call from moving on.
             return False
         return await self._pause(quick_retry_seconds(self._facts.settings, self._rng))
@@ -272,7 +274,7 @@ class Hops:
 
     async def _cool_down(self, failed: Chosen) -> bool:
         spec = failed.permit.spec
-        ends_at = self._router.cool_down_ends(spec, self._facts.query)
+        ends_at = self._router.targets.cool_down_ends(spec, self._facts.query)
         if ends_at is None:
             return False
         self._waiting.add(spec.target)
@@ -283,7 +285,7 @@ class Hops:
 
     async def _pause(self, pause_seconds: float) -> bool:
         """Pauses before the same target is used again, if the budget has a retry and the call has the time."""
-        if pause_seconds >= self._facts.times.ends_at - self._clock() or not self._router.try_retry():
+        if pause_seconds >= self._facts.times.ends_at - self._clock() or not self._router.further_attempts.try_retry():
             return False
         began_at = self._clock()
         try:
@@ -295,7 +297,7 @@ class Hops:
     def _ahead(self, tried: set[Target], cause: str, failed_providers: set[str] | None = None) -> Decision:
         facts, traced = self._facts, self._trace_hop(cause)
         query = dataclasses.replace(facts.query, deadline_seconds=max(0.0, facts.times.ends_at - self._clock()))
-        decision = self._router.decide_hop(
+        decision = self._router.deciding.for_hop(
             query,
             facts.decision,
             Hop(
@@ -367,7 +369,7 @@ class Hops:
                 predicted_first_token_seconds=first_token_seconds,
                 effort=effort,
             )
-        permit = self._router.begin(
+        permit = self._router.attempts.begin(
             spec,
             facts.decision,
             facts.query,

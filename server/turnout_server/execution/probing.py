@@ -72,11 +72,13 @@ class Probing:
 
     def _begin(self, target: Target, tenant: str, *, trial_only: bool = True) -> Trial | None:
         router = self._shell.router
-        settings = router.settings.failover
-        limit = first_token_limit_seconds(router.spec(target), router.predicted_first_token_seconds(target), settings)
+        settings = router.configured.settings.failover
+        limit = first_token_limit_seconds(
+            router.targets.spec(target), router.targets.predicted_first_token_seconds(target), settings
+        )
         # One token needs no time after the first; what stalls even so is seen before the lease lapses.
         ends_after = limit + settings.idle_timeout_seconds + settings.finish_grace_seconds
-        permit = router.begin_probe(target, lease_seconds=ends_after, tenant=tenant, trial_only=trial_only)
+        permit = router.attempts.begin_probe(target, lease_seconds=ends_after, tenant=tenant, trial_only=trial_only)
         return None if permit is None else Trial(permit, self._shell.upstreams.take(), limit, ends_after)
 
     def _give_back(self, connected: Connected, _task: asyncio.Task[None]) -> None:
@@ -85,13 +87,13 @@ class Probing:
     async def _probe(self, trial: Trial, tenant: str) -> None:
         running = await self._call(trial)
         target = trial.permit.spec.target
-        if running.error is None and not self._ending and self._shell.router.fleet.index(target) is not None:
+        if running.error is None and not self._ending and self._shell.router.configured.fleet.index(target) is not None:
             # Where one trial is not enough, the next need not wait for somebody to ask.
             self.start((target,), tenant)
 
     async def _call(self, trial: Trial) -> Running:
         router = self._shell.router
-        settings = router.settings.failover
+        settings = router.configured.settings.failover
         permit, now = trial.permit, self._shell.clock()
         ends_at = now + trial.ends_after_seconds
         limits = attempt_limits(
@@ -102,7 +104,9 @@ class Probing:
             answer_limit_seconds=trial.limit_seconds,
             others_remain=False,
         )
-        sent = Sent(tokens=PROBE_TOKENS, text_bytes=None, tokens_per_byte=router.tokens_per_byte(permit.spec.target))
+        sent = Sent(
+            tokens=PROBE_TOKENS, text_bytes=None, tokens_per_byte=router.targets.tokens_per_byte(permit.spec.target)
+        )
         async with Running(
             self._shell, permit, trial.connected, query=PROBE_QUERY, sent=sent, reason="probe"
         ) as running:

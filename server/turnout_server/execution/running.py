@@ -138,7 +138,7 @@ class Running:
             clock=self._shell.clock,
             streaming=streaming,
             # Not by way of `self`: objects that hold each other stay until the collector comes by.
-            on_first_content=partial(self._shell.router.first_token, self._permit),
+            on_first_content=partial(self._shell.router.attempts.first_token, self._permit),
         )
         return self.attempt
 
@@ -155,7 +155,7 @@ class Running:
             reason=self._reason,
             hedge=self._hedge,
         )
-        self._shell.router.finish(self._permit, outcome, self.record)
+        self._shell.router.attempts.finish(self._permit, outcome, self.record)
         if self._cap is not None:
             self._cap.settle(self.record)
         if self.trace is not None:

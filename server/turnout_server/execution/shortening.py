@@ -61,19 +61,19 @@ async def shortened(
     """Returns the request with as few turns left out as will do; None where it fits as it is, or cannot be made to.
 
     `query` is the one that will be decided on, but for its profile, which is the caller's. Raises as
-    `Router.decide_call` does for what was asked.
+    `Deciding.for_call` does for what was asked.
     """
     given = query.profile
     whole = demanded_profile(given, chat, streaming=streaming)
     query = dataclasses.replace(query, profile=whole)
-    if router.fits_everywhere(query):
+    if router.configured.fits_everywhere(query):
         return None
     plan = trim_plan(chat)
     if not plan.groups:
         return None
     # Reading a prompt of thousands of turns takes tens of milliseconds, and was done once by now.
     await asyncio.sleep(0)
-    refused = router.look_ahead(query)
+    refused = router.deciding.look_ahead(query)
     reason = _why_not(refused)
     if refused.candidates or not reason:
         return None
@@ -142,7 +142,7 @@ class _Search:
             input_bytes=ceil((left.input_bytes or 0) * margin),
             extra_input_tokens=ceil(left.extra_input_tokens * margin),
         )
-        return bool(self._router.look_ahead(dataclasses.replace(self._query, profile=left)).candidates)
+        return bool(self._router.deciding.look_ahead(dataclasses.replace(self._query, profile=left)).candidates)
 
 
 def _why_not(refused: Decision) -> str:

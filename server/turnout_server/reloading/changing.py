@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from turnout_server.router import Router
 
 REGISTERED_MAXIMUM = 100
+REGISTERED_MODELS_MAXIMUM = 1000
+"""Of all registered providers together; each is a target with windows, sums and metrics of its own."""
 NAMES_TOLD = 10
 """Models that an event names; it has the count of the rest."""
 BLOCKS = {
@@ -74,12 +76,12 @@ class RunTimeChanges:
             findings = await service.findings(run_time)
             if findings:
                 raise InvalidRequestError([_violation(finding) for finding in findings])
-            before, order = self._router.settings, self._order()
+            before, order = self._router.configured.settings, self._order()
             try:
                 await service.take_change(run_time)
             except ConfigurationError as error:
                 raise _not_taken(error) from None
-            what = list(_differences(change.policy, before, self._router.settings))
+            what = list(_differences(change.policy, before, self._router.configured.settings))
             if order != self._order():
                 what.append(f"provider_order {', '.join(self._order())}")
             if what:
@@ -97,7 +99,7 @@ class RunTimeChanges:
                 raise RegistrationDisabledError(
                     "admin.allow_register is off: providers come by the configuration alone"
                 )
-            if facts.name in self._router.fleet.providers:
+            if facts.name in self._router.configured.fleet.providers:
                 raise AlreadyExistsError(f"there is a provider {facts.name!r} already; change it, or take another name")
             if len(service.run_time.providers) >= REGISTERED_MAXIMUM:
                 description = f"{REGISTERED_MAXIMUM} providers are registered, and there can be no more: remove one"
@@ -141,6 +143,14 @@ class RunTimeChanges:
 
     async def _take_provider(self, facts: ProviderFacts) -> None:
         service = self._service
+        others = sum(len(each.models) for each in service.run_time.providers.values() if each.name != facts.name)
+        if others + len(facts.models) > REGISTERED_MODELS_MAXIMUM:
+            description = (
+                f"has {len(facts.models)} models; {others} of other providers are registered, and there can be "
+                f"{REGISTERED_MODELS_MAXIMUM} in all: give {max(0, REGISTERED_MODELS_MAXIMUM - others)} at most, or "
+                f"remove a provider"
+            )
+            raise InvalidRequestError([FieldViolation(field="provider.models", description=description)])
         run_time = service.run_time.with_provider(facts)
         findings = service.registration_findings(facts) or await service.findings(run_time)
         if findings:
@@ -155,12 +165,12 @@ class RunTimeChanges:
         if facts is not None:
             return facts
         # Raises UnknownProviderError where there is no such at all.
-        self._router.check_providers([name])
+        self._router.configured.check_providers([name])
         description = "is the configuration's: take it out there, or drain it"
         raise InvalidRequestError([FieldViolation(field="provider", description=description)])
 
     def _order(self) -> tuple[str, ...]:
-        return self._router.fleet.providers_by_rank
+        return self._router.configured.fleet.providers_by_rank
 
     def _tell(self, name: EventName, fields: dict[str, str | int | float], provider: str = "") -> None:
         self._on_event(Event(name=name, at=self._clock(), provider=provider, fields=fields))

@@ -227,7 +227,7 @@ class InService:
         self.configuration = configuration
         self._request_logging.take(configuration, prepared.request_file)
         for provider, label in prepared.changed_keys:
-            self._router.credential_changed(provider, label)
+            self._router.administration.credential_changed(provider, label)
         self.secrets.start_commands()
         self.secrets.forget_others(each.headers_from_file for each in self._connections.values())
         for follow in self.follow:
@@ -238,7 +238,7 @@ class InService:
         """Compares keys with what they were, so that a new one ends an outage."""
         # Files: off the loop, since a mounted secret may be on a slow file system.
         for provider, label in await asyncio.to_thread(self.secrets.changed):
-            self._router.credential_changed(provider, label)
+            self._router.administration.credential_changed(provider, label)
         self.secrets.start_commands()
 
     def known_secrets(self) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ async def all_rejected() -> str:
     options = RoutingOptions(min_quality=90.0, max_cost_usd=0.000001)
     profile = RequestProfile(task="chat", input_tokens=5000, capabilities=frozenset({Capability.AUDIO}))
     with pytest.raises(TurnoutError) as caught:
-        world.router.route(RouteQuery(profile=profile, options=options, caller=wanted.caller))
+        world.router.deciding.route(RouteQuery(profile=profile, options=options, caller=wanted.caller))
     return explained(world, caught.value.decision_id)
 
 
@@ -93,23 +93,23 @@ async def half_open_trial() -> str:
     """The first target's breaker is half-open, and this plan holds its one trial; the other one is drained."""
     world = World({"a/m": [answer("fine")], "b/m": [answer("fine")]})
     for number in range(3):
-        plan = world.router.route(query())
+        plan = world.router.deciding.route(query())
         report(world, plan.decision_id, f"x{number}", FailureKind.SERVER_ERROR)
         await asyncio.sleep(1.0)
     await asyncio.sleep(10.0)
     world.router.state.set_drained(1, drained=True)
-    return explained(world, world.router.route(query()).decision_id)
+    return explained(world, world.router.deciding.route(query()).decision_id)
 
 
 async def advised() -> str:
     """A plan whose caller reports one failure and one answer, and judges the answer."""
     world = World({"a/m": [answer("fine")], "b/m": [answer("fine")]})
-    plan = world.router.route(
+    plan = world.router.deciding.route(
         RouteQuery(profile=RequestProfile(task="planning", input_tokens=100), caller=Caller(tier="pro"))
     )
     report(world, plan.decision_id, "one", FailureKind.SERVER_ERROR)
     report(world, plan.decision_id, "two", None, target=B, usage=USAGE, session_id="s-1")
-    world.router.report([], [Feedback(decision_id=plan.decision_id, attempt_id="two", quality=0.75)])
+    world.router.reports.take([], [Feedback(decision_id=plan.decision_id, attempt_id="two", quality=0.75)])
     return explained(world, plan.decision_id)
 
 
@@ -132,7 +132,7 @@ def report(
         latency_seconds=2.0,
         **facts,  # type: ignore[arg-type]  # tests name fields
     )
-    world.router.report([outcome], [])
+    world.router.reports.take([outcome], [])
 
 
 async def hedged() -> str:

@@ -128,3 +128,23 @@ def test_row_that_binds_by_what_callers_say_as_they_like_is_warned_of(tmp_path: 
 
     assert len(told) == 1
     assert told[0].startswith("routing.select[1]: binds by task and label, which callers say as they like")
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ("{name: small}", ".limits.min_quality: nobody has 50; the quality of none is known"),
+        (
+            "{name: small}, {name: large, quality: 90}",
+            ": house/small is never used, since its quality is unknown and limits.min_quality is 50",
+        ),
+    ],
+)
+def test_a_quality_that_is_not_known_is_not_told_as_0(tmp_path: Path, models: str, told: str) -> None:
+    text = (
+        f"providers: {{house: {{wire: openai, base_url: 'https://llm.example.com/v1', models: [{models}]}}}}\n"
+        "routing: {policies: {default: {limits: {min_quality: 50}, preferences: [house/small]}}}"
+    )
+    warnings = [warning for warning in loaded(tmp_path, text).warnings if "quality" in warning]
+
+    assert f"routing.policies.default{told}" in warnings

@@ -89,3 +89,10 @@ def test_a_drained_vendor_that_is_not_set_up_is_warned_of(tmp_path: Path) -> Non
     assert "routing.drained: anthropic is passed over: no provider anthropic is configured" in (
         loaded(tmp_path, text).warnings
     )
+
+
+def test_an_order_that_names_nobody_is_warned_of_and_vendors_that_are_not_set_up_are_not(tmp_path: Path) -> None:
+    text = TEXT.replace("routing:\n", "routing:\n  provider_order: [anthropic, house-lmm, house-llm]\n")
+    told = [warning for warning in loaded(tmp_path, text).warnings if "provider_order" in warning]
+
+    assert told == ['routing.provider_order: no provider "house-lmm"; did you mean "house-llm"?']

@@ -40,7 +40,7 @@ def told(attempts: tuple[AttemptRecord, ...]) -> list[tuple[str, FailureKind | N
 def busy(world: World) -> World:
     """The same, with many other calls about, so that more than one hedge is allowed."""
     for _ in range(100):
-        world.router.hedgeable_call()
+        world.router.further_attempts.hedgeable_call()
     return world
 
 

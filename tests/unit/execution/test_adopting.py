@@ -36,7 +36,7 @@ USAGE = Usage(input_tokens=10, output_tokens=5)
 
 def adopt(world: World, *names: str, settings: Settings | None = None) -> None:
     fleet = Fleet(tuple(spec(name, rank) for rank, name in enumerate(names)))
-    world.router.adopt(fleet, settings or world.router.settings)
+    world.router.adopt(fleet, settings or world.router.configured.settings)
 
 
 def is_closed(upstream: ScriptedUpstream) -> bool:
@@ -189,7 +189,7 @@ async def test_call_moves_on_at_the_address_limit_and_price_that_it_began_with()
     await asyncio.sleep(1.0)
     dear = Price(input_per_million=9_000_000_000, output_per_million=9_000_000_000)
     new = spec("b/m", 1, base_url="http://after", price=dear)
-    world.router.adopt(Fleet((spec("a/m"), new)), world.router.settings)
+    world.router.adopt(Fleet((spec("a/m"), new)), world.router.configured.settings)
     world.executor.adopt({"a": world.upstream, "b": ScriptedUpstream()})
     result = await call
 
@@ -205,11 +205,11 @@ async def test_call_moves_on_to_what_its_budget_has_room_for_at_the_prices_that_
     await asyncio.sleep(1.0)
     dear = Price(input_per_million=1_000_000_000_000, output_per_million=1_000_000_000_000)
     # In a smaller fleet, too, so that places mean other targets.
-    world.router.adopt(Fleet((spec("c/m", price=dear),)), world.router.settings)
+    world.router.adopt(Fleet((spec("c/m", price=dear),)), world.router.configured.settings)
     result = await call
 
     assert str(result.target) == "b/m"
-    assert world.router.budget(limit.name).accounts[0].spent == 10 * 1_000 + 5 * 2_000
+    assert world.router.budgets.report(limit.name).accounts[0].spent == 10 * 1_000 + 5 * 2_000
 
 
 @in_virtual_time
@@ -233,7 +233,7 @@ async def test_key_that_was_taken_out_is_used_by_calls_that_began_with_it_and_by
     world = World({keyed("first", "second"): [[1.0, refused(KIND.AUTHENTICATION)], answer("a")]})
     call = asyncio.create_task(world.executor.execute(asking(), chat()))
     await asyncio.sleep(0.5)
-    world.router.adopt(Fleet((keyed("third"),)), world.router.settings)
+    world.router.adopt(Fleet((keyed("third"),)), world.router.configured.settings)
     await call
     await world.executor.execute(asking(), chat())
 

@@ -77,7 +77,7 @@ async def test_an_equal_request_is_answered_at_once_and_for_nothing() -> None:
     world, answering = world_of(answer("kept", usage=usage), budgets=(budget(limit=10**12),))
     told: list[str] = []
     first = await answering.execute(asking(), COLD, principal="p")
-    at, spent = world.now, world.router.budgets()[0].accounts[0].spent
+    at, spent = world.now, world.router.budgets.reports()[0].accounts[0].spent
     await asyncio.sleep(12.0)
     hit = await answering.execute(
         asking(), COLD, principal="p", on_decision=lambda decision: told.append(decision.decision_id)
@@ -86,7 +86,7 @@ async def test_an_equal_request_is_answered_at_once_and_for_nothing() -> None:
     assert (said(hit), hit.cached, hit.cost_nano_usd, hit.attempts) == ("kept", True, 0, ())
     assert (hit.usage, hit.target, hit.output) == (usage, first.target, first.output)
     assert world.now == at + 12.0
-    assert world.router.budgets()[0].accounts[0].spent == spent
+    assert world.router.budgets.reports()[0].accounts[0].spent == spent
     assert len(world.names()) == len(world.instruments.attempts) == len(world.instruments.decisions) == 1
     assert told == [hit.decision.decision_id]
     assert hit.decision.decision_id != first.decision.decision_id
@@ -248,7 +248,7 @@ async def test_a_policy_keeps_as_many_answers_as_it_says_and_the_oldest_goes_fir
 
 def bare() -> Decision:
     """A decision as it is kept."""
-    return dataclasses.replace(World({"a/m": []}).router.look_ahead(asking()), candidates=(), rejections=())
+    return dataclasses.replace(World({"a/m": []}).router.deciding.look_ahead(asking()), candidates=(), rejections=())
 
 
 def kept_answer(
@@ -297,7 +297,7 @@ async def test_an_answer_kept_again_takes_the_place_of_the_older_one() -> None:
 async def test_a_removed_targets_answers_do_not_stay() -> None:
     world, answering = world_of(answer("kept"), answer("anew"))
     await answering.execute(asking(), COLD, principal="p")
-    world.router.adopt(Fleet((spec("a/m"), spec("b/n"))), world.router.settings)
+    world.router.adopt(Fleet((spec("a/m"), spec("b/n"))), world.router.configured.settings)
     answering.expire()
     held = len(answering.cache)
 
@@ -309,9 +309,9 @@ async def test_a_removed_targets_answers_do_not_stay() -> None:
 async def test_other_rules_make_what_was_kept_void() -> None:
     world, answering = world_of(answer("kept"), answer("anew"))
     await answering.execute(asking(), COLD, principal="p")
-    settings = world.router.settings
+    settings = world.router.configured.settings
     world.router.adopt(
-        world.router.fleet,
+        world.router.configured.fleet,
         dataclasses.replace(settings, routing=dataclasses.replace(settings.routing, policy_version="other")),
     )
 
@@ -324,7 +324,7 @@ async def test_an_answer_that_was_under_way_when_the_fleet_changed_is_not_kept()
     running = asyncio.ensure_future(answering.execute(asking(), COLD, principal="p"))
     stream = asyncio.ensure_future(streamed(answering, asking(), chat("x", temperature=0.0)))
     await asyncio.sleep(1.0)
-    world.router.adopt(Fleet((spec("a/m"), spec("b/n"))), world.router.settings)
+    world.router.adopt(Fleet((spec("a/m"), spec("b/n"))), world.router.configured.settings)
     await running
     await stream
 
@@ -434,12 +434,12 @@ async def test_a_callers_nonsense_is_told_though_an_answer_is_there() -> None:
 @in_virtual_time
 async def test_a_policy_without_a_cache_keeps_nothing() -> None:
     world = World({"a/m": [answer("fine")]}, policy=Policy(cache=CacheSettings()))
-    routing = world.router.settings.routing
+    routing = world.router.configured.settings.routing
     plain = Policy(name="plain")
     world.router.adopt(
-        world.router.fleet,
+        world.router.configured.fleet,
         dataclasses.replace(
-            world.router.settings,
+            world.router.configured.settings,
             routing=dataclasses.replace(routing, policies={**routing.policies, "plain": plain}),
         ),
     )

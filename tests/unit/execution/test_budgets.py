@@ -29,7 +29,7 @@ NEEDED = INPUT_NANO_USD + 1000 * 2000
 
 
 def sums(world: World) -> tuple[int, int]:
-    accounts = world.router.budgets()[0].accounts
+    accounts = world.router.budgets.reports()[0].accounts
     return sum(account.spent for account in accounts), sum(account.reserved for account in accounts)
 
 

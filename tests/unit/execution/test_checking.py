@@ -13,7 +13,6 @@ import pytest
 
 from tests.unit.execution.scripted import SILENCE, Script, ScriptedUpstream, World, answer, asking, chat, fail, spec
 from tests.virtual_time import in_virtual_time, virtual_loop
-from turnout_server.checks import CheckReport
 from turnout_server.core.errors import TurnoutError
 from turnout_server.core.events import Event, EventName
 from turnout_server.core.fleet import CredentialSpec, TargetSpec
@@ -21,6 +20,7 @@ from turnout_server.core.model import BreakerState, FailureKind, Target, Usage
 from turnout_server.core.settings import BreakerSettings, CheckSettings, FailoverSettings
 from turnout_server.execution.executor import Executor
 from turnout_server.ports import UpstreamError
+from turnout_server.use_cases.checks import CheckReport
 
 REFUSED: Script = [fail(FailureKind.CONNECTION, possibly_billed=False)]
 BROKEN: Script = [fail(FailureKind.SERVER_ERROR, possibly_billed=False)]
@@ -59,7 +59,7 @@ class CheckedWorld(World):
         self.listed = ListedUpstream(scripts=scripts, answers=list(answers or (0.1,)))
         self.upstream = self.listed
         if checks is not None:
-            self.router.adopt(self.fleet, replace(self.router.settings, checks=checks))
+            self.router.adopt(self.fleet, replace(self.router.configured.settings, checks=checks))
         self.executor = Executor(
             self.router,
             dict.fromkeys(self.fleet.providers, self.upstream),
@@ -187,7 +187,9 @@ async def test_checks_that_are_switched_off_are_not_made() -> None:
         await world.lost()
         await asyncio.sleep(250.0)
         untouched = list(world.listed.asked)
-        world.router.adopt(world.fleet, replace(world.router.settings, checks=CheckSettings(interval_seconds=5.0)))
+        world.router.adopt(
+            world.fleet, replace(world.router.configured.settings, checks=CheckSettings(interval_seconds=5.0))
+        )
         await asyncio.sleep(7.0)
 
     assert untouched == []
@@ -336,7 +338,7 @@ async def test_results_are_counted_by_what_was_checked_and_end_with_it() -> None
     for target in (ENDPOINT, TARGET, Target("b", "m")):
         await world.executor.checking.check(target, timeout_seconds=60.0, by="me")
     everything = dict(world.router.checks.counts())
-    world.router.adopt(type(world.fleet)(world.fleet.specs[:1]), world.router.settings)
+    world.router.adopt(type(world.fleet)(world.fleet.specs[:1]), world.router.configured.settings)
 
     assert everything == {("a", "ok"): 1, ("a/m", "ok"): 1, ("b/m", "ok"): 1}
     assert dict(world.router.checks.counts()) == {("a", "ok"): 1, ("a/m", "ok"): 1}

@@ -94,8 +94,8 @@ async def test_where_the_longest_answer_fits_no_limit_is_sent() -> None:
 async def test_otherwise_as_much_as_fits(whose: str, *, streaming: bool) -> None:
     cap = INPUT + 700 * 2000
     world = World({"a/m": [GOOD]}, policy=Policy(limits=Limits(max_cost_usd=cap / 1e9 if whose == "policy" else None)))
-    routing = replace(world.router.settings.routing, tiers={"free": cap / 1e9, "pro": None})
-    world.router.adopt(world.fleet, replace(world.router.settings, routing=routing))
+    routing = replace(world.router.configured.settings.routing, tiers={"free": cap / 1e9, "pro": None})
+    world.router.adopt(world.fleet, replace(world.router.configured.settings, routing=routing))
     query = capped(cap) if whose == "request" else asking()
     query = replace(query, caller=Caller(tier="free" if whose == "tier" else "pro"))
     if streaming:
@@ -216,7 +216,7 @@ async def test_an_answer_that_was_to_come_whole_may_have_been_made_whole(failure
     whole = spec("a/m", capabilities=frozenset())
     world = World({whole: [[failure]], "b/m": [GOOD]})
     settings = FailoverSettings(max_attempts=2)
-    world.router.adopt(world.fleet, replace(world.router.settings, failover=settings))
+    world.router.adopt(world.fleet, replace(world.router.configured.settings, failover=settings))
     query = capped(LEAST + INPUT)
     if calls == 1:
         with pytest.raises(CallError):
@@ -240,7 +240,9 @@ async def test_a_target_that_is_too_dear_by_now_is_not_waited_for() -> None:
 async def test_a_cap_is_used_up_by_all_attempts_together() -> None:
     world = World({"a/m": [BROKEN], "b/m": [BROKEN], "c/m": [BROKEN], "d/m": [GOOD]})
     cap = 3 * BROKEN_COST + INPUT + 450 * 2000
-    world.router.adopt(world.fleet, replace(world.router.settings, failover=FailoverSettings(max_attempts=4)))
+    world.router.adopt(
+        world.fleet, replace(world.router.configured.settings, failover=FailoverSettings(max_attempts=4))
+    )
     await completed(world, capped(cap, mid_stream=MidStreamPolicy.RESTART))
 
     assert limits(world)[-1] == ("d/m", 450)
@@ -258,7 +260,7 @@ async def test_of_a_cap_and_a_budget_the_lower_limit_is_sent_and_no_more_reserve
     call = asyncio.create_task(completed(world, capped(INPUT + 500 * 2000), max_output_tokens=1000))
     await asyncio.sleep(0.1)
 
-    assert [account.reserved for account in world.router.budgets()[0].accounts] == [INPUT + 500 * 2000]
+    assert [account.reserved for account in world.router.budgets.reports()[0].accounts] == [INPUT + 500 * 2000]
 
     await call
 
@@ -288,4 +290,4 @@ async def test_a_plan_goes_by_what_is_expected() -> None:
     query = capped(LEAST - 1)
     profile = replace(query.profile, input_tokens=2)
 
-    assert len(world.router.route(replace(query, profile=profile)).candidates) == 1
+    assert len(world.router.deciding.route(replace(query, profile=profile)).candidates) == 1

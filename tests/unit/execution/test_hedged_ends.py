@@ -160,7 +160,7 @@ async def test_being_let_go_is_held_against_a_target_only_where_it_was_silent_fo
 
 
 def sums(world: World) -> tuple[int, int]:
-    (account,) = world.router.budgets()[0].accounts
+    (account,) = world.router.budgets.reports()[0].accounts
     return account.spent, account.reserved
 
 

@@ -54,7 +54,7 @@ async def test_provider_that_was_removed_meanwhile_is_still_the_second_of_calls_
     call = asyncio.create_task(world.executor.execute(asking(), chat()))
     await asyncio.sleep(1.0)
     world.executor.adopt({"a": world.upstream})
-    world.router.adopt(Fleet(world.fleet.specs[:1]), world.router.settings)
+    world.router.adopt(Fleet(world.fleet.specs[:1]), world.router.configured.settings)
     result = await call
 
     assert told(result.attempts) == [("a/m", K.CANCELLED, False), ("b/m", None, True)]

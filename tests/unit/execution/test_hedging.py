@@ -357,8 +357,8 @@ async def test_both_together_can_cost_no_more_than_one_request_may(whose: str, l
     limits = Limits(max_cost_usd=limit_usd if whose == "policy" else None)
     world = hedged(SLOW, QUICK, policy=Policy(hedge=True, limits=limits))
     if whose == "tier":
-        routing = replace(world.router.settings.routing, tiers={"small": limit_usd})
-        world.router.adopt(world.fleet, replace(world.router.settings, routing=routing))
+        routing = replace(world.router.configured.settings.routing, tiers={"small": limit_usd})
+        world.router.adopt(world.fleet, replace(world.router.configured.settings, routing=routing))
     query = asking(max_cost_usd=limit_usd if whose == "request" else None)
     caller = Caller(tier="small" if whose == "tier" else "")
     # The first may cost 0.002067 USD, and an answer of the 400 tokens that are expected 0.000867.

@@ -21,9 +21,9 @@ def with_image(words: str) -> ChatInput:
 @in_virtual_time
 async def test_tokens_of_an_image_do_not_teach_what_text_comes_to() -> None:
     world = World({"a/m": [answer("fine", usage=Usage(input_tokens=2_000, output_tokens=10))]})
-    target = world.router.fleet.specs[0].target
-    before = world.router.tokens_per_byte(target)
+    target = world.router.configured.fleet.specs[0].target
+    before = world.router.targets.tokens_per_byte(target)
     for _ in range(20):
         await world.executor.execute(asking(), with_image("x" * 4_000))
 
-    assert before == pytest.approx(world.router.tokens_per_byte(target))
+    assert before == pytest.approx(world.router.targets.tokens_per_byte(target))

@@ -74,7 +74,7 @@ async def test_history_budget_and_metrics_count_the_call_once() -> None:
     world = World({"a/m": [answer("once")]}, budgets=(budget(limit=10**12),))
     answering = front(world)
     results = [await answering.execute(named(), chat(), principal="p") for _ in range(3)]
-    spent = world.router.budgets()[0].accounts[0]
+    spent = world.router.budgets.reports()[0].accounts[0]
 
     assert {result.cost_nano_usd for result in results} == {spent.spent}
     assert spent.reserved == 0
@@ -405,7 +405,7 @@ async def all_visits(callers: list[Visit], seconds: float) -> None:
     answering = front(world)
     visits = await asyncio.gather(*(visit(world, answering, caller) for caller in callers))
     ends, waits = [end for end, _ in visits], [waited for _, waited in visits]
-    settled = world.router.budgets()[0].accounts
+    settled = world.router.budgets.reports()[0].accounts
     # One that is still open is closed never.
     played = [(each.began_at, math.inf if each.closed_at is None else each.closed_at) for each in world.upstream.played]
 

@@ -119,8 +119,8 @@ async def test_token_ratio_is_learned_from_what_providers_report() -> None:
     for _ in range(20):
         await world.executor.execute(asking(), chat("x" * 4_000))
 
-    target = world.router.fleet.specs[0].target
-    assert world.router.tokens_per_byte(target) == pytest.approx(0.5, abs=0.02)
+    target = world.router.configured.fleet.specs[0].target
+    assert world.router.targets.tokens_per_byte(target) == pytest.approx(0.5, abs=0.02)
 
 
 @in_virtual_time

@@ -166,7 +166,7 @@ async def test_it_is_shortened_to_a_cost_limit(whose: str) -> None:
     world = World({"a/m": [answer("fine")]}, policy=policy)
     query = asking(max_cost_usd=limit) if whose == "request" else asking()
     if whose == "tier":
-        settings = world.router.settings
+        settings = world.router.configured.settings
         world.router.adopt(
             world.fleet,
             dataclasses.replace(settings, routing=dataclasses.replace(settings.routing, tiers={"free": limit})),
@@ -263,7 +263,7 @@ async def test_learned_tokens_count() -> None:
 @in_virtual_time
 async def test_shortening_takes_nobody_elses_turn_and_tells_nobody() -> None:
     world = World({small("a/m", 2_200): [answer("fine")]}, policy=TRIMS)
-    settings = world.router.settings
+    settings = world.router.configured.settings
     policies = {"default": dataclasses.replace(TRIMS, strategy=Strategy.ROUND_ROBIN)}
     world.router.adopt(
         world.fleet,
@@ -273,7 +273,7 @@ async def test_shortening_takes_nobody_elses_turn_and_tells_nobody() -> None:
 
     assert len(world.instruments.decisions) == 1
     assert len(world.router.state.history) == 1
-    assert world.router._turn == 1
+    assert world.router.deciding._turn == 1
 
 
 @in_virtual_time

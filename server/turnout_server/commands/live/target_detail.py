@@ -91,6 +91,9 @@ def _marks(target: pb.TargetState) -> Iterator[str]:
         yield "suspect"
     if target.throttle:
         yield f"throttled {target.throttle:.0%}"
+    if target.HasField("drift"):
+        measures = ", ".join(map(one_line, target.drifting_measures))
+        yield f"drifting: worse than usual in {measures}, score in decisions x {target.drift:.2f}"
 
 
 def _calls(seen: Seen, target: pb.TargetState) -> str:

@@ -150,6 +150,8 @@ def _state(target: pb.TargetState, endpoint: pb.EndpointState, now: datetime) ->
         return "suspect", Tone.WARN
     if target.throttle >= 0.005:  # noqa: PLR2004 - what rounds to 0 %
         return f"throttled {target.throttle:.0%}", Tone.WARN
+    if target.HasField("drift") and target.health == pb.HEALTH_STATE_HEALTHY:
+        return "drifting", Tone.WARN
     return enum_word(pb.HealthState, target.health).lower(), _TONES.get(target.health, Tone.WARN)
 
 

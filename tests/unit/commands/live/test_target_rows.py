@@ -26,6 +26,8 @@ UNHEALTHY = pb.HEALTH_STATE_UNHEALTHY
         ({}, {"credentials": [pb.CredentialState(label="main", usable=False)]}, ("no key works", Tone.BAD)),
         ({"suspect": True}, {}, ("suspect", Tone.WARN)),
         ({"throttle": 0.3}, {}, ("throttled 30%", Tone.WARN)),
+        ({"drift": 0.6}, {}, ("drifting", Tone.WARN)),
+        ({"drift": 0.6, "health": UNHEALTHY}, {}, ("unhealthy", Tone.BAD)),
         ({"drained": True, "breaker": OPEN, "reopen_time": at(4)}, {}, ("drained", Tone.OFF)),
     ],
 )

@@ -81,7 +81,7 @@ def chat(*contents: PartContent) -> ChatInput:
 
 @in_virtual_time
 async def ended_in(results: list[CallResult], *contents: PartContent, **facts: Any) -> None:
-    decision = World({"a/m": []}).router.look_ahead(asking())
+    decision = World({"a/m": []}).router.deciding.look_ahead(asking())
     parts = tuple(Part(content=content) for content in contents)
     output = ChatOutput(parts=parts, finish_reason=FinishReason.STOP, model="served", response_id="r-1")
     results.append(CallResult(output=output, target=TARGET, decision=decision, attempts=ATTEMPTS, **facts))

@@ -77,13 +77,13 @@ class Log:
         self.disk.free.clear()
         self.disk.asked.clear()
         self.log.add(record("first"))
-        assert self.disk.asked.wait(10)
+        assert self.disk.asked.wait(60)
 
     def wrote(self, record: RequestRecord) -> None:
         """Adds a record and returns when the disk has taken it, or has not."""
         self.disk.done.clear()
         self.log.add(record)
-        assert self.disk.done.wait(10)
+        assert self.disk.done.wait(60)
 
 
 def test_every_line_is_written_in_order_before_the_end() -> None:

@@ -140,7 +140,7 @@ def test_more_shapes_of_requests_than_are_kept_apart_cost_one_of_them_at_a_time(
             profile=RequestProfile(capabilities=frozenset({Capability.TOOLS})), options=RoutingOptions(include=only)
         )
         for _ in range(3):
-            router.route(query)
+            router.deciding.route(query)
         kept.append(len(metrics._shared))
     found = {labels: value for (name, labels), value in samples(metrics).items() if name == "turnout_rejections_total"}
 
@@ -162,15 +162,15 @@ def test_series_of_a_policy_end_when_it_is_removed_and_those_of_others_go_on() -
         on_event=metrics.event,
         instruments=metrics,
     )
-    metrics.watch(router.gauges)
-    metrics.watch_policies(lambda: router.settings.routing.policies)
+    metrics.watch(router.status.gauges)
+    metrics.watch_policies(lambda: router.configured.settings.routing.policies)
     cache = AnswerCache()
     cache.hit_counts["night"] = cache.hit_counts["default"] = 2
     metrics.watch_answers(Once(lambda: 1.0), cache)
     for policy in ("default", "night"):
-        router.route(RouteQuery(options=RoutingOptions(policy=policy)))
+        router.deciding.route(RouteQuery(options=RoutingOptions(policy=policy)))
     before = metrics.render("")[0].decode()
-    router.adopt(router.fleet, Settings(routing=RoutingSettings(policies={"default": Policy()})))
+    router.adopt(router.configured.fleet, Settings(routing=RoutingSettings(policies={"default": Policy()})))
     after = metrics.render("")[0].decode()
 
     assert before.count('policy="night"') == 2

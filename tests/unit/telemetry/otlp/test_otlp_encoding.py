@@ -203,7 +203,7 @@ def decisions(draw: st.DrawFn) -> Decision:
     profile = RequestProfile(
         task=draw(st.sampled_from(("", "chat"))), input_tokens=draw(st.sampled_from((None, 10, 900)))
     )
-    return router.route(RouteQuery(profile=profile))
+    return router.deciding.route(RouteQuery(profile=profile))
 
 
 @st.composite

@@ -83,7 +83,7 @@ def decided(count: int) -> Decision:
         on_event=lambda _: None,
         instruments=Metrics(),
     )
-    return router.route(RouteQuery())
+    return router.deciding.route(RouteQuery())
 
 
 def attributes(span: ReadableSpan) -> Mapping[str, object]:

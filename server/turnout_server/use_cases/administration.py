@@ -97,6 +97,10 @@ class Administration:
             self._tell((self._event(EventName.HEALTH_RESET, targets, by),))
         return targets
 
+    def credential_changed(self, provider: str, label: str) -> None:
+        """Tells that there is another secret behind a label of ours: whatever was held against the old one is over."""
+        self._tell(self._state.credential_changed(provider, label, self._clock()))
+
     def history_cleared(self, count: int, *, by: str) -> None:
         """Tells that so many past decisions were forgotten."""
         fields: Fields = {"by": by, "decision_count": count}

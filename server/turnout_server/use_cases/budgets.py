@@ -1,4 +1,4 @@
-"""What an operator changes of budgets while it runs: adds one, gives one other values, takes one out.
+"""Budgets as people see and change them: what is spent, what there is to say of it beside an answer, other limits.
 
 Each change is checked whole before anything is changed, is one step, and is told as an event with who made it. It holds
 until the next start.
@@ -13,12 +13,14 @@ from turnout_server.core.events import Event, EventName
 from turnout_server.core.model import NANO_USD
 
 if TYPE_CHECKING:
-    from turnout_server.core.budget import BudgetSpec
+    from turnout_server.core.budget import BudgetSpec, Notices
     from turnout_server.core.budget_book import BudgetReport
+    from turnout_server.core.decision import Decision
+    from turnout_server.core.model import RouteQuery, Target
     from turnout_server.core.spending import Spending
 
 
-class BudgetChanges:
+class Budgets:
     """Over what is spent. `clock` is monotonic, `wall` seconds since the epoch; `tell` takes events.
 
     `by` is always who changes something, in words for people.
@@ -38,6 +40,24 @@ class BudgetChanges:
         self._clock = clock
         self._wall = wall
         self._tell = tell
+
+    def reports(self) -> list[BudgetReport]:
+        """Returns all budgets with what is spent, by name."""
+        return self._spending.budgets(self._wall())
+
+    def specs(self) -> list[BudgetSpec]:
+        """Returns all budgets without what is spent, by name; `report` sums up thousands of accounts."""
+        return self._spending.budget_specs()
+
+    def report(self, name: str) -> BudgetReport:
+        """Returns one budget with what is spent. Raises UnknownBudgetError."""
+        return self._spending.budget(name, self._wall())
+
+    def notices(self, decision: Decision, query: RouteQuery, chosen: Target | None = None) -> Notices | None:
+        """Returns what a caller may want to know beside an answer of `chosen`, the first without; None for nothing."""
+        if not self._spending.active:
+            return None
+        return self._spending.notices(query, decision, chosen or decision.candidates[0].target, self._wall())
 
     def create(self, spec: BudgetSpec, *, by: str) -> BudgetReport:
         """Adds a budget. Raises InvalidRequestError or AlreadyExistsError."""

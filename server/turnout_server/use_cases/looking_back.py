@@ -1,6 +1,6 @@
 """What was decided and what came of it, for people who look back: decisions one by one, sums, trends.
 
-Reads what `Router` writes; the one change is to forget. Everything here returns at once.
+Reads what the other use cases write; the one change is to forget. Everything here returns at once.
 """
 
 from __future__ import annotations
