@@ -103,6 +103,7 @@ async def test_each_change_is_an_event_with_who_and_what(sidecar: Administered) 
 REFUSED = [
     (budget(""), "budget.name", "is missing"),
     (budget("x" * 65), "budget.name", "at most 64"),
+    (budget("hour\nly"), "budget.name", "cannot be printed"),
     (budget(scope=0), "budget.scope", "GLOBAL, TENANT, USER, TIER, TASK"),
     (budget(scope=pb.BUDGET_SCOPE_SESSION), "budget.scope", "not in this version yet"),
     (budget(period=0), "budget.period", "MINUTE, HOUR"),

@@ -26,6 +26,7 @@ from tests.wire.scripted_server import ScriptedServer, Wait, json_answer, script
 from tests.wire.speakers import OpenAISpeaker
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
+from turnout_server.reloading import changing
 
 SPEAKER = OpenAISpeaker()
 ADMIN = (
@@ -192,6 +193,8 @@ REFUSED = [
     (house(models=[model(input_per_million_usd=-1.0)]), "provider.models[0].input_per_million_usd", "is -1"),
     (house(models=[model(output_per_million_usd=None)]), "provider.models[0]", "or neither"),
     (house(max_concurrency=0), "provider.max_concurrency", "is 0"),
+    (house(region="e\nu"), "provider.region", "cannot be printed"),
+    (house(models=[model(custom_capabilities=["a\nb"])]), "provider.models[0].custom_capabilities[0]", "cannot be"),
     (house(drained_targets=["house/m"]), "provider.drained_targets", "cannot be given"),
 ]
 
@@ -339,3 +342,54 @@ async def test_a_call_under_way_ends_at_the_provider_that_is_removed(
 
     assert (await asyncio.wait_for(call, 60)).output.parts[0].text == "Hello"
     assert await known(sidecar) == ["north", "south"]
+
+
+def with_models(name: str, count: int) -> pb.RegisteredProvider:
+    return house(provider=name, models=[model(f"m{place}") for place in range(count)])
+
+
+async def test_all_registered_providers_together_have_a_bounded_number_of_models(
+    sidecar: Administered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changing, "REGISTERED_MODELS_MAXIMUM", 6)
+    await register(sidecar, with_models("a", 4))
+    too_many = await violations(register(sidecar, with_models("b", 3)))
+    await register(sidecar, with_models("b", 2))
+    grown = await violations(update(sidecar, with_models("a", 5), "models"))
+    # What takes the place of others is not counted beside them.
+    changed = await update(sidecar, with_models("a", 3), "models")
+    await update(sidecar, with_models("b", 3), "models")
+    before = await known(sidecar)
+    await remove(sidecar, "a")
+    await register(sidecar, with_models("c", 3))
+
+    assert too_many == {
+        "provider.models": "has 3 models; 4 of other providers are registered, and there can be 6 in all: give 2 at "
+        "most, or remove a provider"
+    }
+    assert set(grown) == {"provider.models"}
+    assert len(changed.models) == 3
+    assert before == ["north", "south", "a", "b"]
+    assert await known(sidecar) == ["north", "south", "b", "c"]
+
+
+async def test_no_more_providers_are_registered_than_there_may_be(
+    sidecar: Administered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changing, "REGISTERED_MAXIMUM", 1)
+    await register(sidecar, house())
+    refusals = await violations(register(sidecar, house(provider="one-more")))
+    await remove(sidecar)
+    await register(sidecar, house(provider="one-more"))
+
+    assert set(refusals) == {"provider.provider"}
+    assert await known(sidecar) == ["north", "south", "one-more"]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+async def test_a_thousand_models_can_be_registered_and_no_more(sidecar: Administered) -> None:
+    for name in "abcd":
+        await register(sidecar, with_models(name, 250))
+
+    assert set(await violations(register(sidecar, house()))) == {"provider.models"}

@@ -183,7 +183,7 @@ REFUSED = [
     (request(provider_order=["south", "west"]), "routing.provider_order[1]", "the providers are: north, south"),
     (request(provider_order=["south", "south"]), "routing.provider_order[1]", "again"),
     (request(preferences=["south/small", "west/m"]), "routing.preferences[1]", "is no target"),
-    (request(preferences=["south/large"]), "routing.preferences[0]", "is no target"),
+    (request(preferences=["south/large"]), "routing.preferences[0]", 'is no target; did you mean "south/small"?'),
     (request(policy="x" * 200), "routing.policy", "at most 128"),
 ]
 

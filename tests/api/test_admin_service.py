@@ -12,12 +12,12 @@ from turnout_server.core.model import FailureKind
 
 
 async def listed(sidecar: Sidecar, request: admin_pb2.ListDecisionsRequest) -> list[str]:
-    answer = await sidecar.admin.ListDecisions(request, timeout=5)
+    answer = await sidecar.admin.ListDecisions(request, timeout=60)
     return [record.decision.decision_id for record in answer.decisions]
 
 
 async def routed(sidecar: Sidecar, request: pb.RouteRequest | None = None) -> pb.Decision:
-    return (await sidecar.stub.Route(request or pb.RouteRequest(), timeout=5)).decision
+    return (await sidecar.stub.Route(request or pb.RouteRequest(), timeout=60)).decision
 
 
 async def test_decisions_are_listed_newest_first_and_page_by_page(sidecar: Sidecar) -> None:
@@ -48,12 +48,12 @@ async def test_results_and_targets_filter_executed_calls() -> None:
     broken = failing(FailureKind.SERVER_ERROR, status=500)
     async with running(scripts=everywhere(broken) | {"beta/large": ANSWER}) as sidecar:
         options = pb.RoutingOptions(force_target="beta/large")
-        good = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=5)
+        good = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=60)
         options = pb.RoutingOptions(force_target="alpha/large")
         with pytest.raises(grpc.aio.AioRpcError):
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=5)
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=60)
         succeeded = await listed(sidecar, admin_pb2.ListDecisionsRequest(result=admin_pb2.DECISION_RESULT_OK))
-        failed = await sidecar.admin.ListDecisions(admin_pb2.ListDecisionsRequest(target="alpha/large"), timeout=5)
+        failed = await sidecar.admin.ListDecisions(admin_pb2.ListDecisionsRequest(target="alpha/large"), timeout=60)
 
     assert succeeded == [good.decision.decision_id]
     assert [record.result for record in failed.decisions] == [admin_pb2.DECISION_RESULT_FAILED]
@@ -85,9 +85,9 @@ async def test_a_decision_has_everything_that_is_known_of_it(sidecar: Sidecar) -
         usage=pb.Usage(input_tokens=10, output_tokens=5),
     )
     feedback = pb.Feedback(decision_id=decision.decision_id, attempt_id="a-1", quality=0.5)
-    await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome], feedback=[feedback]), timeout=5)
+    await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome], feedback=[feedback]), timeout=60)
     request_ = admin_pb2.GetDecisionRequest(decision_id=decision.decision_id)
-    record = (await sidecar.admin.GetDecision(request_, timeout=5)).decision
+    record = (await sidecar.admin.GetDecision(request_, timeout=60)).decision
 
     assert [rejection.target.provider for rejection in record.decision.rejections] == ["beta"]
     assert (record.kind, record.result) == (admin_pb2.DECISION_KIND_ROUTE, admin_pb2.DECISION_RESULT_OK)
@@ -110,7 +110,7 @@ async def test_a_list_that_cannot_be_made_is_refused(
     sidecar: Sidecar, request_: admin_pb2.ListDecisionsRequest, code: grpc.StatusCode, expected: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await sidecar.admin.ListDecisions(request_, timeout=5)
+        await sidecar.admin.ListDecisions(request_, timeout=60)
 
     assert (caught.value.code(), reason(caught.value)) == (code, expected)
 
@@ -126,6 +126,6 @@ async def test_a_decision_that_is_not_held_is_told(
     sidecar: Sidecar, decision_id: str, code: grpc.StatusCode, expected: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await sidecar.admin.GetDecision(admin_pb2.GetDecisionRequest(decision_id=decision_id), timeout=5)
+        await sidecar.admin.GetDecision(admin_pb2.GetDecisionRequest(decision_id=decision_id), timeout=60)
 
     assert (caught.value.code(), reason(caught.value)) == (code, expected)

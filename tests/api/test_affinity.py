@@ -44,7 +44,7 @@ async def execute(sidecar: Sidecar, key: str = "", session: str = "") -> pb.Exec
     # By availability both are near-equal whatever the machine's noise: without a key, chance decides.
     options = pb.RoutingOptions(sticky_key=key, strategy=pb.STRATEGY_AVAILABILITY)
     request = pb.ExecuteRequest(input=HELLO, options=options, session_id=session)
-    return await sidecar.stub.Execute(request, timeout=10)
+    return await sidecar.stub.Execute(request, timeout=60)
 
 
 async def targets(sidecar: Sidecar, count: int, key: str = "", session: str = "") -> Counter[str]:
@@ -79,7 +79,7 @@ async def test_a_key_comes_back_to_what_died_only_where_that_is_better_by_more_t
 
     async def by_quality() -> str:
         options = pb.RoutingOptions(sticky_key="k", strategy=pb.STRATEGY_QUALITY)
-        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=10)
+        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=60)
         return answer.target.provider
 
     async with running(specs=(alpha, beta), scripts=scripts) as sidecar:
@@ -107,7 +107,7 @@ async def test_what_is_cached_lowers_the_expected_cost_as_answers_told() -> None
             await execute(sidecar, "k")
         profile = pb.RequestProfile(input_tokens=100_000, max_output_tokens=1)
         asked = pb.RouteRequest(profile=profile, options=pb.RoutingOptions(sticky_key="k"))
-        decision = (await sidecar.stub.Route(asked, timeout=5)).decision
+        decision = (await sidecar.stub.Route(asked, timeout=60)).decision
 
     first, second = decision.candidates
     assert (first.target, first.reason) == (home, "kept: it answered this key last")
@@ -121,13 +121,13 @@ async def test_what_is_cached_lowers_the_expected_cost_as_answers_told() -> None
 async def test_reports_of_a_plan_keep_its_key_where_the_caller_went() -> None:
     async with running(specs=TWINS) as sidecar:
         asked = pb.RouteRequest(options=pb.RoutingOptions(sticky_key="k"), caller=pb.Caller(tenant="acme"))
-        decision = (await sidecar.stub.Route(asked, timeout=5)).decision
+        decision = (await sidecar.stub.Route(asked, timeout=60)).decision
         second = decision.candidates[1].target
         outcome = pb.Outcome(decision_id=decision.decision_id, attempt_id="a-1", target=second, ok=True)
-        await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome]), timeout=5)
-        plans = [(await sidecar.stub.Route(asked, timeout=5)).decision for _ in range(20)]
+        await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome]), timeout=60)
+        plans = [(await sidecar.stub.Route(asked, timeout=60)).decision for _ in range(20)]
         asked.caller.tenant = "other"
-        others = [(await sidecar.stub.Route(asked, timeout=5)).decision for _ in range(20)]
+        others = [(await sidecar.stub.Route(asked, timeout=60)).decision for _ in range(20)]
 
     assert [plan.candidates[0].target for plan in plans] == [second] * 20
     assert {plan.candidates[0].share for plan in plans} == {1.0}

@@ -136,7 +136,7 @@ async def test_where_the_cap_pays_for_no_answer_nothing_is_sent_and_a_plan_is_gi
     async with running(tmp_path) as sidecar:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await sidecar.execute(options=options)
-        plan = await sidecar.stub.Route(pb.RouteRequest(profile=profile, options=options), timeout=10)
+        plan = await sidecar.stub.Route(pb.RouteRequest(profile=profile, options=options), timeout=60)
 
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert reason(caught.value) == "NO_ELIGIBLE_TARGET"

@@ -45,7 +45,7 @@ class Sidecar:
 
     async def execute(self, tenant: str = "") -> pb.ExecuteResponse:
         request = pb.ExecuteRequest(input=HELLO, caller=pb.Caller(tenant=tenant))
-        response: pb.ExecuteResponse = await self.stub.Execute(request, timeout=10)
+        response: pb.ExecuteResponse = await self.stub.Execute(request, timeout=60)
         return response
 
     async def used(self, tenant: str = "") -> list[str]:
@@ -53,7 +53,7 @@ class Sidecar:
         return [attempt.credential for attempt in (await self.execute(tenant)).attempts]
 
     async def keys(self) -> dict[str, pb.CredentialState]:
-        report = await self.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=5)
+        report = await self.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=60)
         return {key.label: key for key in report.providers[0].endpoints[0].credentials}
 
 

@@ -18,7 +18,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from turnout.v1 import admin_pb2, router_pb2
 from turnout.v1 import router_pb2 as pb
-from turnout_server.administration import Administration
 from turnout_server.api import event_feed, shadows
 from turnout_server.api.admin_service import AdminService
 from turnout_server.api.administration import registered_provider, scope_places, update_provider
@@ -43,6 +42,7 @@ from turnout_server.core.model import Target
 from turnout_server.core.settings import Settings
 from turnout_server.core.state import FleetState
 from turnout_server.state.document import document
+from turnout_server.use_cases.administration import Administration
 
 NOW_WALL = 1_700_000_000.0
 

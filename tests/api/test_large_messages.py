@@ -182,10 +182,13 @@ async def test_large_requests_that_come_together_are_joined_one_at_a_time(
     part = pb.Part(image=pb.Image(data=b"x" * (20 * LARGE_BYTES), media_type="image/png"))
     chat = pb.ChatInput(messages=[pb.Message(role=pb.ROLE_USER, parts=[part])])
 
-    calls = (sidecar.stub.Execute(pb.ExecuteRequest(input=chat)) for _ in range(4))
-    await asyncio.gather(*calls, return_exceptions=True)
+    for _ in range(20):
+        # What has come before anybody looked counts as small: all of them may, where this process had to wait.
+        calls = (sidecar.stub.Execute(pb.ExecuteRequest(input=chat)) for _ in range(4))
+        await asyncio.gather(*calls, return_exceptions=True)
+        if joined >= 2:
+            break
 
-    # A machine may be so quick that the first ones count as small.
     assert joined >= 2
 
 

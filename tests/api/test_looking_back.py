@@ -24,7 +24,7 @@ async def executed(sidecar: Sidecar, task: str = "chat", tenant: str = "acme") -
         input=HELLO, profile=pb.RequestProfile(task=task), caller=pb.Caller(tenant=tenant, tier="pro")
     )
     request.options.strategy = pb.STRATEGY_PRIORITY
-    return await sidecar.stub.Execute(request, timeout=5)
+    return await sidecar.stub.Execute(request, timeout=60)
 
 
 async def test_statistics_tell_decisions_attempts_failovers_and_who_is_preferred() -> None:
@@ -32,7 +32,7 @@ async def test_statistics_tell_decisions_attempts_failovers_and_who_is_preferred
     async with running(scripts={"alpha/large": [overloaded]}) as sidecar:
         await executed(sidecar)
         await executed(sidecar, task="plan", tenant="other")
-        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=5)).groups
+        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=60)).groups
         by_provider = await sidecar.admin.GetStatistics(
             admin_pb2.GetStatisticsRequest(group_by=admin_pb2.DIMENSION_PROVIDER), timeout=5
         )
@@ -54,12 +54,12 @@ async def test_statistics_tell_decisions_attempts_failovers_and_who_is_preferred
 async def test_page_ends_early_where_its_records_are_large() -> None:
     specs = tuple(spec(f"p{number}", "m") for number in range(400))
     async with running(specs=specs) as sidecar:
-        made = [(await sidecar.stub.Route(pb.RouteRequest(), timeout=5)).decision.decision_id for _ in range(60)]
+        made = [(await sidecar.stub.Route(pb.RouteRequest(), timeout=60)).decision.decision_id for _ in range(60)]
         request = admin_pb2.ListDecisionsRequest(page_size=1000)
         pages: list[list[str]] = []
         while not pages or request.page_token:
             # As a client that was told nothing of sizes.
-            page = await sidecar.admin.ListDecisions(request, timeout=5)
+            page = await sidecar.admin.ListDecisions(request, timeout=60)
             pages.append([record.decision.decision_id for record in page.decisions])
             request.page_token = page.next_page_token
 
@@ -74,7 +74,7 @@ async def test_history_tells_why_an_attempt_was_made_and_whether_it_can_have_bee
     async with running(scripts={"alpha/large": [refused]}) as sidecar:
         decision_id = (await executed(sidecar)).decision.decision_id
         request = admin_pb2.GetDecisionRequest(decision_id=decision_id)
-        first, second = (await sidecar.admin.GetDecision(request, timeout=5)).decision.attempts
+        first, second = (await sidecar.admin.GetDecision(request, timeout=60)).decision.attempts
 
     assert (first.possibly_billed, first.retry_reason) == (False, "")
     assert (second.possibly_billed, second.retry_reason) == (True, "next target after RATE_LIMITED")
@@ -83,8 +83,8 @@ async def test_history_tells_why_an_attempt_was_made_and_whether_it_can_have_bee
 async def test_decisions_that_nobody_can_serve_are_counted_apart() -> None:
     async with running() as sidecar:
         with pytest.raises(grpc.aio.AioRpcError):
-            await sidecar.stub.Route(pb.RouteRequest(options=pb.RoutingOptions(min_quality=100.0)), timeout=5)
-        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=5)).groups
+            await sidecar.stub.Route(pb.RouteRequest(options=pb.RoutingOptions(min_quality=100.0)), timeout=60)
+        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=60)).groups
 
     assert (whole.decision_count, whole.unserved_count) == (1, 1)
     assert not whole.HasField("failover_rate")
@@ -93,7 +93,7 @@ async def test_decisions_that_nobody_can_serve_are_counted_apart() -> None:
 
 async def test_judgements_are_part_of_statistics_whenever_they_come() -> None:
     async with running() as sidecar:
-        decision = (await sidecar.stub.Route(pb.RouteRequest(), timeout=5)).decision
+        decision = (await sidecar.stub.Route(pb.RouteRequest(), timeout=60)).decision
         early, late = (
             pb.Feedback(decision_id=decision.decision_id, attempt_id=name, quality=quality)
             for name, quality in (("a-1", 0.5), ("a-2", 1.0))
@@ -102,9 +102,9 @@ async def test_judgements_are_part_of_statistics_whenever_they_come() -> None:
             pb.Outcome(decision_id=decision.decision_id, attempt_id=name, target=decision.candidates[0].target, ok=True)
             for name in ("a-1", "a-2")
         ]
-        await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(feedback=[early]), timeout=5)
-        await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=outcomes, feedback=[late]), timeout=5)
-        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=5)).groups
+        await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(feedback=[early]), timeout=60)
+        await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=outcomes, feedback=[late]), timeout=60)
+        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=60)).groups
 
     assert whole.mean_feedback == 0.75
 
@@ -113,7 +113,7 @@ async def test_targets_are_compared_side_by_side() -> None:
     async with running() as sidecar:
         await executed(sidecar)
         request = admin_pb2.CompareTargetsRequest(targets=["beta/large", "alpha/large"], task="chat")
-        answer = await sidecar.admin.CompareTargets(request, timeout=5)
+        answer = await sidecar.admin.CompareTargets(request, timeout=60)
         unused, used = answer.targets
 
     assert (unused.target.provider, unused.statistics.attempt_count, unused.quality) == ("beta", 0, 90.0)
@@ -128,7 +128,7 @@ async def test_trend_of_a_target_or_a_provider(name: str) -> None:
     async with running() as sidecar:
         await executed(sidecar)
         request = admin_pb2.GetTrendRequest(target=name, measure=admin_pb2.TREND_MEASURE_COST)
-        points = (await sidecar.admin.GetTrend(request, timeout=5)).points
+        points = (await sidecar.admin.GetTrend(request, timeout=60)).points
 
     # The minute may end between the call and the question.
     assert 1 <= len(points) <= 2
@@ -141,7 +141,7 @@ async def test_trend_of_a_day_is_by_quarters_of_an_hour() -> None:
         request = admin_pb2.GetTrendRequest(
             target="beta", measure=admin_pb2.TREND_MEASURE_LATENCY_P99, window=Duration(seconds=86_400)
         )
-        answer = await sidecar.admin.GetTrend(request, timeout=5)
+        answer = await sidecar.admin.GetTrend(request, timeout=60)
 
     assert not answer.points[-1].HasField("value")
     assert answer.points[-1].time.seconds >= answer.points[0].time.seconds
@@ -151,12 +151,12 @@ async def test_what_is_forgotten_is_in_no_list_and_no_sum_and_the_rest_stays() -
     async with running() as sidecar:
         await executed(sidecar)
         too_old = admin_pb2.ClearHistoryRequest(before=Timestamp(seconds=1))
-        kept = await sidecar.admin.ClearHistory(too_old, timeout=5)
-        gone = await sidecar.admin.ClearHistory(admin_pb2.ClearHistoryRequest(), timeout=5)
+        kept = await sidecar.admin.ClearHistory(too_old, timeout=60)
+        gone = await sidecar.admin.ClearHistory(admin_pb2.ClearHistoryRequest(), timeout=60)
         told = [event.fields["decision_count"] for event in sidecar.events if event.name is EventName.HISTORY_CLEARED]
-        listed = await sidecar.admin.ListDecisions(admin_pb2.ListDecisionsRequest(), timeout=5)
-        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=5)).groups
-        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["alpha"]), timeout=5)
+        listed = await sidecar.admin.ListDecisions(admin_pb2.ListDecisionsRequest(), timeout=60)
+        (whole,) = (await sidecar.admin.GetStatistics(ALL, timeout=60)).groups
+        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["alpha"]), timeout=60)
 
     assert (kept.removed_count, gone.removed_count) == (0, 1)
     assert told == [0, 1]
@@ -167,7 +167,7 @@ async def test_what_is_forgotten_is_in_no_list_and_no_sum_and_the_rest_stays() -
 async def test_status_tells_how_well_tokens_and_cost_are_estimated() -> None:
     async with running() as sidecar:
         await executed(sidecar)
-        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["alpha"]), timeout=5)
+        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["alpha"]), timeout=60)
         used, unused = status.providers[0].targets
 
     assert used.output_estimate.bias == 10.0
@@ -181,9 +181,9 @@ async def test_status_tells_how_well_tokens_and_cost_are_estimated() -> None:
 
 async def test_full_decision_tells_its_weights_and_a_basic_one_does_not() -> None:
     async with running() as sidecar:
-        basic = (await sidecar.stub.Route(pb.RouteRequest(), timeout=5)).decision
+        basic = (await sidecar.stub.Route(pb.RouteRequest(), timeout=60)).decision
         request = pb.RouteRequest(options=pb.RoutingOptions(strategy=pb.STRATEGY_COST, detail=pb.DECISION_DETAIL_FULL))
-        full = (await sidecar.stub.Route(request, timeout=5)).decision
+        full = (await sidecar.stub.Route(request, timeout=60)).decision
 
     assert not basic.HasField("weights")
     assert (full.weights.cost, full.weights.latency) == (1.0, 0.0)
@@ -214,7 +214,7 @@ async def test_question_that_makes_no_sense_names_its_field(
     sidecar: Sidecar, method: str, request_: Any, field: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(sidecar.admin, method)(request_, timeout=5)
+        await getattr(sidecar.admin, method)(request_, timeout=60)
     bad = error_details_pb2.BadRequest.FromString(details(caught.value)["BadRequest"])
 
     assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
@@ -235,6 +235,6 @@ async def test_question_that_makes_no_sense_names_its_field(
 )
 async def test_question_about_nobody_is_not_found(sidecar: Sidecar, method: str, request_: Any, expected: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(sidecar.admin, method)(request_, timeout=5)
+        await getattr(sidecar.admin, method)(request_, timeout=60)
 
     assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.NOT_FOUND, expected)

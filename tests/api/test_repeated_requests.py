@@ -40,7 +40,7 @@ def streamed_text(messages: list[pb.ExecuteStreamResponse]) -> str:
 
 async def waiting(sidecar: Sidecar, count: int) -> None:
     """Returns when so many callers wait for one call."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while [call.waiting for call in sidecar.server.answering.once._running.values()] != [count]:  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(0.005)
 
@@ -99,7 +99,7 @@ async def test_the_last_callers_leaving_closes_the_providers_connection() -> Non
         await waiting(sidecar, 2)
         for call in calls:
             call.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await sidecar.upstream.closed.wait()
 
         assert len(sidecar.upstream.calls) == 1
@@ -151,7 +151,7 @@ async def test_tenants_never_share_an_id() -> None:
 async def test_each_who_joins_has_its_own_deadline() -> None:
     gate = asyncio.Event()
     async with running(scripts=everywhere(*ANSWER[:1], gate, *ANSWER[1:])) as sidecar:
-        first = sidecar.stub.Execute(asked(), timeout=10)
+        first = sidecar.stub.Execute(asked(), timeout=60)
         await sidecar.upstream.began.wait()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await sidecar.stub.Execute(asked(), timeout=0.3)
@@ -247,7 +247,7 @@ async def test_answers_of_a_target_that_is_gone_are_not_given_any_more() -> None
         first = await sidecar.stub.Execute(asked("", COLD), timeout=20)
         gone = f"{first.target.provider}/{first.target.model}"
         left = tuple(each for each in (*SPECS, spec("beta", "new")) if each.name != gone)
-        sidecar.router.adopt(type(sidecar.router.fleet)(left), sidecar.router.settings)
+        sidecar.router.adopt(type(sidecar.router.configured.fleet)(left), sidecar.router.configured.settings)
         second = await sidecar.stub.Execute(asked("", COLD), timeout=20)
 
     assert not second.cached

@@ -9,8 +9,8 @@ from turnout.v1 import router_pb2 as pb
 
 async def availability_after(sidecar: Sidecar, outcome: pb.Outcome) -> float:
     """Reports the outcome and returns what is then known of its target."""
-    await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome]), timeout=5)
-    status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["beta"]), timeout=5)
+    await sidecar.stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome]), timeout=60)
+    status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["beta"]), timeout=60)
     return status.providers[0].targets[0].availability
 
 

@@ -76,7 +76,7 @@ def user(text: str, **facts: Any) -> pb.ChatInput:
 async def events(
     stub: router_pb2_grpc.RouterServiceAsyncStub, request: pb.ExecuteStreamRequest
 ) -> list[pb.ExecuteStreamResponse]:
-    return [message async for message in stub.ExecuteStream(request, timeout=10)]
+    return [message async for message in stub.ExecuteStream(request, timeout=60)]
 
 
 async def test_each_call_has_one_line_with_what_became_of_it_and_a_stop_writes_them_all(tmp_path: Path) -> None:
@@ -92,15 +92,15 @@ async def test_each_call_has_one_line_with_what_became_of_it_and_a_stop_writes_t
         max_output_tokens=100,
     )
     async with running(tmp_path) as (stub, _):
-        first = await stub.Execute(pb.ExecuteRequest(input=cold, caller=caller, request_id="order-7"), timeout=10)
-        await stub.Execute(pb.ExecuteRequest(input=cold, caller=caller, request_id="order-7"), timeout=10)
+        first = await stub.Execute(pb.ExecuteRequest(input=cold, caller=caller, request_id="order-7"), timeout=60)
+        await stub.Execute(pb.ExecuteRequest(input=cold, caller=caller, request_id="order-7"), timeout=60)
         await events(stub, pb.ExecuteStreamRequest(input=cold, caller=caller))
         await events(stub, pb.ExecuteStreamRequest(input=long))
         with pytest.raises(grpc.aio.AioRpcError) as unread:
-            await stub.Execute(pb.ExecuteRequest(), timeout=10)
+            await stub.Execute(pb.ExecuteRequest(), timeout=60)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.Execute(pb.ExecuteRequest(input=user("x" * 100_000)), timeout=10)
-        await stub.Route(pb.RouteRequest(), timeout=10)
+            await stub.Execute(pb.ExecuteRequest(input=user("x" * 100_000)), timeout=60)
+        await stub.Route(pb.RouteRequest(), timeout=60)
     made, joined, cached, trimmed, invalid, too_long = lines(tmp_path)
 
     assert [line["method"] for line in lines(tmp_path)] == [
@@ -132,11 +132,11 @@ async def test_each_call_has_one_line_with_what_became_of_it_and_a_stop_writes_t
 async def test_a_failed_call_and_one_whose_caller_left_have_their_lines(tmp_path: Path) -> None:
     async with running(tmp_path, api_key="another") as (stub, _):
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=10)
+            await stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
     gone = tmp_path / "gone"
     gone.mkdir()
     async with running(gone, output_tokens=5_000) as (stub, _):
-        stream = stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
+        stream = stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60)
         async for message in stream:
             if message.WhichOneof("event") == "delta":
                 break
@@ -158,7 +158,7 @@ async def test_no_line_ever_holds_a_credential_and_none_holds_words_unless_asked
     said = f"the word is mulberry, my key is {THEIR_KEY} and yours {OWN_KEY}"
     caller = pb.Caller(tenant="acme", labels={"note": THEIR_KEY, "api_key": "planted"})
     async with running(tmp_path, content=content) as (stub, _):
-        answer = await stub.Execute(pb.ExecuteRequest(input=user(said), caller=caller), timeout=10)
+        answer = await stub.Execute(pb.ExecuteRequest(input=user(said), caller=caller), timeout=60)
         streamed = await events(stub, pb.ExecuteStreamRequest(input=user(said), request_id=OWN_KEY))
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Execute(
@@ -183,15 +183,15 @@ async def test_a_file_that_cannot_be_written_any_more_fails_no_call_and_is_count
         for name in ("requests.jsonl", "turnout.yaml"):
             (folder / name).unlink()
         folder.rmdir()
-        await stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=10)
+        await stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
         page = ""
-        async with asyncio.timeout(10), ClientSession() as session:
+        async with asyncio.timeout(60), ClientSession() as session:
             while 'turnout_request_log_lines_total{result="dropped"} 1.0' not in page:
                 await asyncio.sleep(0.02)
                 async with session.get(f"http://{metrics}/metrics") as response:
                     page = await response.text()
         folder.mkdir()
-        await stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=10)
+        await stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
     missing, line = lines(folder)
 
     assert missing["dropped_lines"] == 1

@@ -58,7 +58,7 @@ def text_of(messages: list[pb.ExecuteStreamResponse]) -> str:
 
 async def test_a_route_accounts_for_every_target(sidecar: Sidecar) -> None:
     request = pb.RouteRequest(options=pb.RoutingOptions(min_quality=85))
-    decision = (await sidecar.stub.Route(request, timeout=5)).decision
+    decision = (await sidecar.stub.Route(request, timeout=60)).decision
 
     assert decision.candidate_count == len(decision.candidates) == 2
     assert dict(decision.rejection_counts) == {"QUALITY": 1}
@@ -69,7 +69,7 @@ async def test_a_route_accounts_for_every_target(sidecar: Sidecar) -> None:
 
 async def test_a_candidate_holds_what_an_own_call_needs(sidecar: Sidecar) -> None:
     request = pb.RouteRequest(options=pb.RoutingOptions(force_target="beta/large"))
-    [candidate] = (await sidecar.stub.Route(request, timeout=5)).decision.candidates
+    [candidate] = (await sidecar.stub.Route(request, timeout=60)).decision.candidates
 
     assert (candidate.target.provider, candidate.wire, candidate.base_url) == (
         "beta",
@@ -82,7 +82,7 @@ async def test_a_candidate_holds_what_an_own_call_needs(sidecar: Sidecar) -> Non
 
 async def test_full_detail_lists_every_rejection_with_its_reasons(sidecar: Sidecar) -> None:
     options = pb.RoutingOptions(exclude=["alpha"], detail=pb.DECISION_DETAIL_FULL)
-    decision = (await sidecar.stub.Route(pb.RouteRequest(options=options), timeout=5)).decision
+    decision = (await sidecar.stub.Route(pb.RouteRequest(options=options), timeout=60)).decision
 
     assert [(r.target.provider, list(r.reasons)) for r in decision.rejections] == [
         ("alpha", [pb.REJECTION_REASON_EXCLUDED]),
@@ -93,7 +93,7 @@ async def test_full_detail_lists_every_rejection_with_its_reasons(sidecar: Sidec
 async def test_basic_detail_lists_the_best_five_and_counts_the_rest() -> None:
     specs = tuple(spec("alpha", f"m-{i}") for i in range(9))
     async with running(specs=specs) as sidecar:
-        basic = (await sidecar.stub.Route(pb.RouteRequest(), timeout=5)).decision
+        basic = (await sidecar.stub.Route(pb.RouteRequest(), timeout=60)).decision
         full = (
             await sidecar.stub.Route(
                 pb.RouteRequest(options=pb.RoutingOptions(detail=pb.DECISION_DETAIL_FULL)), timeout=5
@@ -105,7 +105,7 @@ async def test_basic_detail_lists_the_best_five_and_counts_the_rest() -> None:
 
 
 async def test_the_answer_carries_the_decision_id_as_trailer(sidecar: Sidecar) -> None:
-    call = sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+    call = sidecar.stub.Route(pb.RouteRequest(), timeout=60)
     answer = await call
     trailers = dict(await call.trailing_metadata() or ())
 
@@ -114,7 +114,7 @@ async def test_the_answer_carries_the_decision_id_as_trailer(sidecar: Sidecar) -
 
 async def test_a_faulty_request_is_told_field_by_field(sidecar: Sidecar) -> None:
     request = pb.RouteRequest(options=pb.RoutingOptions(min_quality=120, max_candidates=0))
-    error = await error_of(sidecar.stub.Route(request, timeout=5))
+    error = await error_of(sidecar.stub.Route(request, timeout=60))
     bad = error_details_pb2.BadRequest.FromString(details(error)["BadRequest"])
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
@@ -133,7 +133,7 @@ async def test_a_faulty_request_is_told_field_by_field(sidecar: Sidecar) -> None
 async def test_errors_of_a_decision_have_their_code_and_reason(
     sidecar: Sidecar, options: pb.RoutingOptions, code: grpc.StatusCode, expected: str
 ) -> None:
-    error = await error_of(sidecar.stub.Route(pb.RouteRequest(options=options), timeout=5))
+    error = await error_of(sidecar.stub.Route(pb.RouteRequest(options=options), timeout=60))
 
     assert (error.code(), reason(error)) == (code, expected)
 
@@ -143,10 +143,10 @@ async def test_a_route_stays_fast_while_calls_fill_the_sidecar() -> None:
     scripts = everywhere(*ANSWER[:2], never)
     settings = dataclasses.replace(LOCAL, max_concurrent_calls=1, max_queue=0, drain_seconds=0.1)
     async with running(scripts=scripts, settings=settings) as sidecar:
-        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60)
         await first_delta(stream)
-        error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5))
-        answer = await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+        error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60))
+        answer = await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
         stream.cancel()
 
     retry = error_details_pb2.RetryInfo.FromString(details(error)["RetryInfo"])
@@ -160,7 +160,7 @@ async def test_a_route_stays_fast_while_calls_fill_the_sidecar() -> None:
 
 
 async def test_an_executed_call_answers_with_usage_cost_and_attempts(sidecar: Sidecar) -> None:
-    call = sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
+    call = sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
     answer = await call
 
     assert [part.text for part in answer.output.parts] == ["Hello there!"]
@@ -174,7 +174,7 @@ async def test_an_executed_call_answers_with_usage_cost_and_attempts(sidecar: Si
 async def test_an_executed_call_fails_over_and_tells_of_it() -> None:
     async with running(scripts={"alpha/large": [UNAVAILABLE], "alpha/small": [UNAVAILABLE]}) as sidecar:
         options = pb.RoutingOptions(strategy=pb.STRATEGY_QUALITY)
-        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=10)
+        answer = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=60)
 
     assert answer.target.provider == "beta"
     assert answer.attempts[0].failure == pb.FAILURE_KIND_SERVER_ERROR
@@ -183,7 +183,7 @@ async def test_an_executed_call_fails_over_and_tells_of_it() -> None:
 
 async def test_a_call_that_nobody_billed_is_unavailable_and_may_be_repeated() -> None:
     async with running(scripts=everywhere(REFUSED)) as sidecar:
-        error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=2))
+        error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60))
     failure = pb.CallFailure.FromString(details(error)["CallFailure"])
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAVAILABLE, "ALL_ATTEMPTS_REFUSED")
@@ -192,7 +192,7 @@ async def test_a_call_that_nobody_billed_is_unavailable_and_may_be_repeated() ->
 
 async def test_a_call_that_may_have_been_billed_must_not_be_repeated_blindly() -> None:
     async with running(scripts=everywhere(UNAVAILABLE)) as sidecar:
-        error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=10))
+        error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60))
     trailers = dict(error.trailing_metadata() or ())
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.INTERNAL, "ATTEMPTS_EXHAUSTED")
@@ -201,7 +201,7 @@ async def test_a_call_that_may_have_been_billed_must_not_be_repeated_blindly() -
 
 
 async def test_a_call_without_input_is_refused(sidecar: Sidecar) -> None:
-    error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(), timeout=5))
+    error = await error_of(sidecar.stub.Execute(pb.ExecuteRequest(), timeout=60))
 
     assert reason(error) == "INVALID_REQUEST"
 
@@ -224,8 +224,8 @@ async def test_an_unexpected_fault_is_a_bug_and_tells_nothing_more() -> None:
         raise RuntimeError("sk-secret-0123456789")
 
     async with running() as sidecar:
-        sidecar.router._new_id = broken
-        error = await error_of(sidecar.stub.Route(pb.RouteRequest(), timeout=5))
+        sidecar.router.deciding._new_id = broken
+        error = await error_of(sidecar.stub.Route(pb.RouteRequest(), timeout=60))
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.INTERNAL, "BUG")
     assert "secret" not in (error.details() or "")
@@ -235,7 +235,7 @@ async def test_an_unexpected_fault_is_a_bug_and_tells_nothing_more() -> None:
 
 
 async def test_a_stream_ends_with_its_completion(sidecar: Sidecar) -> None:
-    messages = await collected(sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=5))
+    messages = await collected(sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60))
     kinds = [message.WhichOneof("event") for message in messages]
 
     # What came together is joined.
@@ -249,7 +249,7 @@ async def test_a_stream_ends_with_its_completion(sidecar: Sidecar) -> None:
 async def test_a_stream_that_breaks_after_output_ends_with_failure_and_data_loss() -> None:
     broken = failing(FailureKind.TRUNCATED, status=200)
     async with running(scripts=everywhere(*ANSWER[:2], broken)) as sidecar:
-        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=5)
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60)
         seen: list[pb.ExecuteStreamResponse] = []
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await collected(stream, seen)
@@ -265,7 +265,7 @@ async def test_a_stream_restarts_on_another_target_where_that_is_asked_for() -> 
     options = pb.RoutingOptions(strategy=pb.STRATEGY_QUALITY, mid_stream=pb.MID_STREAM_POLICY_RESTART)
     async with running(scripts=scripts) as sidecar:
         request = pb.ExecuteStreamRequest(input=HELLO, options=options)
-        messages = await collected(sidecar.stub.ExecuteStream(request, timeout=10))
+        messages = await collected(sidecar.stub.ExecuteStream(request, timeout=60))
     restarts = [m.restart for m in messages if m.WhichOneof("event") == "restart"]
     answering = messages[-1].completion.attempts[-1].attempt_id
     answer = "".join(m.delta.text for m in messages if m.delta.attempt_id == answering)
@@ -278,11 +278,11 @@ async def test_a_stream_restarts_on_another_target_where_that_is_asked_for() -> 
 async def test_a_caller_that_goes_away_ends_the_call_at_once() -> None:
     never = asyncio.Event()
     async with running(scripts=everywhere(*ANSWER[:2], never)) as sidecar:
-        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60)
         await first_delta(stream)
         stream.cancel()
-        await asyncio.wait_for(sidecar.upstream.closed.wait(), timeout=2)
-        await asyncio.wait_for(sidecar.server.calls.idle(), timeout=2)
+        await asyncio.wait_for(sidecar.upstream.closed.wait(), timeout=60)
+        await asyncio.wait_for(sidecar.server.calls.idle(), timeout=60)
 
         assert sidecar.server.calls.running == 0
 
@@ -291,7 +291,7 @@ async def test_a_caller_that_goes_away_ends_the_call_at_once() -> None:
 
 
 async def test_each_report_has_its_own_result_in_order(sidecar: Sidecar) -> None:
-    decision = (await sidecar.stub.Route(pb.RouteRequest(), timeout=5)).decision
+    decision = (await sidecar.stub.Route(pb.RouteRequest(), timeout=60)).decision
     good = pb.Outcome(
         decision_id=decision.decision_id,
         attempt_id="a-1",
@@ -320,7 +320,7 @@ async def test_each_report_has_its_own_result_in_order(sidecar: Sidecar) -> None
 
 async def test_too_many_reports_at_once_are_refused(sidecar: Sidecar) -> None:
     request = pb.ReportOutcomeRequest(outcomes=[pb.Outcome()] * 1001)
-    error = await error_of(sidecar.stub.ReportOutcome(request, timeout=5))
+    error = await error_of(sidecar.stub.ReportOutcome(request, timeout=60))
 
     assert reason(error) == "INVALID_REQUEST"
 
@@ -329,8 +329,8 @@ async def test_too_many_reports_at_once_are_refused(sidecar: Sidecar) -> None:
 
 
 async def test_the_status_tells_every_target(sidecar: Sidecar) -> None:
-    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
-    status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=5)
+    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
+    status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=60)
     targets = [state for provider in status.providers for state in provider.targets]
 
     assert [provider.provider for provider in status.providers] == ["alpha", "beta"]
@@ -341,23 +341,23 @@ async def test_the_status_tells_every_target(sidecar: Sidecar) -> None:
 
 
 async def test_the_status_of_an_unknown_provider_is_not_found(sidecar: Sidecar) -> None:
-    error = await error_of(sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["gamma"]), timeout=5))
+    error = await error_of(sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(providers=["gamma"]), timeout=60))
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_PROVIDER")
 
 
 async def test_a_window_that_is_not_kept_is_refused(sidecar: Sidecar) -> None:
     request = pb.ProviderStatusRequest(window=Duration(seconds=77))
-    error = await error_of(sidecar.stub.ProviderStatus(request, timeout=5))
+    error = await error_of(sidecar.stub.ProviderStatus(request, timeout=60))
 
     assert reason(error) == "INVALID_REQUEST"
 
 
 async def test_a_watch_begins_with_everything_and_goes_on_with_what_changes(sidecar: Sidecar) -> None:
-    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10)
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=60)
     first = await next_state(stream)
     options = pb.RoutingOptions(force_target="beta/large")
-    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=5)
+    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=60)
     second = await next_state(stream)
     stream.cancel()
 
@@ -367,12 +367,12 @@ async def test_a_watch_begins_with_everything_and_goes_on_with_what_changes(side
 
 
 async def test_a_watch_changes_at_most_four_times_a_second(sidecar: Sidecar) -> None:
-    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10)
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=60)
     await stream.read()
     begin = asyncio.get_running_loop().time()
     for _ in range(2):
         for _ in range(5):
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
         await stream.read()
     elapsed = asyncio.get_running_loop().time() - begin
     stream.cancel()
@@ -381,13 +381,13 @@ async def test_a_watch_changes_at_most_four_times_a_second(sidecar: Sidecar) -> 
 
 
 async def test_a_watch_resumes_with_what_changed_since(sidecar: Sidecar) -> None:
-    first_stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10)
+    first_stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=60)
     first = await next_state(first_stream)
     first_stream.cancel()
     options = pb.RoutingOptions(force_target="beta/large")
-    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=5)
+    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=options), timeout=60)
     request = pb.WatchProviderStatusRequest(resume_revision=first.revision)
-    second_stream = sidecar.stub.WatchProviderStatus(request, timeout=10)
+    second_stream = sidecar.stub.WatchProviderStatus(request, timeout=60)
     second = await next_state(second_stream)
     second_stream.cancel()
 
@@ -397,25 +397,25 @@ async def test_a_watch_resumes_with_what_changed_since(sidecar: Sidecar) -> None
 @pytest.mark.parametrize("revision", [0, 5, 2**62])
 async def test_a_revision_of_another_start_is_too_old(sidecar: Sidecar, revision: int) -> None:
     request = pb.WatchProviderStatusRequest(resume_revision=revision)
-    error = await error_of(sidecar.stub.WatchProviderStatus(request, timeout=5).read())
+    error = await error_of(sidecar.stub.WatchProviderStatus(request, timeout=60).read())
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.OUT_OF_RANGE, "RESUME_TOO_OLD")
 
 
 async def test_a_watch_of_an_unknown_provider_is_not_found(sidecar: Sidecar) -> None:
     request = pb.WatchProviderStatusRequest(providers=["gamma"])
-    error = await error_of(sidecar.stub.WatchProviderStatus(request, timeout=5).read())
+    error = await error_of(sidecar.stub.WatchProviderStatus(request, timeout=60).read())
 
     assert reason(error) == "UNKNOWN_PROVIDER"
 
 
 @pytest.mark.parametrize("watched", [["beta"], []])
 async def test_a_watch_tells_of_targets_that_are_removed(sidecar: Sidecar, watched: list[str]) -> None:
-    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(providers=watched), timeout=10)
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(providers=watched), timeout=60)
     first = await next_state(stream)
-    before = sidecar.router.fleet.specs
+    before = sidecar.router.configured.fleet.specs
     alpha = tuple(s for s in before if s.target.provider == "alpha")
-    sidecar.router.adopt(Fleet(alpha), sidecar.router.settings)
+    sidecar.router.adopt(Fleet(alpha), sidecar.router.configured.settings)
     second = await next_state(stream)
     stream.cancel()
 
@@ -426,10 +426,10 @@ async def test_a_watch_tells_of_targets_that_are_removed(sidecar: Sidecar, watch
 
 
 async def test_a_watch_does_not_tell_of_targets_of_providers_that_it_does_not_watch(sidecar: Sidecar) -> None:
-    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(providers=["alpha"]), timeout=10)
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(providers=["alpha"]), timeout=60)
     await next_state(stream)
-    alpha = tuple(s for s in sidecar.router.fleet.specs if s.target.provider == "alpha")
-    sidecar.router.adopt(Fleet(alpha), sidecar.router.settings)
+    alpha = tuple(s for s in sidecar.router.configured.fleet.specs if s.target.provider == "alpha")
+    sidecar.router.adopt(Fleet(alpha), sidecar.router.configured.settings)
     second = await next_state(stream)
     stream.cancel()
 
@@ -437,11 +437,11 @@ async def test_a_watch_does_not_tell_of_targets_of_providers_that_it_does_not_wa
 
 
 async def test_a_watch_of_everything_tells_of_a_provider_that_is_new(sidecar: Sidecar) -> None:
-    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10)
+    stream = sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=60)
     await next_state(stream)
-    specs = sidecar.router.fleet.specs
+    specs = sidecar.router.configured.fleet.specs
     new = dataclasses.replace(specs[0], target=Target("gamma", "large"), name="gamma/large")
-    sidecar.router.adopt(Fleet((*specs, new)), sidecar.router.settings)
+    sidecar.router.adopt(Fleet((*specs, new)), sidecar.router.configured.settings)
     second = await next_state(stream)
     stream.cancel()
 
@@ -459,7 +459,7 @@ async def test_the_callers_trace_is_the_current_one_while_the_provider_is_called
     sidecar: Sidecar, traceparent: str | None, expected: str | None
 ) -> None:
     metadata = (("traceparent", traceparent),) if traceparent is not None else ()
-    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5, metadata=metadata)
-    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
+    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60, metadata=metadata)
+    await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
 
     assert sidecar.upstream.trace_ids == [expected, None]

@@ -29,7 +29,7 @@ async def chosen_in_a_row(folder: Path) -> list[str]:
         grpc.aio.insecure_channel(listening.grpc[0]) as channel,
     ):
         stub = router_pb2_grpc.RouterServiceStub(channel)
-        answers = [await stub.Route(pb.RouteRequest(), timeout=5) for _ in range(40)]
+        answers = [await stub.Route(pb.RouteRequest(), timeout=60) for _ in range(40)]
     return [answer.decision.candidates[0].target.provider for answer in answers]
 
 

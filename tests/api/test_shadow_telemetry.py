@@ -17,7 +17,7 @@ from turnout_server.config.load import load
 from turnout_server.core.fleet import Fleet
 from turnout_server.core.model import RouteQuery, Strategy
 from turnout_server.core.settings import Policy, RoutingSettings, Settings
-from turnout_server.shadowing import WAITING_MAXIMUM
+from turnout_server.use_cases.shadowing import WAITING_MAXIMUM
 
 LONG_SECONDS = 60
 OWN = Policy(strategy=Strategy.PRIORITY, shadow_policy="other")
@@ -45,7 +45,7 @@ def counted(sidecar: Sidecar) -> dict[tuple[str, ...], float]:
 async def asked(sidecar: Sidecar) -> None:
     """Waits until every shadow has been asked."""
     async with asyncio.timeout(LONG_SECONDS):
-        while sidecar.router.shadowing is not None and sidecar.router.shadowing.waiting_count:  # noqa: ASYNC110
+        while sidecar.router.shadows.shadowing is not None and sidecar.router.shadows.shadowing.waiting_count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -68,7 +68,7 @@ async def test_decisions_that_no_shadow_was_asked_about_are_counted() -> None:
     async with running(core=WATCHED) as sidecar:
         # All before the event loop has its turn, so that no shadow has its.
         for _ in range(WAITING_MAXIMUM + 6):
-            sidecar.router.route(RouteQuery())
+            sidecar.router.deciding.route(RouteQuery())
         sidecar.metrics.watch_shadows(sidecar.shadows.shed_counts)
         shed = sampled(sidecar, "turnout_shadow_shed_total")
         await asked(sidecar)

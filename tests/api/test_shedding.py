@@ -36,11 +36,11 @@ def unending() -> dict[str, Script]:
 async def test_low_calls_get_half_of_the_room_and_others_the_rest() -> None:
     settings = dataclasses.replace(LOCAL, max_concurrent_calls=2, max_queue=0, drain_seconds=0.1)
     async with running(scripts=unending(), settings=settings) as sidecar:
-        running_low = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO, options=LOW), timeout=10)
+        running_low = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO, options=LOW), timeout=60)
         await first_delta(running_low)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=LOW), timeout=5)
-        normal = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10)
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=LOW), timeout=60)
+        normal = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60)
         await first_delta(normal)
         running_low.cancel()
         normal.cancel()
@@ -54,7 +54,7 @@ async def test_low_calls_get_half_of_the_room_and_others_the_rest() -> None:
 async def test_a_request_larger_than_all_that_may_be_under_way_is_refused_with_the_limit_named() -> None:
     async with running(settings=dataclasses.replace(LOCAL, max_inflight_bytes=2000)) as sidecar:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=5)
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=60)
 
     assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
     assert "max_inflight_mib allows 2000" in str(caught.value.details())
@@ -63,13 +63,13 @@ async def test_a_request_larger_than_all_that_may_be_under_way_is_refused_with_t
 async def test_requests_under_way_count_together_until_they_end() -> None:
     settings = dataclasses.replace(LOCAL, max_inflight_bytes=5000, drain_seconds=0.1)
     async with running(scripts=unending(), settings=settings) as sidecar:
-        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=10)
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=60)
         await first_delta(stream)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=5)
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=60)
         stream.cancel()
         await sidecar.server.calls.idle()
-        again = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=10)
+        again = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=60)
         await first_delta(again)
         again.cancel()
 
@@ -104,7 +104,7 @@ async def test_the_log_tells_of_requests_that_found_no_room_once_in_a_while_with
 
 async def refused(sidecar: Sidecar) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+        await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
     return caught.value
 
 
@@ -113,15 +113,15 @@ async def test_plans_beyond_those_that_may_be_asked_for_at_once_get_an_error_of_
 ) -> None:
     monkeypatch.setattr(server, "QUICK_CALLS", 2)
     async with running() as sidecar:
-        watchers = [sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=10) for _ in range(2)]
+        watchers = [sidecar.stub.WatchProviderStatus(pb.WatchProviderStatusRequest(), timeout=60) for _ in range(2)]
         for watcher in watchers:
             await next_state(watcher)
         error = await refused(sidecar)
-        executed = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
+        executed = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
         shed_counts = dict(sidecar.server.shed_counts)
         watchers[0].cancel()
         await left(sidecar, 1)
-        plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+        plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
         watchers[1].cancel()
 
     assert (error.code(), reason(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "SIDECAR_OVERLOADED")
@@ -134,7 +134,7 @@ async def test_plans_beyond_those_that_may_be_asked_for_at_once_get_an_error_of_
 
 async def left(sidecar: Sidecar, count: int) -> None:
     """Waits until no more than so many quick RPCs are in: the task of one ends a moment after its answer was sent."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while sidecar.server.doors[0].inside > count:  # noqa: ASYNC110  # nothing in the server tells of it
             await asyncio.sleep(0.001)
 
@@ -142,12 +142,12 @@ async def left(sidecar: Sidecar, count: int) -> None:
 async def test_calls_that_fill_the_sidecar_leave_plans_and_status_their_room() -> None:
     settings = dataclasses.replace(LOCAL, max_concurrent_calls=2, max_queue=1, drain_seconds=0.1)
     async with running(scripts=unending(), settings=settings) as sidecar:
-        streams = [sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=10) for _ in range(2)]
+        streams = [sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60) for _ in range(2)]
         for stream in streams:
             await first_delta(stream)
         waiting = [asyncio.ensure_future(ended(sidecar)) for _ in range(8)]
-        plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
-        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=5)
+        plan = await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
+        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=60)
         turned_away = await asyncio.gather(*waiting)
         for stream in streams:
             stream.cancel()
@@ -159,7 +159,7 @@ async def test_calls_that_fill_the_sidecar_leave_plans_and_status_their_room() -
 
 async def ended(sidecar: Sidecar) -> str:
     try:
-        await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
     except grpc.aio.AioRpcError as error:
         return reason(error)
     return "answered"
@@ -167,11 +167,11 @@ async def ended(sidecar: Sidecar) -> str:
 
 async def test_a_caller_that_goes_away_before_its_request_has_come_leaves_no_trace() -> None:
     async with running() as sidecar:
-        calls = [sidecar.stub.Route(pb.RouteRequest(), timeout=5) for _ in range(50)]
+        calls = [sidecar.stub.Route(pb.RouteRequest(), timeout=60) for _ in range(50)]
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        await sidecar.stub.Route(pb.RouteRequest(), timeout=5)
+        await sidecar.stub.Route(pb.RouteRequest(), timeout=60)
         await left(sidecar, 0)
 
     assert sidecar.server.doors[0].inside == 0
@@ -186,11 +186,11 @@ async def test_a_request_that_has_no_room_is_refused_before_it_is_read(monkeypat
         raise AssertionError("it was read")
 
     async with running(scripts=unending(), settings=settings) as sidecar:
-        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=10)
+        stream = sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=LONG), timeout=60)
         await first_delta(stream)
         monkeypatch.setattr(router_service, "priority", reads)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=5)
+            await sidecar.stub.Execute(pb.ExecuteRequest(input=LONG), timeout=60)
         stream.cancel()
 
     assert (reason(caught.value), read) == ("SIDECAR_OVERLOADED", [])

@@ -20,10 +20,10 @@ def press(sidecar: Sidecar, *, sent: int, refused: int) -> None:
 async def test_plans_status_and_metrics_tell_of_a_target_that_is_spared() -> None:
     async with running() as sidecar:
         press(sidecar, sent=1000, refused=1000)
-        plan = await sidecar.stub.Route(pb.RouteRequest(options=FULL), timeout=5)
+        plan = await sidecar.stub.Route(pb.RouteRequest(options=FULL), timeout=60)
         press(sidecar, sent=1, refused=1)
-        again = await sidecar.stub.Route(pb.RouteRequest(options=FULL), timeout=5)
-        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=5)
+        again = await sidecar.stub.Route(pb.RouteRequest(options=FULL), timeout=60)
+        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=60)
         text = sidecar.metrics.render("")[0].decode()
         counted = sidecar.router.state.targets[0].throttle._spared
 
@@ -45,10 +45,10 @@ async def test_plans_status_and_metrics_tell_of_a_target_that_is_spared() -> Non
 async def test_executed_calls_go_to_another_target_and_to_the_only_one_all_the_same() -> None:
     async with running() as sidecar:
         press(sidecar, sent=1000, refused=1000)
-        others = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=FULL), timeout=5)
+        others = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=FULL), timeout=60)
         forced = pb.RoutingOptions(force_target="alpha/large")
         press(sidecar, sent=1, refused=1)
-        only = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=forced), timeout=5)
+        only = await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, options=forced), timeout=60)
 
     assert (others.target.provider, others.target.model) != ("alpha", "large")
     assert (only.target.provider, only.target.model) == ("alpha", "large")
@@ -62,7 +62,7 @@ async def test_a_learned_limit_stands_in_the_status() -> None:
             limit.sent(n + 1, now)
         for _ in range(5):
             limit.refused(now, now)
-        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=5)
+        status = await sidecar.stub.ProviderStatus(pb.ProviderStatusRequest(), timeout=60)
 
     found = [each for provider in status.providers for each in provider.targets]
 

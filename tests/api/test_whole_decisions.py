@@ -16,9 +16,9 @@ from turnout_server.ports import ResponseHead, UpstreamCall, UpstreamEvent
 async def test_history_has_every_candidate_though_the_answer_listed_one() -> None:
     async with running() as sidecar:
         request = pb.RouteRequest(options=pb.RoutingOptions(max_candidates=1))
-        decision = (await sidecar.stub.Route(request, timeout=5)).decision
+        decision = (await sidecar.stub.Route(request, timeout=60)).decision
         wanted = admin_pb2.GetDecisionRequest(decision_id=decision.decision_id)
-        kept = (await sidecar.admin.GetDecision(wanted, timeout=5)).decision.decision
+        kept = (await sidecar.admin.GetDecision(wanted, timeout=60)).decision.decision
 
     assert len(decision.candidates) == 1
     assert len(kept.candidates) == kept.candidate_count > 1
@@ -39,9 +39,9 @@ async def test_fault_of_ours_after_the_decision_still_names_it(streaming: bool) 
     async with running() as sidecar:
         sidecar.upstream.stream = broken  # type: ignore[method-assign,assignment]
         call = (
-            drained(sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=5))
+            drained(sidecar.stub.ExecuteStream(pb.ExecuteStreamRequest(input=HELLO), timeout=60))
             if streaming
-            else sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=5)
+            else sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO), timeout=60)
         )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
@@ -54,6 +54,6 @@ async def test_fault_of_ours_after_the_decision_still_names_it(streaming: bool) 
 async def test_limit_that_only_the_profile_gives_reaches_the_provider() -> None:
     async with running() as sidecar:
         profile = pb.RequestProfile(max_output_tokens=50)
-        await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, profile=profile), timeout=5)
+        await sidecar.stub.Execute(pb.ExecuteRequest(input=HELLO, profile=profile), timeout=60)
 
         assert sidecar.upstream.calls[0].max_output_tokens == 50

@@ -16,7 +16,7 @@ from typing import Any
 
 COMMAND = (sys.executable, "-W", "error", "-c", "from turnout_server.main import main; main()")
 KEPT = ("HOME", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
-END_SECONDS = 30
+END_SECONDS = 90
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

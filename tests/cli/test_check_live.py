@@ -74,3 +74,20 @@ def test_without_live_no_provider_is_asked(tmp_path: Path) -> None:
     file.write_text(simulated({"north": NOBODY}))
 
     assert 0 == run("check", str(file)).code
+
+
+def test_server_whose_models_are_found_when_it_runs_is_counted_and_asked(tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    local = "providers: {{west: {{wire: ollama, base_url: {}, allow_insecure: true, allow_private: true}}}}"
+    with serving(["sim", "--port", "0", "--provider", "west=ollama"]) as sim:
+        file.write_text(local.format(sim.line["providers"]["west"]["base_url"]))
+        there = run("check", str(file), "--live")
+    file.write_text(local.format(NOBODY))
+    gone = run("check", str(file), "--live")
+
+    first = f"{file}: ok, 1 providers, 0 targets; the models of west are found when it runs"
+    assert (there.code, gone.code) == (0, 1)
+    assert (there.out.splitlines()[0], gone.out.splitlines()[0]) == (first, first)
+    assert there.out.splitlines()[2].split()[:3] == ["west", "-", "ok"]
+    assert "not on its list" not in there.out
+    assert gone.out.splitlines()[2].split()[:3] == ["west", "-", "unreachable"]

@@ -73,8 +73,9 @@ def test_provider_that_comes_back_is_found_by_a_check_and_by_no_call(tmp_path: P
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     text = CONFIGURATION.format(north=f"http://127.0.0.1:{port}/north/v1", south="http://127.0.0.1:9/v1", model=MODEL)
+    text = text.replace("failover: {", "failover: {preset: conservative, ")
     file = tmp_path / "turnout.yaml"
-    file.write_text(f"{text}failover: {{preset: conservative}}\nchecks: {{interval_seconds: 1, max_usd_per_day: 0}}\n")
+    file.write_text(f"{text}checks: {{interval_seconds: 1, max_usd_per_day: 0}}\n")
     with process(tmp_path, "serve", "-c", str(file)) as serving, Client(serving["grpc"][0]) as client:
         lose(client)
         told = client.events("checked", after_sequence=0, timeout_seconds=GENEROUS_SECONDS)

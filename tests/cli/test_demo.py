@@ -20,12 +20,12 @@ COMMAND = [sys.executable, "-c", "from turnout_server.main import main; main()",
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own command
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=100, check=False
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=115, check=False
     )
 
 
 def test_demo_shows_failure_and_recovery_and_ends_with_code_0() -> None:
-    ended = run("--seconds", "12", "--json")
+    ended = run("--seconds", "16", "--json")
     summary: dict[str, Any] = json.loads(ended.stdout)
 
     assert summary["problems"] == []
@@ -41,7 +41,7 @@ def test_demo_shows_failure_and_recovery_and_ends_with_code_0() -> None:
 
 @pytest.mark.full
 def test_demo_prints_plain_lines_where_there_is_no_terminal() -> None:
-    ended = run("--seconds", "8")
+    ended = run("--seconds", "30")
 
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr
     assert "\x1b" not in ended.stdout

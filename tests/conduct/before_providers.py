@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 
@@ -76,10 +76,12 @@ def before(
     clock: Callable[[], float] = time.monotonic,
     failover: FailoverSettings | None = None,
     strategy: Strategy = Strategy.PRIORITY,
+    patient: Collection[str] = (),
 ) -> AbstractAsyncContextManager[Sidecar]:
     """Starts a sidecar before providers of the openai wire, by name and base URL.
 
     They are preferred in that order, and each is dearer than the one before by a quarter of what the first costs.
+    Those in `patient` may be as slow as a busy machine makes them, however short the limits of the others are.
     """
     failover = failover or FailoverSettings()
     specs = tuple(
@@ -89,6 +91,7 @@ def before(
             credentials=(),
             needs_credential=False,
             provider_rank=rank,
+            first_token_timeout_seconds=CALL_SECONDS if name in patient else None,
             price=Price(input_per_million=(4 + rank) * 10**8, output_per_million=(4 + rank) * 10**8),
         )
         for rank, (name, url) in enumerate(urls.items())

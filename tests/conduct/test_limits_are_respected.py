@@ -65,7 +65,7 @@ async def test_provider_is_asked_again_when_the_time_it_asked_for_is_over_and_no
         "date": Limiting((0.0, f"retry-after: {formatdate(date, usegmt=True)}")),
         # Two are on their way together, and the second is refused later.
         "shorter-later": Limiting((0.0, "retry-after: 1"), (0.2, "retry-after-ms: 10")),
-        "longer-later": Limiting((0.0, "retry-after-ms: 100"), (0.05, "retry-after: 1")),
+        "longer-later": Limiting((0.0, "retry-after: 1"), (0.05, "retry-after: 2")),
     }
     async with AsyncExitStack() as stack:
         urls = {name: await stack.enter_async_context(raw_provider(each.answer)) for name, each in providers.items()}
@@ -77,7 +77,7 @@ async def test_provider_is_asked_again_when_the_time_it_asked_for_is_over_and_no
         "milliseconds": (0, 0.7),
         "date": (0, date - providers["date"].refused[0]),
         "shorter-later": (0, 1.0),
-        "longer-later": (1, 1.0),
+        "longer-later": (1, 2.0),
     }
     for name, (refusal, seconds) in asked_for.items():
         provider = providers[name]
@@ -117,11 +117,11 @@ async def test_many_callers_make_at_most_two_attempts_in_one_and_a_half_seconds_
             enough = len(got) + 2 * CALLERS
             while len(got) < enough:  # noqa: ASYNC110  # what is waited for says nothing of itself
                 await asyncio.sleep(0.05)
-        known_at = time.time()
-        await asyncio.sleep(1.7)
+            known_at = time.time()
+            while sum(at > known_at for at in limiting.arrived) < 3:  # noqa: ASYNC110  # likewise
+                await asyncio.sleep(0.05)
     knowing = [at for at in limiting.arrived if at > known_at]
 
     assert {COMPLETE} == {each.end for each in got}
     assert len(got) > CALLERS
-    assert knowing
     assert most_within(knowing, 1.5) <= 2

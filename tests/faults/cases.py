@@ -67,6 +67,9 @@ class Case:
 
     def place(self, provider: FaultyProvider, *, real: bool) -> Place:
         thinks = self.fault.until is Until.GOOD
+        no_limit_is_tried = self.fault.until in {Until.AT_ONCE, Until.GOOD}
+        # What stalls has begun; an answer in one piece never does.
+        only_the_idle_one = self.fault.until is Until.IDLE and self.way is not Way.DIRECT
         return Place(
             name=self.provider,
             wire=self.wire,
@@ -74,7 +77,7 @@ class Case:
             silent_thinking=thinks,
             # Only where a limit is what is tried is it short: a busy machine is nobody's fault.
             first_token_timeout_seconds=PATIENT_SECONDS
-            if not real and self.fault.until in {Until.AT_ONCE, Until.GOOD}
+            if not real and (no_limit_is_tried or only_the_idle_one)
             else None,
         )
 

@@ -96,7 +96,8 @@ class Place:
             dialect=dialect_of(self.name, self.wire),
             credentials={"main": SecretReference(env="TEST_KEY")},
             allow_private=True,
-            connect_timeout_seconds=connect_timeout_seconds,
+            # Who is patient with the answer is so with the connection: many begin at once, on a busy machine.
+            connect_timeout_seconds=max(connect_timeout_seconds, self.first_token_timeout_seconds or 0.0),
         )
 
 

@@ -148,7 +148,9 @@ async def about_health(sidecar: Sidecar) -> list[str]:
 def about_targets(sidecar: Sidecar, outcomes: Iterable[Outcome]) -> list[str]:
     """What went wrong counts against the target that it went wrong at, by its kind; nobody else's health suffers."""
     states = {
-        target.target.provider: target for provider in sidecar.router.status().providers for target in provider.targets
+        target.target.provider: target
+        for provider in sidecar.router.status.report().providers
+        for target in provider.targets
     }
     found = [
         f"{name}: {state.in_flight} calls are under way for ever" for name, state in states.items() if state.in_flight
@@ -200,7 +202,7 @@ def held() -> tuple[int, int]:
     return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def until(done: Callable[[], bool], *, seconds: float = 5.0) -> None:
+async def until(done: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Waits until that is so, or until it takes too long."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ METHODS = [
     for method in descriptor.methods
 ]
 CALL_SECONDS = 60.0
+MAY_BE_LEFT = (2, 4, 0, 0)
+"""More tasks and open files than before, attempts in flight, and calls."""
 AT_ONCE = 16
 
 GOOD = {
@@ -116,12 +119,15 @@ async def assert_unharmed(seed: int, count: int) -> None:
         # Good requests are still good ones, and nothing is left of the bad.
         stub: Any = sidecar.stub
         assert (await stub.Execute(GOOD["Execute"])).output.parts
-        await asyncio.sleep(0.2)
-        gc.collect()
-        assert len(asyncio.all_tasks()) <= tasks + 2
-        assert open_files() <= files + 4
-        assert all(target.in_flight == 0 for target in sidecar.router.state.targets)
-        assert 0 == sidecar.server.calls.running
+        left = (0, 0, 0, 0)
+        for _ in range(3000):
+            gc.collect()
+            in_flight = sum(target.in_flight for target in sidecar.router.state.targets)
+            left = len(asyncio.all_tasks()) - tasks, open_files() - files, in_flight, sidecar.server.calls.running
+            if all(found <= most for found, most in zip(left, MAY_BE_LEFT, strict=True)):
+                break
+            await asyncio.sleep(0.02)
+        assert all(found <= most for found, most in zip(left, MAY_BE_LEFT, strict=True)), left
         # Enough of them were understood for the rest to have been tried.
         assert sum(n for line, n in told.items() if line.endswith(": OK")) > count / 100
         assert sum(n for line, n in told.items() if "INVALID_ARGUMENT" in line) > count / 10
@@ -143,10 +149,15 @@ async def test_a_hundred_thousand_bad_requests_harm_nothing(seed: int) -> None:
 async def test_memory_is_flat_under_bad_requests() -> None:
     async with running() as sidecar:
         await bombard(sidecar, 5, 3000)
-        before = resident_mib()
+        gc.collect()
+        blocks, mib = sys.getallocatedblocks(), resident_mib()
         await bombard(sidecar, 6, 9000)
+        gc.collect()
 
-        assert resident_mib() - before < 24
+        # Something that is kept of each request is a block at least; what fills up by itself takes some two thousand.
+        assert sys.getallocatedblocks() - blocks < 9000
+        # For what is kept outside of Python; not closer, since other tests may have run in this process before.
+        assert resident_mib() - mib < 64
 
 
 def resident_mib() -> float:

@@ -22,7 +22,7 @@ class ForeignProviders:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, trust_env=False, timeout=20)
+        self._http = httpx.Client(base_url=url, trust_env=False, timeout=60)
 
     def behave(self, *behaviors: dict[str, Any]) -> None:
         """Replaces the faults in force."""
@@ -56,7 +56,7 @@ def foreign_providers(*flags: str) -> Iterator[ForeignProviders]:
     finally:
         providers.close()
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 @contextmanager
@@ -84,11 +84,11 @@ def sidecar(configuration: str, folder: Path) -> Iterator[str]:
 
 
 def _wait_until_served(url: str) -> None:
-    for _ in range(300):
+    for _ in range(900):
         try:
-            httpx.get(f"{url}/health", trust_env=False, timeout=1)
+            httpx.get(f"{url}/health", trust_env=False, timeout=20)
         except httpx.TransportError:
             time.sleep(0.1)
         else:
             return
-    raise AssertionError(f"{url} did not come up in 30 s")
+    raise AssertionError(f"{url} did not come up in 90 s")

@@ -1,6 +1,7 @@
 """Where a sidecar is pushed past what it was made for: quoting providers, endless answers, garbage, tight deadlines."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import grpc.aio
@@ -17,7 +18,7 @@ from tests.main_job.conduct import (
     until_first_delta,
 )
 from tests.main_job.processes import sidecar
-from turnout import AsyncClient, TurnoutError
+from turnout import AsyncClient, DeadlineError, TurnoutError
 from turnout.v1 import router_pb2 as pb
 from turnout_server.providers.simulated.faults import FaultKind
 from turnout_server.providers.simulated.provider import ProviderSettings, WireName
@@ -77,15 +78,22 @@ async def test_bytes_that_are_no_message_are_an_invalid_request_and_no_fault_of_
 
 
 async def test_attempt_is_not_given_up_for_candidates_that_cannot_be_asked_in_time(tmp_path: Path) -> None:
+    answered_by = ""
     async with SimulatedServer(BOTH) as server:
-        server.change("north", fault={"kind": FaultKind.SLOW_FIRST_TOKEN, "seconds": 1.9})
         providers = [(name, p.settings.wire.value, server.base_url(name)) for name, p in server.providers.items()]
-        # Every target is expected to need 2 s: after 60 % of 3 s nobody else could answer any more.
-        with sidecar(configuration(*providers, prior=2.0), tmp_path) as address:
-            async with AsyncClient(address, max_retry_count=0) as client:
-                answer = await client.stream(chat(), timeout_seconds=3.0).answer()
+        # On a busy machine a call may end with the smaller deadlines before it has been made.
+        for factor in (1.0, 4.0, 16.0):
+            server.change("north", fault={"kind": FaultKind.SLOW_FIRST_TOKEN, "seconds": 1.9 * factor})
+            # Every target is expected to need 2 s: after 60 % of 3 s nobody else could answer any more.
+            with sidecar(configuration(*providers, prior=2.0 * factor), tmp_path) as address:
+                async with AsyncClient(address, max_retry_count=0) as client:
+                    with contextlib.suppress(DeadlineError):
+                        answer = await client.stream(chat(), timeout_seconds=3.0 * factor).answer()
+                        answered_by = answer.target.provider
+            if answered_by:
+                break
 
-    assert answer.target.provider == "north"
+    assert answered_by == "north"
 
 
 async def test_caller_that_goes_away_while_being_written_to_is_no_fault_of_ours(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def test_any_of_several_files_is_enough_and_so_is_one_that_goes(file: Path
 
 
 async def test_file_that_is_written_in_many_steps_is_a_change_when_it_rests(file: Path) -> None:
-    files = watched(file, settled_seconds=5 * EVERY)
+    files = watched(file, settled_seconds=50 * EVERY)
     found: list[str] = []
 
     async def follow() -> None:

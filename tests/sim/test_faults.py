@@ -202,13 +202,11 @@ async def test_client_that_leaves_is_counted_as_abandoned(
     sim: SimulatedServer, http: httpx.AsyncClient, wire: str
 ) -> None:
     sim.change(wire, fault={"kind": "silence"})
-    http.timeout = httpx.Timeout(0.1)
-    await read_until_broken(http, sim, wire)
     counts = sim.providers[wire].counts
-    for _ in range(6000):
-        if counts.in_flight == 0:
-            break
-        await asyncio.sleep(0.005)
+    reading = asyncio.create_task(read_until_broken(http, sim, wire))
+    await until_in_flight(sim, wire, 1)
+    reading.cancel()
+    await until_in_flight(sim, wire, 0)
 
     assert (counts.in_flight, dict(counts.endings)) == (0, {"abandoned": 1})
 
@@ -218,10 +216,16 @@ async def test_running_streams_can_be_cut_from_outside(
 ) -> None:
     sim.change(wire, latency={"seconds_per_output_token": 1.0})
     reading = asyncio.create_task(read_until_broken(http, sim, wire))
-    await asyncio.sleep(0.15)
+    await until_in_flight(sim, wire, 1)
     cut = sim.cut_running(wire)
     seen, error = await reading
 
     assert cut == 1
     assert error in {"ReadError", "RemoteProtocolError"}
     assert END_MARKERS[wire] not in seen
+
+
+async def until_in_flight(sim: SimulatedServer, wire: str, count: int) -> None:
+    async with asyncio.timeout(60):
+        while sim.providers[wire].counts.in_flight != count:  # noqa: ASYNC110  # counts wake nobody
+            await asyncio.sleep(0.005)

@@ -89,7 +89,7 @@ async def _stream(one: Sidecar, called: Called) -> None:
 async def _advised(one: Sidecar, called: Called, providers: Providers) -> None:
     """Asks for a plan, makes the call itself, tells how it went, and goes on with the plan after a failure."""
     loop, wish = virtual_loop(), called.wish
-    decision = one.router.route(wish.query)
+    decision = one.router.deciding.route(wish.query)
     called.planned = tuple(str(candidate.target) for candidate in decision.candidates)
     error: UpstreamError | None = None
     for number, candidate in enumerate(decision.candidates[:OWN_ATTEMPTS_MAXIMUM]):
@@ -116,7 +116,7 @@ def _tell(one: Sidecar, called: Called, outcome: Outcome) -> None:
     def tell() -> None:
         for _ in range(times):
             called.reported.append(outcome.attempt_id)
-            one.router.report([outcome], [])
+            one.router.reports.take([outcome], [])
 
     if called.wish.reporting is Reporting.LATE:
         virtual_loop().call_later(10.0, tell)

@@ -34,7 +34,7 @@ class OwnAttempt:
         self._candidate = candidate
         self._call = UpstreamCall(
             spec=candidate.spec,
-            credential=one.router.caller_label,
+            credential=one.caller_label,
             chat=wish.chat,
             max_output_tokens=OUTPUT_TOKENS_MAXIMUM,
         )
@@ -48,7 +48,7 @@ class OwnAttempt:
             decision_id=decision.decision_id,
             attempt_id=attempt_id,
             probe_id=candidate.probe.probe_id if candidate.probe is not None else "",
-            credential=one.router.caller_label,
+            credential=one.caller_label,
             reported=True,
             streamed=True,
             task=wish.task,

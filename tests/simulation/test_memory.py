@@ -34,7 +34,7 @@ def filled(calls: int) -> dict[str, int]:
                 session_id=f"session-{number}",
             )
             try:
-                decision_id = one.router.route(query).decision_id
+                decision_id = one.router.deciding.route(query).decision_id
             except AllTargetsUnavailableError as error:
                 # All the keys that were heard of lately are out.
                 decision_id = error.decision_id
@@ -50,7 +50,7 @@ def filled(calls: int) -> dict[str, int]:
                 task=query.profile.task,
                 caller=caller,
             )
-            one.router.report([outcome], [])
+            one.router.reports.take([outcome], [])
         assert [] == [line for line in all_broken(world) if line.startswith("memory")]
         return sizes(one)
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.rules import all_broken
 from tests.simulation.scenarios import HEDGING
-from tests.simulation.sidecars import WatchedRouter
+from tests.simulation.sidecars import WatchedAttempts
 from tests.simulation.test_worlds import broken_in
 from tests.simulation.troubles import Spell, Trouble
 from tests.simulation.wishes import Mode
@@ -33,6 +33,7 @@ from turnout_server.core.settings import BreakerSettings, FailoverSettings, Limi
 from turnout_server.core.state import FleetState
 from turnout_server.execution import executor, hops, running, settling
 from turnout_server.execution.running import Running
+from turnout_server.use_cases.further_attempts import FurtherAttempts
 
 FOREVER = 1e9
 TWO = ("north/m", "south/m")
@@ -133,13 +134,13 @@ def test_an_attempt_settled_twice_is_reported(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_attempt_that_is_never_settled_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = WatchedRouter.finish
+    kept = WatchedAttempts.finish
 
-    def forgetful(router: WatchedRouter, permit: Any, outcome: Outcome, record: Any) -> None:
+    def forgetful(attempts: WatchedAttempts, permit: Any, outcome: Outcome, record: Any) -> None:
         if outcome.failure is None:
-            kept(router, permit, outcome, record)
+            kept(attempts, permit, outcome, record)
 
-    monkeypatch.setattr(WatchedRouter, "finish", forgetful)
+    monkeypatch.setattr(WatchedAttempts, "finish", forgetful)
     said = said_of(world(spell(Trouble.BROWN_OUT, share=0.5), seconds=20.0))
 
     assert "every attempt ends" in said
@@ -220,7 +221,7 @@ def test_a_cut_stream_taken_as_free_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_hedges_without_a_bound_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WatchedRouter, "may_hedge", lambda _router: True)
+    monkeypatch.setattr(FurtherAttempts, "may_hedge", lambda _further: True)
     slow = replace(world(spell(Trouble.SLOW), rate=1.0), settings=HEDGING)
 
     assert "hedges stay within their share" in said_of(slow)
