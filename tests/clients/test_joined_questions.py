@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -17,7 +18,14 @@ from tests.clients.scripted_sidecar import ReceivedCall, Refusal, ScriptedSideca
 from turnout import AsyncClient, Client
 from turnout.answer import target_name
 from turnout.asking import MAX_WAIT_COUNT, Asking
-from turnout.errors import ErrorDetails, NoEligibleTargetError, TransportError, TurnoutError, UnreachableError
+from turnout.errors import (
+    DeadlineError,
+    ErrorDetails,
+    NoEligibleTargetError,
+    TransportError,
+    TurnoutError,
+    UnreachableError,
+)
 from turnout.fallback import Fallback, StaticOrder
 from turnout.planning import Choice, Planner
 from turnout.v1 import router_pb2 as pb
@@ -29,6 +37,7 @@ CALLER_COUNT = 4
 FAILED = pb.Outcome(target=pb.Target(provider="a", model="m"), failure=pb.FAILURE_KIND_OVERLOADED)
 REFUSED = NoEligibleTargetError("none", ErrorDetails(reason="NO_ELIGIBLE_TARGET"))
 AWAY = UnreachableError("refused", ErrorDetails(code=grpc.StatusCode.UNAVAILABLE))
+LATE = DeadlineError("late", ErrorDetails(code=grpc.StatusCode.DEADLINE_EXCEEDED))
 
 
 def planner(fallback: Fallback | None = None, *, caching: bool = True) -> Planner:
@@ -238,6 +247,24 @@ def test_a_question_with_something_to_fall_back_on_waits_within_its_second() -> 
     assert (waiting.wait_until, waiting.ends_at) == (0.75, 1.25)
 
 
+@pytest.mark.parametrize("fallback", [None, ["c/m"]], ids=["nothing to fall back on", "a fallback"])
+def test_who_asked_in_what_was_left_and_came_too_late_follows_the_answer_that_another_had(
+    fallback: Fallback | None,
+) -> None:
+    plans = planner(fallback)
+    leader, heir = ask(plans, 0.0, 1.0), ask(plans, 0.0, 1.0)
+    again(plans, heir, 0.5)
+
+    answer(plans, leader, decision(), 0.6)
+    found = plans.failed(heir, LATE, 1.0)
+    plans.end(heir)
+
+    assert isinstance(found, Choice)
+    assert (found.reused, found.stale_reason) == (True, "")
+    # The sidecar answered: it is away for nobody.
+    assert not ask(plans, 1.0, task="other").alone
+
+
 def test_nothing_is_kept_of_questions_that_have_ended() -> None:
     plans = planner()
     askings = [ask(plans, input_tokens=count) for count in range(20)]
@@ -308,6 +335,18 @@ async def test_many_callers_at_once_make_one_route(sidecar: GatedSidecar, client
     assert len(sidecar.routes()) == 1
     assert sorted(plan.reused for plan in plans) == [False] + [True] * (CALLER_COUNT - 1)
     assert {plan.decision_id for plan in plans} == {"d"}
+
+
+async def test_who_has_no_end_of_time_waits_as_others_do(sidecar: GatedSidecar, client: Driver) -> None:
+    sidecar.will("Route", pb.RouteResponse(decision=decision()))
+
+    tasks = [asyncio.create_task(client.plan(task="chat", timeout_seconds=math.inf)) for _ in range(CALLER_COUNT)]
+    await until(asks(sidecar, 1))
+    sidecar.gate.set()
+    plans = await asyncio.gather(*tasks)
+
+    assert len(sidecar.routes()) == 1
+    assert sorted(plan.reused for plan in plans) == [False] + [True] * (CALLER_COUNT - 1)
 
 
 async def test_a_plan_for_one_alone_is_asked_for_by_each(sidecar: GatedSidecar, client: Driver) -> None:

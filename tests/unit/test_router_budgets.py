@@ -137,6 +137,8 @@ def test_plans_cannot_promise_more_than_there_is() -> None:
         desk.router.deciding.route(QUERY)
 
     assert desk.sums() == (0, 10 * NEEDED)
+    assert "and 0.012 USD reserved for calls and plans under way, some of which comes free within" in str(caught.value)
+    assert all(each.retry_at is not None and each.retry_at < desk.now + 300 for each in caught.value.rejections)
     assert desk.router.looking_back.decision(caught.value.decision_id).decision.candidates == ()
     assert desk.router.deciding.route(dataclasses.replace(QUERY, caller=Caller(tenant="zeta"))).candidates
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
@@ -243,7 +244,8 @@ class Client:
         """Asks the sidecar for a plan, or waits for who asks the same; falls back where it is away."""
         try:
             while asking.waits_for is not None:
-                wait([asking.waits_for.ended], max(0.0, asking.wait_until - time.monotonic()))
+                left = max(0.0, asking.wait_until - time.monotonic())
+                wait([asking.waits_for.ended], min(left, threading.TIMEOUT_MAX))
                 if self._closed:
                     raise closed_error()
                 found = self._planner.again(asking, time.monotonic())

@@ -118,6 +118,10 @@ class Planner:
             if not is_away(error):
                 self._away = None
                 return None
+            kept = self._kept(asking.request, asking.key, asking.tokens, now)
+            if kept is not None:
+                # Another had an answer meanwhile: this one came too late, and the sidecar is not away.
+                return kept
             self._away = str(error)
             self._ask_again_at = now + PAUSE_SECONDS
             return self._stale(asking.key, asking.request, now)

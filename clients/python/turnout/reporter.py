@@ -112,7 +112,8 @@ class ThreadReporter:
             self._changed.notify_all()
             try:
                 self._changed.wait_for(
-                    lambda: not self._outbox.pressing or self._tried_count != tried_count, timeout_seconds
+                    lambda: not self._outbox.pressing or self._tried_count != tried_count,
+                    min(timeout_seconds, threading.TIMEOUT_MAX),
                 )
             finally:
                 self._waiting_count -= 1

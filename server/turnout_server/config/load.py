@@ -226,6 +226,8 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> tuple[Path, st
             message = str(details["ctx"]["error"])
         case "model_type" | "dict_type" | "model_attributes_type":
             message = "a block of keys is needed here"
+        case "tuple_type" | "list_type":
+            message = "a list is needed here"
         case "enum" | "literal_error":
             message = f"must be one of {details['ctx']['expected']}"
         case _:

@@ -8,6 +8,7 @@ of a caller who makes the call itself holds until its report comes, or until it 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,8 @@ PLANS_MAXIMUM = 10_000
 """Plans that hold something at once; beyond, the one that would expire first lets go early."""
 RESTING_MAXIMUM = 16
 """Budgets remembered that were taken out; each may have 2 MB of accounts. The one longest out is forgotten first."""
+LOOKED_AT_CLAIMS = 1_000
+"""Calls and plans looked at, the oldest first, for when something comes free: a refusal must stay cheap."""
 LISTED_ACCOUNTS = 100
 """Accounts listed of one budget, as the contract has it."""
 
@@ -62,6 +65,16 @@ class Room(NamedTuple):
         return self.rates.dearest.need(input_tokens, output_tokens) <= self.left_nano_usd
 
 
+class Reserved(NamedTuple):
+    """What calls and plans hold of a budget besides the call that asks.
+
+    `frees_at` is when a plan that nobody reports lets go of some of it, monotonic seconds; None: no plan holds any.
+    """
+
+    nano_usd: int
+    frees_at: float | None
+
+
 class _Claim:
     """What one call or plan holds: `spare`, and what its attempts under way have taken of it."""
 
@@ -73,6 +86,10 @@ class _Claim:
         self.attempts: dict[str, int] = {}
         self.expected: int | None = None
         self.expires_at: float | None = None
+
+    @property
+    def nano_usd(self) -> int:
+        return self.spare + sum(self.attempts.values())
 
 
 class Ledger:
@@ -226,6 +243,23 @@ class Ledger:
             self._rates,
         )
 
+    def reserved(self, budget: str, payer: Payer, *, holder: str = "") -> Reserved | None:
+        """Returns what others than `holder` hold of a budget where the payer's spending counts; None for nothing."""
+        book = self._books.get(budget)
+        account = None if book is None else book.find(book.spec.key(*payer))
+        if account is None:
+            return None
+        own = self._claims.get(holder)
+        mine = own.nano_usd if own is not None and _holds(own, account) else 0
+        if account.reserved <= mine:
+            return None
+        expiries = (
+            claim.expires_at
+            for claim in itertools.islice(self._claims.values(), LOOKED_AT_CLAIMS)
+            if claim.expires_at is not None and claim.spare and claim is not own and _holds(claim, account)
+        )
+        return Reserved(account.reserved - mine, min(expiries, default=None))
+
     def reserve(self, holder: str, attempt_id: str, nano_usd: int, payer: Payer, now_wall: float) -> bool:
         """Takes what an attempt needs from every budget that applies; false, and nothing, where one has too little.
 
@@ -284,7 +318,7 @@ class Ledger:
             return
         if claim.expires_at is not None:
             self._plan_count -= 1
-        _hold(claim.held, -(claim.spare + sum(claim.attempts.values())))
+        _hold(claim.held, -claim.nano_usd)
         for _, account in claim.held:
             account.claims -= 1
 
@@ -435,6 +469,10 @@ class Ledger:
     def _holds(self, expiry: tuple[float, str]) -> bool:
         claim = self._claims.get(expiry[1])
         return claim is not None and claim.expires_at == expiry[0]
+
+
+def _holds(claim: _Claim, account: Account) -> bool:
+    return any(each is account for _, each in claim.held)
 
 
 def _hold(held: Iterable[tuple[Book, Account]], nano_usd: int) -> None:

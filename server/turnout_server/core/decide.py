@@ -32,6 +32,7 @@ from turnout_server.core.preferences import (
     tier_cap_nano_usd,
     with_limits,
 )
+from turnout_server.core.regions import elsewhere
 from turnout_server.core.reuse import is_reusable, valid_for_seconds
 from turnout_server.core.scoring import Scoring
 from turnout_server.core.settings import FailoverSettings, RoutingSettings
@@ -39,8 +40,10 @@ from turnout_server.core.sparing import sparing
 from turnout_server.core.strategies import Lineup, confidence, line_up
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from turnout_server.core.affinity import Kept
-    from turnout_server.core.budget_ledger import Room
+    from turnout_server.core.budget_ledger import Reserved, Room
     from turnout_server.core.model import RouteQuery, Target
     from turnout_server.core.readings import FleetReading
     from turnout_server.core.settings import Policy
@@ -55,6 +58,7 @@ RETRY_AFTER_SECONDS = 1.0
 RETRY_AFTER_MINIMUM_SECONDS = 0.05
 WAITING = (RejectionReason.BREAKER_OPEN,)
 TOO_SLOW = (RejectionReason.DEADLINE,)
+SHORT_OF_BUDGET = (RejectionReason.BUDGET,)
 WAITS_FOR_TRIAL = "half-open: its one trial goes to a request that would choose it first"
 
 
@@ -163,24 +167,30 @@ def decide(
 
 
 def unavailable(
-    decision: Decision, now: float, room: Room | None = None
+    decision: Decision,
+    now: float,
+    room: Room | None = None,
+    *,
+    reserved: Reserved | None = None,
+    regions: Iterable[str] = (),
 ) -> NoEligibleTargetError | BudgetExhaustedError | AllTargetsUnavailableError:
     """Returns the error for a decision without candidates, so that "never fits" can be told from "not now".
 
     Where at least one target is only held up by what passes, it says when the soonest may be free; 1 s where unknown.
     Where all that fit are only too slow for the deadline, waiting does not help, and it says no time. Where budgets
-    (`room`) would keep every one of them from being used, whatever else is in its way, it says that.
+    (`room`) would keep every one of them from being used, whatever else is in its way, it says that, and what of the
+    tightest others have `reserved`. `regions` are those of all targets, for a request that asks for one that is none.
     """
     passing = [rejection for rejection in decision.rejections if not rejection.permanent]
     if not passing:
         message = "no target can serve this request as asked"
         message += f": {rejected_counts(decision.rejections)}" if decision.rejections else ": no target is configured"
+        message += elsewhere(decision.regions, frozenset(regions))
         return NoEligibleTargetError(message, rejections=decision.rejections, decision_id=decision.decision_id)
     if room is not None and all(RejectionReason.BUDGET in rejection.reasons for rejection in passing):
         return BudgetExhaustedError(
-            f"{len(passing)} targets fit this request, none fits into budget {room.budget}, which has "
-            f"{usd(room.left_nano_usd)} left{_until(room, now)}; ask for fewer tokens, or raise the budget",
-            rejections=decision.rejections,
+            f"{_fit(len(passing))}, none fits into budget {room.budget}, which has {_left(room, reserved, now)}",
+            rejections=_free_again(decision.rejections, reserved),
             budget=room.budget,
             decision_id=decision.decision_id,
         )
@@ -193,15 +203,41 @@ def unavailable(
         if all(RejectionReason.DRAINED in rejection.reasons for rejection in passing):
             advice = "an operator has drained all of them; undrain one"
     return AllTargetsUnavailableError(
-        f"{len(passing)} targets fit this request, none can be used now: {rejected_counts(passing)}; {advice}",
+        f"{_fit(len(passing))}, none can be used now: {rejected_counts(passing)}; {advice}",
         rejections=decision.rejections,
         retry_after_seconds=retry_after,
         decision_id=decision.decision_id,
     )
 
 
-def _until(room: Room, now: float) -> str:
-    return "" if room.retry_at is None else f" for {room.retry_at - now:.0f} s"
+def _fit(count: int) -> str:
+    return "1 target fits this request" if count == 1 else f"{count} targets fit this request"
+
+
+def _left(room: Room, reserved: Reserved | None, now: float) -> str:
+    """Returns what a budget has left and for how long, what others hold of it, and what would help."""
+    left, advice = f"{usd(room.left_nano_usd)} left", "ask for fewer tokens, or raise the budget"
+    if reserved is None:
+        until = "" if room.retry_at is None else f" for {room.retry_at - now:.0f} s"
+        return f"{left}{until}; {advice}"
+    held = f"{left} and {usd(reserved.nano_usd)} reserved for calls and plans under way"
+    if reserved.frees_at is None:
+        return f"{held}, of which what they do not spend comes free as they end; {advice}"
+    seconds = max(0.0, reserved.frees_at - now)
+    return f"{held}, some of which comes free within {seconds:.0f} s; report how plans end, {advice}"
+
+
+def _free_again(rejections: Sequence[Rejection], reserved: Reserved | None) -> Sequence[Rejection]:
+    """Returns the rejections, to be tried again when something reserved comes free where that is all they wait for."""
+    frees_at = None if reserved is None else reserved.frees_at
+    if frees_at is None:
+        return rejections
+    return tuple(
+        rejection._replace(retry_at=frees_at if rejection.retry_at is None else min(frees_at, rejection.retry_at))
+        if rejection.reasons == SHORT_OF_BUDGET
+        else rejection
+        for rejection in rejections
+    )
 
 
 def _kept(query: RouteQuery, state: FleetReading, now: float) -> Kept | None:

@@ -42,6 +42,20 @@ def in_words(regions: tuple[str, ...]) -> str:
     return f" in {_listed(regions, ', else ')}" if regions else ""
 
 
+def elsewhere(asked: tuple[str, ...], there: frozenset[str]) -> str:
+    """Returns in words which regions there are where none of those asked for has a target; "" where one has.
+
+    A target whose region is unknown has "" for it.
+    """
+    if not there or not asked or not there.isdisjoint(asked):
+        return ""
+    nowhere = f"; no target is in {_listed(asked, ' or ')}: "
+    named = tuple(sorted(there - {""}))
+    if not named:
+        return f"{nowhere}none has a region, configure the endpoints' own"
+    return f"{nowhere}the regions are {_listed(named)}{', others are unknown' if '' in there else ''}"
+
+
 def where(region: str) -> str:
     """Returns where a target is, in words."""
     return f"region {region}" if region else "region unknown"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from turnout_server.core.budget import BudgetSpec, Remaining
     from turnout_server.core.budget_book import Alert, BudgetReport
-    from turnout_server.core.budget_ledger import Room
+    from turnout_server.core.budget_ledger import Reserved, Room
     from turnout_server.core.decision import Candidate, Decision
     from turnout_server.core.fleet import Fleet, TargetSpec
     from turnout_server.core.model import Outcome, RequestProfile, RouteQuery, Target
@@ -55,6 +55,10 @@ class Spending:
     def room(self, query: RouteQuery, *, now: float, now_wall: float, holder: str = "") -> Room | None:
         """Returns what is left for a request, with what its call holds already; None where no budget applies."""
         return self._ledger.room(_payer(query), now=now, now_wall=now_wall, holder=holder) if self.active else None
+
+    def reserved(self, query: RouteQuery, budget: str, *, holder: str = "") -> Reserved | None:
+        """Returns what other calls and plans hold of a budget; None for nothing."""
+        return self._ledger.reserved(budget, _payer(query), holder=holder)
 
     def reserve(
         self,

@@ -170,7 +170,14 @@ class Deciding:
     def unavailable(self, decision: Decision, query: RouteQuery, *, call_id: str = "") -> TurnoutError:
         """Returns the error for a decision without candidates, and tells of the budget that is used up, if one is."""
         now, now_wall = self._clock(), self._wall()
-        error = unavailable(decision, now, self._spending.room(query, now=now, now_wall=now_wall, holder=call_id))
+        room = self._spending.room(query, now=now, now_wall=now_wall, holder=call_id)
+        error = unavailable(
+            decision,
+            now,
+            room,
+            reserved=None if room is None else self._spending.reserved(query, room.budget, holder=call_id),
+            regions=[spec.region for spec in self._state.fleet.specs] if decision.regions else (),
+        )
         if isinstance(error, BudgetExhaustedError):
             self._announcing.tell(self._spending.refused(query, error.budget, now=now, now_wall=now_wall))
         elif isinstance(error, AllTargetsUnavailableError):

@@ -8,7 +8,7 @@ from tests.unit.core.budgets import NOW_WALL, PERIOD_SECONDS, EvenCalendar, budg
 from turnout_server.core import budget_book, budget_ledger
 from turnout_server.core.budget import BudgetPeriod, BudgetScope, BudgetSpec, OnExceed, budget_faults
 from turnout_server.core.budget_book import OTHER, AccountReport
-from turnout_server.core.budget_ledger import RESTING_MAXIMUM, Ledger, Payer, Room
+from turnout_server.core.budget_ledger import RESTING_MAXIMUM, Ledger, Payer, Reserved, Room
 from turnout_server.core.budget_need import FleetRates, Rates
 from turnout_server.core.errors import InvalidRequestError, StaleEtagError, UnknownBudgetError
 
@@ -29,9 +29,17 @@ class Desk:
     def settle(self, holder: str, cost: int | None, *, attempt: str = "a") -> list[float]:
         return [alert.share for alert in self.ledger.settle(holder, attempt, cost, self.wall)]
 
-    def plan(self, holder: str, amount: int, *, expires_at: float = 60.0, expected: int | None = None) -> bool:
+    def plan(
+        self,
+        holder: str,
+        amount: int,
+        *,
+        expires_at: float = 60.0,
+        expected: int | None = None,
+        who: Payer = ANYBODY,
+    ) -> bool:
         return self.ledger.reserve_plan(
-            holder, amount, ANYBODY, expected=expected, expires_at=expires_at, now_wall=self.wall
+            holder, amount, who, expected=expected, expires_at=expires_at, now_wall=self.wall
         )
 
     def report(self, holder: str, cost: int | None, *, ok: bool = True, who: Payer = ANYBODY) -> list[float]:
@@ -251,6 +259,29 @@ def test_a_plan_that_nobody_reports_lets_go_when_it_expires() -> None:
     desk.ledger.expire(60.0)
 
     assert desk.sums() == (0, 0)
+
+
+def test_what_others_hold_of_a_budget_is_told_with_the_first_time_that_some_comes_free() -> None:
+    desk = Desk(budget(scope=BudgetScope.TENANT))
+    acme, zeta = payer("acme"), payer("zeta")
+
+    assert desk.ledger.reserved("monthly", acme) is None
+
+    desk.plan("late", 100, expires_at=90.0, who=acme)
+    desk.plan("early", 200, expires_at=60.0, who=acme)
+    desk.plan("another tenant's", 300, expires_at=30.0, who=zeta)
+    desk.ledger.reserve("call", "attempt", 400, acme, desk.wall)
+
+    assert desk.ledger.reserved("monthly", acme) == Reserved(700, 60.0)
+    assert desk.ledger.reserved("monthly", acme, holder="call") == Reserved(300, 60.0)
+    assert desk.ledger.reserved("monthly", acme, holder="early") == Reserved(500, 90.0)
+    assert desk.ledger.reserved("monthly", zeta, holder="another tenant's") is None
+
+    desk.report("early", 200, who=acme, ok=False)
+    desk.ledger.end("late")
+
+    assert desk.ledger.reserved("monthly", acme) == Reserved(400, None)
+    assert desk.ledger.reserved("deleted", acme) is None
 
 
 def test_a_report_that_comes_after_all_is_charged_to_those_who_spent() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.fleets import NOW, SetFleet, decided, names, reasons, rejection, spec
-from turnout_server.core.budget_ledger import Room
+from turnout_server.core.budget_ledger import Reserved, Room
 from turnout_server.core.budget_need import fleet_rates
 from turnout_server.core.decide import unavailable
 from turnout_server.core.errors import AllTargetsUnavailableError, BudgetExhaustedError, NoEligibleTargetError
@@ -94,6 +94,35 @@ def test_where_budgets_keep_all_from_being_used_the_error_says_so_and_for_how_lo
     assert isinstance(error, BudgetExhaustedError)
     assert error.budget == "monthly"
     assert "none fits into budget monthly, which has 5e-09 USD left for 60 s" in error.message
+
+
+def test_what_is_only_reserved_is_told_with_when_some_of_it_comes_free() -> None:
+    fleet = SetFleet(DEAR, CHEAP)
+    fleet.at("b/cheap").drained = True
+    left = room(5, fleet, retry_at=NOW + 74141)
+    decision = decided(fleet, profile=PROFILE, room=left)
+    error = unavailable(decision, NOW, left, reserved=Reserved(500_000_000, NOW + 31))
+
+    assert error.message == (
+        "2 targets fit this request, none fits into budget monthly, which has 5e-09 USD left and 0.5 USD reserved for "
+        "calls and plans under way, some of which comes free within 31 s; report how plans end, ask for fewer tokens, "
+        "or raise the budget"
+    )
+    # Money alone does not bring back the one that is drained.
+    assert [NOW + 31, NOW + 74141] == [each.retry_at for each in error.rejections]
+
+
+def test_what_calls_under_way_hold_comes_free_as_they_end() -> None:
+    left = room(5, fleet := SetFleet(DEAR), retry_at=NOW + 74141)
+    decision = decided(fleet, profile=PROFILE, room=left)
+    error = unavailable(decision, NOW, left, reserved=Reserved(500_000_000, None))
+
+    assert error.message == (
+        "1 target fits this request, none fits into budget monthly, which has 5e-09 USD left and 0.5 USD reserved for "
+        "calls and plans under way, of which what they do not spend comes free as they end; ask for fewer tokens, or "
+        "raise the budget"
+    )
+    assert [NOW + 74141] == [each.retry_at for each in error.rejections]
 
 
 def test_a_target_that_something_else_holds_up_would_be_too_dear_afterwards_as_well() -> None:

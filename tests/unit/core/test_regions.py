@@ -14,6 +14,7 @@ from tests.unit.core.test_columns_agree import fleets, questions
 from turnout_server.core.affinity import AffinityKey
 from turnout_server.core.asking import Hop
 from turnout_server.core.candidates import Candidates
+from turnout_server.core.decide import unavailable
 from turnout_server.core.errors import InvalidRequestError
 from turnout_server.core.groups import FAILED_REGION, NOT_PREFERRED, REGION_PLACES, in_region, region_place
 from turnout_server.core.model import BreakerState, RejectionReason, Strategy
@@ -199,3 +200,25 @@ def test_nothing_outside_is_ever_a_candidate_and_regions_stand_in_order_within_e
         # Of those that refuse part of their calls, the one that refuses least may stand in front of its group.
         assert decision.spared or sorted(doubts) == doubts
         assert [both.index(each.spec.region) for each in decision.candidates] == [place for _, place in doubts]
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (("us", "eu"), "; no target is in moon or mars: the regions are eu, us"),
+        (("us", ""), "; no target is in moon or mars: the regions are us, others are unknown"),
+        (("", ""), "; no target is in moon or mars: none has a region, configure the endpoints' own"),
+        (tuple("abcdefg"), "; no target is in moon or mars: the regions are a, b, c, d, e and 2 more"),
+        (("us", "moon"), ""),
+    ],
+)
+def test_where_no_target_is_in_a_region_asked_for_the_error_says_which_there_are(
+    there: tuple[str, ...], told: str
+) -> None:
+    fleet = SetFleet(*(spec(f"a/m{place}", region=region, quality=1.0) for place, region in enumerate(there)))
+    decision = decided(fleet, regions=("moon", "mars"), min_quality=50.0)
+    error = unavailable(decision, NOW, regions=there)
+    outside = sum(region != "moon" for region in there)
+    counts = f"{outside} REGION" + (", 1 QUALITY" if outside < len(there) else "")
+
+    assert f"no target can serve this request as asked: {counts}{told}" == error.message
