@@ -23,6 +23,7 @@ from turnout_server.main import cli
 MORE = """
 routing: {provider_order: [north], policies: {default: {strategy: PRIORITY}, nightly: {strategy: COST}}}
 admin: {allow_register: true, allowed_hosts: [llm.example.com]}
+limits: {max_message_mib: 8}
 """
 
 
@@ -197,6 +198,7 @@ def test_providers_are_added_changed_and_removed(address: str, tmp_path: Path) -
         "- {name: m, qualty: 70}",
         "- {name: m}\n- {name: n, price: {input_per_million: 1}}",
         "{name: m}",
+        "- m\n- {name: n, price: 3, custom_capabilities: {a: b}, api_key:sk-planted: }",
     ):
         models.write_text(text)
         faulty = on(address, "providers", "set", "house", "--models-file", str(models))
@@ -220,9 +222,26 @@ def test_providers_are_added_changed_and_removed(address: str, tmp_path: Path) -
             ),
         ),
         (2, "a list is needed here, one row for each model"),
+        (
+            2,
+            (
+                "[0]: a block of keys is needed here; [1].price: a block of keys is needed here; "
+                "[1].custom_capabilities: a list is needed here; [1]: unknown key, not repeated since it may hold a "
+                "secret; write keys as in `key: value`, with the space"
+            ),
+        ),
     ]
     assert (removed.code, removed.out) == (0, "removed: house/small\n")
     assert (own.code, "is the configuration's" in own.err) == (1, True)
+
+
+def test_a_state_that_the_sidecar_takes_in_no_message_is_told_with_its_size(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    file.write_bytes(bytes(9 * 1024 * 1024))
+    refused = on(address, "state", "import", str(file))
+    says = "has 9.0 MiB, more than the sidecar takes in one message; raise its limits.max_message_mib"
+
+    assert (refused.code, f"{file} {says}" in refused.err) == (1, True)
 
 
 def test_state_is_written_to_a_file_of_our_own_and_taken_over_from_one(address: str, tmp_path: Path) -> None:

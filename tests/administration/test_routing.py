@@ -22,6 +22,7 @@ from tests.administration.administered import (
 )
 from turnout.v1 import admin_pb2 as pb
 from turnout.v1 import router_pb2
+from turnout_server.api.routing_rules import HINTS_MAXIMUM
 
 FILE = written(
     more=", routing: {provider_order: [south], policies: {default: {strategy: PRIORITY}, "
@@ -186,6 +187,14 @@ REFUSED = [
     (request(preferences=["south/large"]), "routing.preferences[0]", 'is no target; did you mean "south/small"?'),
     (request(policy="x" * 200), "routing.policy", "at most 128"),
 ]
+
+
+async def test_of_many_wrong_names_only_the_first_are_compared_with_all_others(sidecar: Administered) -> None:
+    names = [f"south/smal{number}" for number in range(256)]
+    found = await violations(sidecar.call(sidecar.admin.UpdateRouting, request(preferences=names)))
+
+    assert len([each for each in found.values() if "did you mean" in each]) == HINTS_MAXIMUM
+    assert found["routing.preferences[0]"] == '"south/smal0" is no target; did you mean "south/small"?'
 
 
 async def test_what_cannot_be_is_refused_whole(sidecar: Administered) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from turnout_server.api.faults import MAX_LIST_LENGTH, MAX_NAME_LENGTH, Faults
 from turnout_server.core.changing import RoutingChange
 from turnout_server.core.errors import StaleEtagError, UnknownPolicyError
 from turnout_server.core.model import Weights
+from turnout_server.core.near_names import near_target
 from turnout_server.core.settings import PRESETS, Preset
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from turnout_server.router import Router
 
 ETAG_LENGTH = 16
+HINTS_MAXIMUM = 5
+"""Of wrong names in one request that are compared with all others; it holds up every call meanwhile."""
 WEIGHT_MAXIMUM = 1e6
 """As in the configuration."""
 PRESET = enums.EnumMap(pb.FailoverPreset.DESCRIPTOR, Preset, "FAILOVER_PRESET_")
@@ -154,10 +156,12 @@ def _preferences(given: pb.Routing, fleet: Fleet, faults: Faults) -> tuple[str, 
     field = "routing.preferences"
     if not faults.count(given.preferences, field, MAX_LIST_LENGTH):
         return ()
+    hinted = 0
     for place, name in enumerate(given.preferences):
         if not fleet.resolve(name):
-            near = get_close_matches(name[:MAX_NAME_LENGTH], [str(spec.target) for spec in fleet.specs], n=1)
-            hint = f'did you mean "{near[0]}"?' if near else "ProviderStatus lists them"
+            hinted += 1
+            near = near_target(name[:MAX_NAME_LENGTH], fleet) if hinted <= HINTS_MAXIMUM else ""
+            hint = f'did you mean "{near}"?' if near else "ProviderStatus lists them"
             faults.add(f"{field}[{place}]", f'"{name[:MAX_NAME_LENGTH]}" is no target; {hint}')
         elif name in given.preferences[:place]:
             faults.add(f"{field}[{place}]", f"is {name} again; name each target once")

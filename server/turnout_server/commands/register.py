@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from turnout.v1 import router_pb2
 from turnout_server.commands.exits import Exit, Failure
 from turnout_server.commands.printing import as_dict, print_columns, print_json
 from turnout_server.commands.sidecar import CALL_SECONDS, EPILOG, calling, sidecar_options
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 WIRES = ("openai", "anthropic", "gemini", "ollama")
 PRICES = (
@@ -138,23 +141,22 @@ def _from_file(file: str) -> list[pb.RegisteredModel]:
     import yaml  # noqa: PLC0415
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
 
-    from turnout_server.config.describe import kind_at, known_keys  # noqa: PLC0415
+    from turnout_server.config.describe import NO_KEY_TEXT, kind_at, known_keys, may_be_key  # noqa: PLC0415
     from turnout_server.config.faults import did_you_mean, dotted  # noqa: PLC0415
     from turnout_server.config.schema_providers import ModelSection  # noqa: PLC0415
+    from turnout_server.config.wording import wording  # noqa: PLC0415
 
-    def told(kind: str, loc: tuple[int | str, ...], message: str) -> str:
+    def told(details: ErrorDetails) -> str:
         """In the words of `turnout check`."""
-        match kind:
-            case "list_type":
-                return "a list is needed here, one row for each model"
-            case "missing":
-                message = "the key is required"
-            case "extra_forbidden":
-                near = did_you_mean(str(loc[-1]), known_keys(kind_at(ModelSection, loc[1:-1])))
-                message = f"unknown key{near}"
-            case _:
-                message = message[:1].lower() + message[1:]
-        return f"{dotted(loc)}: {message}"
+        place = details["loc"]
+        if not place:
+            return "a list is needed here, one row for each model"
+        if details["type"] != "extra_forbidden":
+            return f"{dotted(place)}: {wording(details)}"
+        name, above = str(place[-1]), place[:-1]
+        if not may_be_key(name):
+            return f"{dotted(above)}: {NO_KEY_TEXT}"
+        return f"{dotted(place)}: unknown key{did_you_mean(name, known_keys(kind_at(ModelSection, above[1:])))}"
 
     try:
         rows = TypeAdapter(list[ModelSection]).validate_python(yaml.safe_load(Path(file).read_text(encoding="utf-8")))
@@ -162,7 +164,7 @@ def _from_file(file: str) -> list[pb.RegisteredModel]:
         raise Failure(f"{file} cannot be read: {str(error).splitlines()[0]}", Exit.USAGE) from None
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)[:FAULTS_MAXIMUM]
-        words = "; ".join(told(fault["type"], fault["loc"], fault["msg"]) for fault in faults)
+        words = "; ".join(map(told, faults))
         raise Failure(f"{file}: {words}", Exit.USAGE) from None
     return [_message(row) for row in rows]
 

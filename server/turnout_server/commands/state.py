@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import grpc
 
 from turnout.answer import target_name
+from turnout.status import error_from_rpc
 from turnout.v1 import admin_pb2, admin_pb2_grpc
 from turnout_server.commands.exits import Exit, Failure
 from turnout_server.commands.printing import print_json
@@ -78,7 +80,14 @@ def import_state(*, address: str | None, timeout_seconds: float | None, as_json:
         raise Failure(f"{file} cannot be read: {error.strerror or error}", Exit.USAGE) from None
     with _administering(address) as admin:
         request = admin_pb2.ImportStateRequest(state=data)
-        answer = admin.ImportState(request, timeout=timeout_seconds or STATE_SECONDS)
+        try:
+            answer = admin.ImportState(request, timeout=timeout_seconds or STATE_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or error_from_rpc(error).reason:
+                raise
+            # gRPC refuses it before the sidecar sees it, and names neither the file nor the setting.
+            size = f"{len(data) / 1024**2:.1f} MiB, more than the sidecar takes in one message"
+            raise Failure(f"{file} has {size}; raise its limits.max_message_mib", Exit.FAILED) from None
     if as_json:
         print_json(answer)
         return

@@ -17,6 +17,9 @@ from turnout_server.config.schema import Configuration
 Kind = Any
 """A type as annotations write it."""
 
+DIGITS_MAXIMUM = 4
+"""Of a name that may still be a slip of a key; keys have two at most."""
+NO_KEY_TEXT = "unknown key, not repeated since it may hold a secret; write keys as in `key: value`, with the space"
 PLACES_MAXIMUM = 3
 """Of a key that there is at more places (`name`, `enabled`) it cannot be told which of them was meant."""
 
@@ -72,12 +75,24 @@ def known_keys(kind: Kind) -> tuple[str, ...]:
     return tuple(kind.model_fields) if is_section(kind) else ()
 
 
+def may_be_key(name: str) -> bool:
+    """Whether a name can be meant as a key: of letters as keys have them, and no longer than the longest there is.
+
+    A vendor's secret is longer or full of digits; one that slipped into the place of a key must not be repeated.
+    """
+    as_letters = name.replace("-", "_").isidentifier() and sum(map(str.isdigit, name)) <= DIGITS_MAXIMUM
+    return as_letters and len(name) <= max(map(len, _places()))
+
+
 def belongs(name: str, known: Iterable[str]) -> str:
     """Returns the middle of a sentence that says where a key of this name belongs, "" for none and for many places.
 
     Where none of the `known` keys beside it is near, one more or less "s" makes it no other name.
     """
     wanted, found = _folded(name), _places()
+    if wanted.removesuffix("s") in {key.removesuffix("s") for key in known}:
+        # The key beside it is meant, whatever there is elsewhere.
+        return ""
     places = found.get(wanted, ())
     if not places and not nearest(name, known):
         places = found.get(f"{wanted}s") or found.get(wanted.removesuffix("s"), ())
@@ -86,11 +101,11 @@ def belongs(name: str, known: Iterable[str]) -> str:
 
 @cache
 def _places() -> Mapping[str, tuple[str, ...]]:
-    """Every key of the schema with its places as operators write them, in the order of the alphabet."""
+    """Every key of the schema with its places as operators write them, the shortest first."""
     found: dict[str, list[str]] = {}
     for key, place in _keys(Configuration, "", frozenset()):
         found.setdefault(_folded(key), []).append(place)
-    return {key: tuple(sorted(places)) for key, places in found.items()}
+    return {key: tuple(sorted(places, key=lambda place: (place.count("."), place))) for key, places in found.items()}
 
 
 def _keys(kind: Kind, path: str, above: frozenset[Kind]) -> Iterator[tuple[str, str]]:
@@ -98,6 +113,8 @@ def _keys(kind: Kind, path: str, above: frozenset[Kind]) -> Iterator[tuple[str, 
     kind = plain(kind)
     if is_section(kind):
         for key, info in kind.model_fields.items() if kind not in above else ():
+            if _not_yet(info):
+                continue
             place = f"{path}.{key}" if path else key
             yield key, place
             yield from _keys(info.annotation, place, above | {kind})
@@ -119,12 +136,16 @@ def later_values(section: BaseModel, path: Path = ()) -> Iterator[Path]:
     for name, info in type(section).model_fields.items():
         value = getattr(section, name)
         here = (*path, name)
-        extra = info.json_schema_extra
-        if isinstance(extra, Mapping) and NOT_YET in extra:
+        if _not_yet(info):
             if value != info.get_default(call_default_factory=True):
                 yield here
         else:
             yield from _within(value, here)
+
+
+def _not_yet(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, Mapping) and NOT_YET in extra
 
 
 def _within(value: object, path: Path) -> Iterator[Path]:

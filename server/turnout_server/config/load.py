@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
@@ -14,16 +16,18 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from turnout_server.config.check import check, warnings_of
-from turnout_server.config.describe import belongs, kind_at, known_keys, later_values
+from turnout_server.config.describe import NO_KEY_TEXT, belongs, kind_at, known_keys, later_values, may_be_key
 from turnout_server.config.environment import FILE_VARIABLE, Overlay, lay_over, read_environment
 from turnout_server.config.faults import ConfigurationError, Fault, Path, Place, did_you_mean
 from turnout_server.config.schema import Configuration
+from turnout_server.config.wording import wording
 from turnout_server.config.yaml_file import Document, read_yaml
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 NOT_YET_TEXT = "not in this version yet"
 
-_INLINE_SECRETS = frozenset({"api_key", "key", "token", "password", "secret"})
+_INLINE_SECRETS = frozenset({"apikey", "apikeys", "key", "token", "password", "secret"})
+_REFERENCES = re.compile(r"(^|_)(key|token|secret)_(file|env)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +109,10 @@ def load(
     faults += [*document.faults, *wrong]
     warnings = list(overlay.warnings)
     faults += [sources.fault(path, f"{NOT_YET_TEXT}; remove it") for path in later_values(configuration)]
-    for path, message in check(configuration, environ, files=files):
-        if not any(_within(path, place) for place in places):
+    gaps = _gaps(places)
+    for found, message in check(configuration, environ, files=files):
+        path = _as_written(found, gaps)
+        if not any(_within(path, place) or _is_passed_by(path, place) for place in places):
             faults.append(sources.fault(path, message))
     if faults:
         raise ConfigurationError(sorted(faults, key=_order))
@@ -197,50 +203,49 @@ def _read(origin: str, opened: dict[str, str]) -> Document:
 
 
 def _validate(values: dict[str, Any], sources: _Sources) -> tuple[Configuration, list[Fault], set[Path]]:
-    """Validates, taking out what is wrong until the rest stands, so that the rest can be checked as well."""
+    """Validates, taking out what is wrong until the rest stands, so that the rest can be checked as well.
+
+    Returns the rest, the faults and what was taken out, by its places in `values`.
+    """
     faults: dict[Path, Fault] = {}
     places: set[Path] = set()
+    rest = values
     while True:
         try:
-            return Configuration.model_validate(values), list(faults.values()), places
+            return Configuration.model_validate(rest), list(faults.values()), places
         except ValidationError as error:
             removed: set[Path] = set()
+            gaps = _gaps(places)
             for details in error.errors(include_url=False, include_context=True, include_input=False):
-                path, message = _explain(details, values)
-                faults.setdefault(path, sources.fault(path, message))
+                found, message = _explain(details, rest)
+                path = _as_written(found, gaps)
+                fault = sources.fault(path, message)
+                if details["type"] == "extra_forbidden" and not may_be_key(str(path[-1])):
+                    fault = replace(fault, path=path[:-1])
+                faults.setdefault(path, fault)
                 removed.add(path[:-1] if details["type"] == "missing" else path)
+            before, rest = rest, _without(values, places | removed)
+            if rest == before:
+                # Whatever could not be taken out by itself goes with the whole block it stands in.
+                removed |= {path[:1] for path in removed}
+                rest = _without(values, places | removed)
             places |= removed
-            rest = _without(values, removed)
-            # Whatever could not be taken out by itself goes with the whole block it stands in.
-            values = rest if rest != values else _without(values, {path[:1] for path in removed})
 
 
 def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> tuple[Path, str]:
     path = _real_path(tuple(details["loc"]), values)
-    match details["type"]:
-        case "extra_forbidden":
-            message = _unknown(path)
-        case "missing":
-            message = "the key is required"
-        case "value_error":
-            message = str(details["ctx"]["error"])
-        case "model_type" | "dict_type" | "model_attributes_type":
-            message = "a block of keys is needed here"
-        case "tuple_type" | "list_type":
-            message = "a list is needed here"
-        case "enum" | "literal_error":
-            message = f"must be one of {details['ctx']['expected']}"
-        case _:
-            message = details["msg"][:1].lower() + details["msg"][1:]
-    return path, message
+    return path, _unknown(path) if details["type"] == "extra_forbidden" else wording(details)
 
 
 def _unknown(path: Path) -> str:
     name = str(path[-1])
-    if name in _INLINE_SECRETS:
-        keys = "token_file or token_env" if path[0] == "listen" else "api_key_file or api_key_env"
-        return f"keys and secrets are given by reference only: {keys}"
     known = known_keys(kind_at(Configuration, path[:-1]))
+    if name.lower().replace("-", "").replace("_", "") in _INLINE_SECRETS:
+        usual = ("token_file", "token_env") if path[0] == "listen" else ("api_key_file", "api_key_env")
+        keys = [key for key in known if _REFERENCES.search(key)] or usual
+        return f"keys and secrets are given by reference only: {' or '.join(keys)}"
+    if not may_be_key(name):
+        return NO_KEY_TEXT
     return f"unknown key{belongs(name, known)}{did_you_mean(name, known)}"
 
 
@@ -269,6 +274,29 @@ def _without(values: Any, removed: set[Path], path: Path = ()) -> Any:
     if isinstance(values, list | tuple):
         return [_without(value, removed, (*path, i)) for i, value in enumerate(values) if (*path, i) not in removed]
     return values
+
+
+def _gaps(removed: set[Path]) -> Mapping[Path, list[int]]:
+    """Returns for each list, by its place, how many of its rows are left before each that was taken out."""
+    rows: dict[Path, list[int]] = {}
+    for path in removed:
+        if path and isinstance(path[-1], int):
+            rows.setdefault(path[:-1], []).append(path[-1])
+    return {path: [row - before for before, row in enumerate(sorted(numbers))] for path, numbers in rows.items()}
+
+
+def _as_written(path: Path, gaps: Mapping[Path, list[int]]) -> Path:
+    """Returns a path in what is left as one in the whole: rows that were taken out count again."""
+    whole: Path = ()
+    for key in path:
+        rows = gaps.get(whole, ()) if isinstance(key, int) else ()
+        whole = (*whole, key + bisect_right(rows, key) if isinstance(key, int) else key)
+    return whole
+
+
+def _is_passed_by(path: Path, place: Path) -> bool:
+    """Whether a row of `routing.select` is found fault with for its neighbours, of which one is not whole."""
+    return path[:2] == place[:2] == ("routing", "select") and len(path) == 3  # noqa: PLR2004 - block, list, row
 
 
 def _within(path: Path, place: Path) -> bool:

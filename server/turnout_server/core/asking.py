@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from turnout_server.core.errors import FieldViolation, InvalidRequestError, UnknownTargetError
 from turnout_server.core.model import NANO_USD, Capability, Target
+from turnout_server.core.near_names import near_name, near_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -193,9 +193,8 @@ def _resolve_all(fleet: Fleet, names: tuple[str, ...]) -> frozenset[int]:
     for name in names:
         places = fleet.resolve(name)
         if not places:
-            known = [str(spec.target) for spec in fleet.specs]
-            near = get_close_matches(name, [*known, *fleet.providers], n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = near_target(name, fleet)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise UnknownTargetError(f"no enabled target is called {name!r}{hint}", name=name)
         found.update(places)
     return frozenset(found)
@@ -232,11 +231,11 @@ def _unknown_capabilities(unknown: list[str], known: frozenset[str]) -> str:
     names += f" and {len(unknown) - NAMED_MAXIMUM} more" if len(unknown) > NAMED_MAXIMUM else ""
     if not known:
         return f"no target has {names}: none is configured with custom_capabilities"
-    near = get_close_matches(unknown[0], known, n=1)
+    near = near_name(unknown[0], known)
     listed = ", ".join(sorted(known)[:KNOWN_MAXIMUM])
     rest = len(known) - KNOWN_MAXIMUM
     told = f"{listed} and {rest} more" if rest > 0 else listed
-    return f"no target has {names}; {f'did you mean {near[0]!r}? ' if near else ''}known are {told}"
+    return f"no target has {names}; {f'did you mean {near!r}? ' if near else ''}known are {told}"
 
 
 def _contradiction(field: str, description: str) -> InvalidRequestError:

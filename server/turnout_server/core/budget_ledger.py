@@ -32,7 +32,7 @@ PLANS_MAXIMUM = 10_000
 """Plans that hold something at once; beyond, the one that would expire first lets go early."""
 RESTING_MAXIMUM = 16
 """Budgets remembered that were taken out; each may have 2 MB of accounts. The one longest out is forgotten first."""
-LOOKED_AT_CLAIMS = 1_000
+LOOKED_AT_CLAIMS = 500
 """Calls and plans looked at, the oldest first, for when something comes free: a refusal must stay cheap."""
 LISTED_ACCOUNTS = 100
 """Accounts listed of one budget, as the contract has it."""

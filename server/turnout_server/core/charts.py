@@ -249,14 +249,16 @@ class Failures:
         usual = self._rate
         passed = chart.passed(now)
         known = self._count >= OUTCOMES_MINIMUM
-        # At least some two hundred outcomes make the rate, however far apart they are.
-        keep = max(1.0 - 1.0 / OUTCOMES_MINIMUM, exp2(-passed / USUAL_HALF_LIFE_SECONDS))
+        # However far apart they are, some four hundred outcomes make the rate: with no more than are needed to know it,
+        # it would only ever come near to being known.
+        keep = max(1.0 - 0.5 / OUTCOMES_MINIMUM, exp2(-passed / USUAL_HALF_LIFE_SECONDS))
         self._failed = self._failed * keep + (not ok)
         self._count = self._count * keep + 1.0
         if not known:
             chart.at = now
             return None
-        worse = min(0.95, usual + max(RATE_STEP_MINIMUM, 2.0 * usual))
+        # What has nearly always failed of late can only become better.
+        worse = max(usual, min(0.95, usual + max(RATE_STEP_MINIMUM, 2.0 * usual)))
         increment = log((1.0 - worse) / (1.0 - usual)) if ok else min(FAILURE_BOUND, log(worse / usual))
         threshold = max(FAILURE_THRESHOLD, min(FAILURE_THRESHOLD_MAXIMUM, FAILURE_HIGHEST * self._highest))
         begins = chart.take(increment * min(passed, SHARING_SECONDS), float(not ok), threshold, passed, now)

@@ -224,7 +224,7 @@ def _left(room: Room, reserved: Reserved | None, now: float) -> str:
     if reserved.frees_at is None:
         return f"{held}, of which what they do not spend comes free as they end; {advice}"
     seconds = max(0.0, reserved.frees_at - now)
-    return f"{held}, some of which comes free within {seconds:.0f} s; report how plans end, {advice}"
+    return f"{held}, some of which comes free within {seconds:.1f} s; report how plans end, {advice}"
 
 
 def _free_again(rejections: Sequence[Rejection], reserved: Reserved | None) -> Sequence[Rejection]:

@@ -229,6 +229,10 @@ class Sieve:
         tokens = (self._worst_input_tokens(), max(1, expectation.most_output_tokens if asked is None else asked))
         if room is None or room.holds_all(*tokens):
             return
+        left = demand.cost_left_nano_usd
+        if left is not None and left <= room.left_nano_usd:
+            # Whoever is not out for the call's cap needs no more than that leaves, and no budget more than is sent.
+            return
         for place, index in _perhaps_short(selection, room.left_nano_usd, room.rates, *tokens):
             if place not in out and budget_shortage(self._facts.specs[index], expectation.of(index), demand):
                 out[place] = RejectionReason.BUDGET

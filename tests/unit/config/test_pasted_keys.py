@@ -39,6 +39,8 @@ def said(folder: Path, text: str) -> str:
         ),
         (f"providers: {{openai: {{api_key: {PASTED}}}}}", "providers.openai.api_key"),
         (f"providers: {{openai: {{headers_from_file: {PASTED}}}}}", "providers.openai.headers_from_file"),
+        (f"providers: {{openai: {{api_key:{PASTED}}}}}", "providers.openai: unknown key, not repeated"),
+        (f"providers: {{openai: {{{PASTED}: }}}}", "providers.openai: unknown key, not repeated"),
     ],
 )
 def test_pasted_key_is_told_by_its_place_and_never_repeated(tmp_path: Path, text: str, path: str) -> None:

@@ -356,3 +356,21 @@ def test_snapshot_of_nonsense_is_taken_as_far_as_it_makes_sense() -> None:
 
     assert 0.5 <= life.factor <= 1.0
     assert [row[:2] for row in life.baseline.keep_usual(life.now)] == [(FIRST.value, 1)]
+
+
+@pytest.mark.parametrize("gap", [1.0, 13.0, 15.0, 30.0])
+def test_target_that_is_seldom_called_is_known_by_its_outcomes_as_well(gap: float) -> None:
+    life = Life()
+    life.answers(400, 1.0, gap=gap)
+    life.fails(30, gap=gap)
+
+    assert life.drifts == [(Measure.FAILURES, True)]
+
+
+def test_target_that_has_failed_for_hours_does_not_drift_by_answering_again() -> None:
+    life = Life()
+    life.fails(4000)
+    life.answers(600, 1.0)
+
+    assert life.drifts == []
+    assert life.factor == 1.0

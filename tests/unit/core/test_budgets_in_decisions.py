@@ -105,8 +105,8 @@ def test_what_is_only_reserved_is_told_with_when_some_of_it_comes_free() -> None
 
     assert error.message == (
         "2 targets fit this request, none fits into budget monthly, which has 5e-09 USD left and 0.5 USD reserved for "
-        "calls and plans under way, some of which comes free within 31 s; report how plans end, ask for fewer tokens, "
-        "or raise the budget"
+        "calls and plans under way, some of which comes free within 31.0 s; report how plans end, ask for fewer "
+        "tokens, or raise the budget"
     )
     # Money alone does not bring back the one that is drained.
     assert [NOW + 31, NOW + 74141] == [each.retry_at for each in error.rejections]
