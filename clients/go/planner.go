@@ -236,6 +236,10 @@ func (p *planner) refused(asked *question, err error, over bool) (*Plan, error) 
 		return nil, err
 	}
 	now := p.client.now()
+	if plan := p.kept(asked.key, asked.request, now); plan != nil {
+		// Another had an answer meanwhile: this one came too late, and the sidecar is not away.
+		return plan, nil
+	}
 	p.awayReason, p.askAgainAt = reason, now.Add(awayPause)
 	if stale := p.stale(asked.key, asked.request, now); stale != nil {
 		return stale, nil

@@ -218,6 +218,27 @@ func TestAfterHalfOfTheTimeOneTakesOverFromWhoHearsNothing(t *testing.T) {
 	}
 }
 
+func TestWhoAskedInWhatWasLeftAndCameTooLateFollowsTheAnswerThatAnotherHad(t *testing.T) {
+	late := errorFrom(status.FromContextError(context.DeadlineExceeded).Err(), nil, nil)
+	for _, options := range [][]Option{nil, {WithFallback("c/m")}} {
+		p, now := still(t, options...)
+		leader, heir := p.asks(t, nil, time.Second), p.asks(t, nil, time.Second)
+		*now = now.Add(500 * time.Millisecond)
+		p.asksAgain(t, heir)
+		p.takes(leader, plan("d"))
+		*now = now.Add(500 * time.Millisecond)
+		found, err := p.refused(heir, late, false)
+		p.ended(heir)
+		if err != nil || !found.Reused() || found.Stale() || found.DecisionID() != "d" {
+			t.Errorf("got %+v, %v", found, err)
+		}
+		// The sidecar answered: it is away for nobody.
+		if p.asks(t, forTask("other"), time.Second).alone {
+			t.Error("the sidecar is taken to be away")
+		}
+	}
+}
+
 // gated is a sidecar that answers no Route before it is let.
 type gated struct {
 	scripted.Sidecar

@@ -170,3 +170,21 @@ def test_a_language_that_is_not_on_this_machine_is_named_and_the_others_are_run(
     assert ended.returncode == 1
     assert "go: go cannot be run: No such file or directory\n" in ended.stderr
     assert "python: it ended with 1\n" in ended.stderr
+
+
+def test_the_answer_does_not_wait_for_a_collector_that_is_away(tmp_path: Path) -> None:
+    nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    with stage(tmp_path, north=Actor(wire="openai")) as running:
+        ended = subprocess.run(  # noqa: S603 - our own example
+            [sys.executable, EXAMPLES / "one_trace.py", PROMPT],
+            env={**os.environ, "TURNOUT_ADDRESS": running.address, **nobody},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS,
+        )
+
+    assert ended.returncode == 0, ended.stdout
+    answer, complaint = ended.stdout.find('"decision_id"'), ended.stdout.find("Failed to export")
+    assert -1 < answer < complaint, ended.stdout

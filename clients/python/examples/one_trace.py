@@ -60,17 +60,19 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"one_trace: {error}\n")
         return 2
+    else:
+        told = {
+            "language": "python",
+            "target": turnout.target_name(answer.target),
+            "decision_id": answer.decision.decision_id,
+            "text": answer.text,
+        }
+        sys.stdout.write(f"{json.dumps(told)}\n")
+        sys.stdout.flush()
+        return 0
     finally:
         # Sends what is left.
         spans.shutdown()
-    told = {
-        "language": "python",
-        "target": turnout.target_name(answer.target),
-        "decision_id": answer.decision.decision_id,
-        "text": answer.text,
-    }
-    sys.stdout.write(f"{json.dumps(told)}\n")
-    return 0
 
 
 if __name__ == "__main__":

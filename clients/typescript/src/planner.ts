@@ -144,6 +144,9 @@ export class Planner {
       this.#away = undefined;
       return undefined;
     }
+    const kept = this.#cache.find(asking.key, asking.tokens, now);
+    // Another had an answer meanwhile: this one came too late, and the sidecar is not away.
+    if (kept !== undefined) return { request: asking.request, ...kept, reused: true, staleReason: "" };
     this.#away = error;
     this.#askAgainAt = now + PAUSE_SECONDS;
     return this.#stale(asking.key, asking.request, now);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { NoEligibleTargetError, TransportError, type TurnoutError, UnreachableError } from "@turnout/client";
+import { DeadlineError, NoEligibleTargetError, TransportError, type TurnoutError, UnreachableError } from "@turnout/client";
 import { type Decision, FailureKind, RouteResponseSchema } from "@turnout/client/v1";
 import { StaticOrder } from "#internal/fallback.js";
 import { type Choice, Planner } from "#internal/planner.js";
@@ -142,6 +142,21 @@ test("nobody waits longer than half of his time, nor for who has less", () => {
   ask(short, 0, 60);
   const falling = ask(short, 0.25, 60);
   assert.deepEqual([falling.waitUntil, falling.endsAt], [0.75, 1.25]);
+});
+
+test("who asked in what was left and came too late follows the answer that another had", () => {
+  for (const fallback of [[], ["c/m"]]) {
+    const plans = planner(fallback);
+    const [leader, heir] = [ask(plans, 0, 1), ask(plans, 0, 1)];
+    asking(plans.again(heir, 0.5));
+    answer(plans, leader);
+    const found = plans.failed(heir, new DeadlineError("late", { code: "DEADLINE_EXCEEDED" }), 1);
+    plans.end(heir);
+
+    assert.deepEqual([found?.reused, found?.staleReason], [true, ""]);
+    // The sidecar answered: it is away for nobody.
+    assert.equal(ask(plans, 1, 1, request({ profile: { task: "other" } })).alone, false);
+  }
 });
 
 /** A sidecar whose answers a test gives, and a client of it on a clock that a test moves. */

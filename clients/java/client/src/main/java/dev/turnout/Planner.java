@@ -8,12 +8,17 @@ import dev.turnout.v1.Outcome;
 import dev.turnout.v1.RouteRequest;
 import dev.turnout.v1.RouteResponse;
 import io.grpc.Context;
+import io.grpc.Contexts;
+import io.grpc.Deadline;
+import io.grpc.Metadata;
+import io.grpc.Status;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.function.LongSupplier;
 import java.util.random.RandomGenerator;
 
@@ -82,7 +87,7 @@ final class Planner {
             if (kept.isPresent()) {
                 return CompletableFuture.completedFuture(kept.get());
             }
-            question = new Question(request, key, tokens, now + time.toNanos());
+            question = new Question(request, key, tokens, now + own(time));
             Optional<PlanOrigin> stale = ready(question, now);
             if (stale.isPresent()) {
                 return CompletableFuture.completedFuture(stale.get());
@@ -96,6 +101,13 @@ final class Planner {
             throw error;
         }
         return result;
+    }
+
+    /** The time that a caller has, in nanoseconds: no more than the gRPC context that he calls in. */
+    private static long own(Duration time) {
+        Deadline contexts = Context.current().getDeadline();
+        long nanos = time.toNanos();
+        return contexts == null ? nanos : Math.min(nanos, contexts.timeRemaining(TimeUnit.NANOSECONDS));
     }
 
     /** Takes how a call ended: a target that failed is in no kept plan before the sidecar was asked anew. */
@@ -197,11 +209,12 @@ final class Planner {
     private void awaited(Question question, CompletableFuture<PlanOrigin> result) {
         Optional<PlanOrigin> found;
         try {
-            if (question.context.isCancelled()) {
-                throw new CancellationException("the gRPC context of the caller was cancelled");
-            }
             waits.checkRunning();
-            found = result.isDone() ? Optional.empty() : again(question);
+            if (question.context.isCancelled()) {
+                found = Optional.of(gone(question));
+            } else {
+                found = result.isDone() ? Optional.empty() : again(question);
+            }
             if (found.isEmpty() && !result.isDone()) {
                 goOn(question, result);
                 return;
@@ -213,6 +226,16 @@ final class Planner {
         }
         end(question);
         found.ifPresent(result::complete);
+    }
+
+    /** What a caller gets whose gRPC context has ended, as one who asks gets it; of the sidecar that says nothing. */
+    private synchronized PlanOrigin gone(Question question) {
+        Status why = Contexts.statusFromCancelled(question.context);
+        if (why.getCode() != Status.Code.DEADLINE_EXCEEDED) {
+            throw new CancellationException("the gRPC context of the caller was cancelled");
+        }
+        return stale(question.key, question.request, clock.getAsLong())
+                .orElseThrow(() -> ErrorReader.read(why, new Metadata(), null));
     }
 
     private synchronized Optional<PlanOrigin> again(Question question) {
@@ -246,6 +269,11 @@ final class Planner {
                 away.over();
             }
             throw known;
+        }
+        Optional<PlanOrigin> kept = cache.find(question.key, question.tokens, now, random);
+        if (kept.isPresent()) {
+            // Another had an answer meanwhile: this one came too late, and the sidecar is not away.
+            return kept.get();
         }
         away.found(error.getMessage(), now);
         return stale(question.key, question.request, now).orElseThrow(() -> known);

@@ -10,6 +10,7 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.turnout.errors.DeadlineException;
 import dev.turnout.errors.ErrorDetails;
 import dev.turnout.errors.TransportException;
 import dev.turnout.errors.UnreachableException;
@@ -27,6 +28,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -249,6 +251,60 @@ class QuestionsTest {
         planner.plan(CHAT, Duration.ofMillis(2001));
 
         assertEquals(2, sidecar.count());
+    }
+
+    @Test
+    void whoAskedInWhatWasLeftAndCameTooLateFollowsTheAnswerThatAnotherHad() {
+        for (Map<String, List<String>> fallback : List.<Map<String, List<String>>>of(
+                Map.of(), Map.of("", List.of("west/m")))) {
+            planner = planner(true, fallback);
+            sidecar.questions.clear();
+            List<CompletableFuture<PlanOrigin>> plans = ask(2);
+            waits.pass(Duration.ofSeconds(1));
+            assertEquals(2, sidecar.count());
+            sidecar.answers(0, PLAN);
+            sidecar.fails(1, new DeadlineException("late", ErrorDetails.of(Status.Code.DEADLINE_EXCEEDED)));
+
+            assertTrue(plans.get(1).join().reused());
+            assertFalse(plans.get(1).join().stale());
+            CompletableFuture<PlanOrigin> other = planner.plan(request("other"), null);
+            assertFalse(other.isDone(), "the sidecar is taken to be away");
+        }
+    }
+
+    /** The time that a gRPC context leaves its caller is his time: half of it he waits, then he asks by himself. */
+    @Test
+    void aContextsDeadlineIsItsCallersTime() {
+        ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(1);
+        try {
+            Duration hour = Duration.ofHours(1);
+            planner.plan(CHAT, hour);
+            Context.current()
+                    .withDeadlineAfter(2 * GENEROUS_SECONDS, TimeUnit.SECONDS, timer)
+                    .run(() -> planner.plan(CHAT, hour));
+            assertEquals(1, sidecar.count());
+            waits.pass(Duration.ofSeconds(GENEROUS_SECONDS));
+            assertEquals(2, sidecar.count());
+        } finally {
+            timer.shutdownNow();
+        }
+    }
+
+    @Test
+    void aWaiterWhoseContextRunsOutHearsOfHisDeadlineAsWhoAsksDoes() throws Exception {
+        ScheduledThreadPoolExecutor timer = new ScheduledThreadPoolExecutor(1);
+        try {
+            ask(1);
+            List<CompletableFuture<PlanOrigin>> plans = new ArrayList<>();
+            Context.current().withDeadlineAfter(1, TimeUnit.MILLISECONDS, timer).run(() -> plans.addAll(ask(1)));
+
+            ExecutionException end = assertThrows(
+                    ExecutionException.class, () -> plans.get(0).get(GENEROUS_SECONDS, TimeUnit.SECONDS));
+            assertInstanceOf(DeadlineException.class, end.getCause());
+            assertEquals(1, sidecar.count());
+        } finally {
+            timer.shutdownNow();
+        }
     }
 
     @Test

@@ -79,7 +79,9 @@ public final class OneTrace {
     }
 
     private static SdkTracerProvider spans(Map<String, String> environment) {
-        String endpoint = environment.getOrDefault("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
+        String given = environment.getOrDefault("OTEL_EXPORTER_OTLP_ENDPOINT", "");
+        // By OpenTelemetry's rule an empty variable is as good as none.
+        String endpoint = given.isEmpty() ? "http://localhost:4317" : given;
         OtlpGrpcSpanExporter exporter =
                 OtlpGrpcSpanExporter.builder().setEndpoint(endpoint).build();
         Attributes service = Attributes.of(AttributeKey.stringKey("service.name"), "one-trace-java");
