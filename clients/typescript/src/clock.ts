@@ -18,7 +18,7 @@ export const systemClock: Clock = {
 };
 
 /** The longest time that a timer of Node's takes, in milliseconds. */
-const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
+export const MAX_TIMER_MILLISECONDS = 2 ** 31 - 1;
 
 /** Waits so many seconds. Rejects with the signal's reason as soon as it is aborted. */
 export function sleep(seconds: number, signal?: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@
  */
 
 import { onAbort } from "./abort.js";
-import type { Random } from "./clock.js";
+import { MAX_TIMER_MILLISECONDS, type Random } from "./clock.js";
 import { TurnoutError } from "./errors.js";
 import { type Outcome, OutcomeStatus, type ReportOutcomeResponse } from "./gen/turnout/v1/router_pb.js";
 import { MAX_BATCH_COUNT, Outbox } from "./outbox.js";
@@ -24,7 +24,7 @@ export type Timer = (seconds: number, holds: boolean, callback: () => void) => (
 
 /** Node's timers. */
 export const systemTimer: Timer = (seconds, holds, callback) => {
-  const timer = setTimeout(callback, seconds * 1000);
+  const timer = setTimeout(callback, Math.min(seconds * 1000, MAX_TIMER_MILLISECONDS));
   if (!holds) timer.unref();
   return () => {
     clearTimeout(timer);

@@ -10,7 +10,7 @@ import {
   ReportOutcomeResponseSchema,
 } from "@turnout/client/v1";
 import { Outbox } from "#internal/outbox.js";
-import { Reporter } from "#internal/reporter.js";
+import { Reporter, systemTimer } from "#internal/reporter.js";
 import { outcome } from "./plans.js";
 import { settled, VirtualTime } from "./virtual.js";
 
@@ -221,4 +221,16 @@ test("an outbox forgets that it pressed when what pressed is dropped", () => {
 
   assert.equal(outbox.pressing, false);
   assert.equal(outbox.droppedCount, 1);
+});
+
+test("a time without end is waited for, and not taken for none", async () => {
+  let rung = false;
+
+  const stop = systemTimer(Number.POSITIVE_INFINITY, true, () => {
+    rung = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  stop();
+
+  assert.equal(rung, false);
 });
