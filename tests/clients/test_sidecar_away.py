@@ -24,7 +24,7 @@ def real(tmp_path: Path) -> Iterator[RestartableSidecar]:
         yield sidecar
 
 
-@pytest.fixture(params=["blocking", "asyncio"])
+@pytest.fixture(params=["blocking", pytest.param("asyncio", marks=pytest.mark.full)])
 async def client(request: pytest.FixtureRequest, real: RestartableSidecar) -> AsyncIterator[Driver]:
     driver: Driver
     if request.param == "blocking":

@@ -52,6 +52,7 @@ def house() -> Iterator[House]:
         yield running
 
 
+@pytest.mark.full
 def test_a_client_that_lacks_an_operation_fails_every_case_with_it() -> None:
     scripted = [each for each in cases() if each.scripted is not None and any("op" in step for step in each.steps)]
     lacking = driver("knows_nothing")

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc.aio
 import httpx
 import orjson
+import pytest
 
 from tests.main_job.conduct import (
     HEAD,
@@ -133,6 +134,7 @@ async def test_open_target_gets_one_trial_of_many_calls_and_then_all_of_them(tmp
     assert {"complete": 20} == after
 
 
+@pytest.mark.full
 async def test_nobody_waits_for_the_trials_of_a_silent_target(tmp_path: Path) -> None:
     async with SimulatedServer(BOTH) as server:
         north = server.providers["north"]

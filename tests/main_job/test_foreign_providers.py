@@ -76,7 +76,7 @@ async def ask(client: AsyncClient, number: int, *, streaming: bool) -> str:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("mid_stream", ["FAIL", "RESTART"])
+@pytest.mark.parametrize("mid_stream", [pytest.param("FAIL", marks=pytest.mark.full), "RESTART"])
 async def test_every_request_ends_complete_or_with_an_honest_error_while_providers_fail(
     mid_stream: str, tmp_path: Path
 ) -> None:

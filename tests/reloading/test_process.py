@@ -74,6 +74,8 @@ def test_file_is_followed_when_it_is_written_renamed_or_swapped_as_a_config_map_
         )
         server.process.send_signal(signal.SIGHUP)
         until(lambda: metric(server, "turnout_config_refused") == 1, "a bad file was told", server)
+        # The line is written before the number, and may be read after it.
+        until(lambda: bool(told(server, "config.refused")), "the line was read", server)
         (refused,) = told(server, "config.refused")
 
         assert "budgets[0]" in refused["faults"]
@@ -86,6 +88,7 @@ def test_file_is_followed_when_it_is_written_renamed_or_swapped_as_a_config_map_
         # A page is shared for a second.
         until(lambda: metric(server, "turnout_config_refused") == 0, "the fault is over", server)
         assert metric(server, 'turnout_config_reloads_total{result="taken"}') == 3
+        until(lambda: len(told(server, "config.reloaded")) == 3, "the lines were read", server)
         assert [line["changed"] for line in told(server, "config.reloaded")] == [
             "providers.two (new)",
             "providers.one (gone)",

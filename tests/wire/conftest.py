@@ -91,7 +91,11 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield running
 
 
-@pytest.fixture(params=list(SPEAKERS))
+WIRES = ("openai", "anthropic", "gemini", "ollama")
+"""Those of the quick run. The others speak one of these with a dialect, which `test_dialects.py` always tries."""
+
+
+@pytest.fixture(params=[name if name in WIRES else pytest.param(name, marks=pytest.mark.full) for name in SPEAKERS])
 def speaker(request: pytest.FixtureRequest) -> Speaker:
     return SPEAKERS[request.param]()
 

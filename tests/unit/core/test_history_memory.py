@@ -109,7 +109,7 @@ def test_history_of_hundreds_of_targets_keeps_within_its_bound() -> None:
     assert taken <= (1 << 20) * TOO_LITTLE
 
 
-@pytest.mark.parametrize("answers", [1, pytest.param(10, marks=pytest.mark.full), 100])
+@pytest.mark.parametrize("answers", [1, *(pytest.param(n, marks=pytest.mark.full) for n in (10, 100))])
 def test_chronicle_takes_what_it_says_it_takes(answers: int) -> None:
     rng = random.Random(1)
     target = Target("a", "m")

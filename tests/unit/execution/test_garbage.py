@@ -39,7 +39,7 @@ def ours(found: list[object]) -> set[str]:
     return {type(each).__qualname__ for each in found if type(each).__module__.startswith("turnout_server")}
 
 
-@pytest.mark.parametrize("limit", [100, 4000])
+@pytest.mark.parametrize("limit", [100, pytest.param(4000, marks=pytest.mark.full)])
 @in_virtual_time
 async def test_answered_calls_leave_nothing_to_collect(limit: int, collected: list[object]) -> None:
     world = World({"a/m": [answer("Hello")] * (CALLS + 1)})
@@ -64,7 +64,7 @@ async def test_calls_that_fail_over_leave_nothing_to_collect(collected: list[obj
     assert ours(collected) == set()
 
 
-@pytest.mark.parametrize("first_after", [1.8, 5.0])
+@pytest.mark.parametrize("first_after", [1.8, pytest.param(5.0, marks=pytest.mark.full)])
 @in_virtual_time
 async def test_hedged_calls_leave_nothing_to_collect(first_after: float, collected: list[object]) -> None:
     policy = Policy(hedge=True)
