@@ -553,6 +553,12 @@ class PlanningMachine(RuleBasedStateMachine):
         found = self.planner.failed(asking, AWAY, self.now)
 
         self.planner.end(asking)
+        kept = self.model.reused(noted["key"], noted["tokens"], self.now)
+        if kept is not None:
+            # Another had an answer meanwhile, so the sidecar is not away.
+            assert found is not None
+            assert (found.reused, found.decision.decision_id) == (True, kept)
+            return
         expected = self.model.stale(noted["key"], self.now)
         assert (found is None) == (expected is None)
         if found is not None:
