@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from turnout_server.core.near_names import near_name
 
 Path = tuple[str | int, ...]
 """Keys and list places from the top of the configuration."""
@@ -63,8 +64,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     wanted = name.lower().replace("-", "_")
     if wanted in folded:
         return folded[wanted]
-    found = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.6)
-    return folded[found[0]] if found else ""
+    return folded.get(near_name(wanted, folded), "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
